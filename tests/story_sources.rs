@@ -1,7 +1,7 @@
 //! Schedules come and go while the program runs: as files, and as rows of `sys_crontab`.
 //!
-//! Each story runs in three set-ups: everything in one SQLite file; Redis with MariaDB; Redis with PostgreSQL. Functions
-//! append a line to a file when they run, so that the tests do not depend on the program's own reports.
+//! Each story runs in three set-ups: everything in one SQLite file; Redis with MariaDB; Redis with PostgreSQL.
+//! Functions append a line to a file when they run, so that the tests do not depend on the program's own reports.
 
 use std::time::Duration;
 
@@ -250,7 +250,7 @@ async fn row(setup: Setup) {
 }
 
 async fn signal(setup: Setup) {
-    // So long that only the signal can be the reason.
+    // Long enough that only the signal can be the reason.
     let run = StoryRun::start(setup, "1h").await;
     run
         .table

@@ -87,7 +87,7 @@ async fn the_newer_version_counts_and_both_instances_report_the_difference() {
     // It ends: the version before it counts again.
     assert!(new.stop().await.success());
     let ended = fired(&broker).await[0].nominal;
-    kit::eventually_within(SEEN, "the old one goes on", || async {
+    kit::eventually_within(SEEN, "the old one continues", || async {
         let all = fired(&broker).await;
         let back = all.iter().any(|d| d.nominal > ended && d.nominal.as_second() % 2 == 0);
         back.then_some(()).ok_or(old.log())

@@ -39,7 +39,7 @@ pub fn settings(db: &SqlDb) -> TableSettings {
     match db.dialect {
         Dialect::MariaDb => TableSettings::MySql(server),
         Dialect::Postgres => TableSettings::Postgres(server),
-        Dialect::Sqlite => panic!("a file is no server"),
+        Dialect::Sqlite => panic!("a file is not a server"),
     }
 }
 

@@ -259,7 +259,7 @@ async fn a_command_that_cannot_start_is_retried_twice_as_misconfigured() {
         };
         assert!(text.starts_with("misconfigured: ") && text.contains(says), "{text}");
         let Outcome::Skip(text) = run(spec, trial().attempt(3)).await.outcome else {
-            panic!("{says}: tried again and again");
+            panic!("{says}: tried repeatedly");
         };
         assert!(text.contains(says) && text.contains("after 3 attempts"), "{text}");
     }
@@ -458,7 +458,7 @@ async fn a_command_that_ends_when_asked_has_time_to_clean_up() {
     let report = running.await.unwrap();
     assert!(
         matches!(report.outcome, Outcome::Retry(t) if t.starts_with("timeout")),
-        "an exit code of 0 is no success now"
+        "an exit code of 0 is not a success now"
     );
     assert!(report.log.contains("out: cleaned"), "{}", report.log);
     assert!(

@@ -1,7 +1,7 @@
 //! The one background loop: take a turn periodically, or sooner when woken, until stopped.
 //!
-//! Knows neither tasks nor schedules. A turn takes no input: it looks at the whole state and repairs what it finds, so a
-//! missed wake-up costs time and never correctness.
+//! Knows neither tasks nor schedules. A turn takes no input: it looks at the whole state and repairs what it finds, so
+//! a missed wake-up costs time and never correctness.
 
 use std::panic::AssertUnwindSafe;
 use std::time::Duration;
@@ -59,7 +59,7 @@ pub async fn run(mut role: impl BackgroundLoop, wake: &Notify, stop: &Cancellati
             Ok(sooner) => sooner,
             Err(panic) => {
                 let (role, panic) = (role.name(), panic_text(panic.as_ref()));
-                tracing::error!(role, panic, "a turn broke down; the next one comes as always");
+                tracing::error!(role, panic, "a turn panicked; the next one follows as usual");
                 None
             }
         };

@@ -9,10 +9,11 @@ use runner_queue::{Broker, BrokerError, BrokerResult, Decision, ServerView, Stan
 use crate::diagnose::{BrokerFacts, Reason, ScheduleFacts, TaskFacts, why_damaged, why_schedule, why_task};
 use crate::health::BrokerFault;
 
-/// Queues of higher priority that are looked at: about a millisecond of the store.
+/// Queues of higher priority that are read: about a millisecond of the store.
 const HIGHER_QUEUES: usize = 50;
 
-/// Decisions that [`of_schedule`] is to be given: enough to find the last one about an occurrence, and a correction of the cursor.
+/// Decisions to pass to [`of_schedule`]: enough to find the last one about an occurrence, and a correction of the
+/// cursor.
 pub const DECISIONS: usize = 100;
 
 /// What is known of the servers and of this queue now.
@@ -34,7 +35,7 @@ pub async fn of_queues(broker: &dyn Broker, queues: &[QueueName]) -> BrokerResul
     let mut names: BTreeSet<QueueName> = queues.iter().cloned().collect();
     let above: Vec<(&QueueName, &ServerView)> = queues.iter().flat_map(|queue| strict(&servers, queue)).collect();
     if !above.is_empty() {
-        // A pattern stands for the queues there are.
+        // A pattern is replaced by the queues that match.
         let known = broker.queue_names().await?;
         let before = known
             .into_iter()
@@ -50,7 +51,7 @@ pub async fn of_queues(broker: &dyn Broker, queues: &[QueueName]) -> BrokerResul
     })
 }
 
-/// Why this task waits, or what ended it; `None` if it is not there.
+/// Why this task waits, or what ended it; `None` if it does not exist.
 ///
 /// # Errors
 ///

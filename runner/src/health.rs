@@ -104,7 +104,7 @@ impl Health {
                 let late = |code| matches!(code, "broker_slow" | "broker_unavailable");
                 let same = |fault: &BrokerFault| fault.code == code || (late(fault.code) && late(code));
                 state.logged &= before.as_ref().is_none_or(same);
-                self.log_failure(&mut state, code, "see whether it takes writes", || why.clone());
+                self.log_failure(&mut state, code, "check whether it takes writes", || why.clone());
                 let since = before.map_or_else(|| self.clock.now(), |fault| fault.since);
                 state.fault = Some(BrokerFault { code, why, since });
             }
@@ -120,7 +120,7 @@ impl Health {
             let help = help(code);
             tracing::error!(
                 code, doing, help, %error,
-                "the broker cannot be used; running tasks go on, verdicts and fires wait"
+                "the broker cannot be used; running tasks continue, verdicts and fires wait"
             );
         }
     }
@@ -138,7 +138,7 @@ pub fn help(code: &str) -> Option<&'static str> {
             "stop the runner, then restore a backup (made by `runner backup`), or save what can be read: \
              sqlite3 runner.db .recover | sqlite3 new.db; see docs/backup.md"
         }
-        "broker_replaced" => "put the file back, or restart: what is there then is used; see docs/backup.md",
+        "broker_replaced" => "put the file back, or restart: the file that exists then is used; see docs/backup.md",
         "broker_full" => "make room: the disk of data.dir, or maxmemory of the server",
         _ => return None,
     })
@@ -183,7 +183,7 @@ impl BackgroundLoop for HealthLoop {
             Ok(answer) => answer.map_err(|error| (error.code(), runner_core::chain::chain(&error))),
             Err(_) => Err((
                 "broker_slow",
-                format!("no write was taken within {} s", PROBE_TIMEOUT.as_secs()),
+                format!("no write was accepted within {} s", PROBE_TIMEOUT.as_secs()),
             )),
         };
         self.health.record_probe(found);

@@ -1,7 +1,7 @@
 //! The program `runner` as a library: a user's own `main` joins handlers and schedules to it.
 //!
-//! What a `main` needs stands at the top level. The rooms, from the ground up; those that are public are so for
-//! tests that join them to stores and browsers of their own. What each may know stands in ARCHITECTURE.md,
+//! What a `main` needs is at the top level. The rooms, from the ground up; those that are public are so for
+//! tests that join them to stores and browsers of their own. ARCHITECTURE.md says what each may know,
 //! and a test holds them to it.
 
 mod background;

@@ -2,7 +2,7 @@
 
 use std::process::ExitCode;
 
-// The program's choice, not the library's: programs of one's own have their own.
+// The program's choice, not the library's: other programs choose their own.
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 

@@ -14,7 +14,7 @@ use nix::errno::Errno;
 /// How much of a script is read: the kernel reads 256 bytes for its first line.
 const HEAD: u64 = 256;
 
-/// What is wrong with the working directory, if anything.
+/// The problem of the working directory, if there is one.
 pub(super) fn enter(cwd: &Path) -> Option<String> {
     let shown = cwd.display();
     match cwd.metadata() {
@@ -115,7 +115,7 @@ fn interpreter(file: &Path) -> Option<String> {
     let line = line.split(|b| *b == b'\n').next().unwrap_or_default();
     if line.ends_with(b"\r") {
         return Some(
-            "its lines end in CR LF, as on Windows, so its interpreter is looked for under a name that ends in CR: \
+            "its lines end in CR LF, as on Windows, so its interpreter is searched under a name that ends in CR: \
              convert it, with `dos2unix` or `sed -i 's/\\r$//'`"
                 .to_owned(),
         );

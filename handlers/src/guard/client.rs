@@ -58,7 +58,8 @@ pub(crate) struct GuardHandle {
 impl GuardHandle {
     /// Starts the command under a guard, idle or new.
     pub(crate) async fn start(spec: Spec, hold: Option<LeaseLimits>, idle: &IdleGuards) -> Result<Self, StartError> {
-        // Both are read before the command starts; the guard reports nothing before that, so neither waits for the other.
+        // Both are read before the command starts; the guard reports nothing before that, so neither waits for the
+        // other.
         let mut bytes = GuardOrder::Start(spec).frame();
         if let Some(hold) = hold {
             bytes.extend(order_of(hold).frame());
@@ -88,7 +89,7 @@ impl GuardHandle {
         }
     }
 
-    /// Ends it, even if it is no guard: a program whose `main` does something else would continue.
+    /// Ends it, even if it is not a guard: a program whose `main` does something else would continue.
     fn dismiss(mut self) {
         self.child.start_kill().ok();
     }

@@ -25,7 +25,7 @@ pub struct GroupTask {
     pub headers: BTreeMap<String, String>,
 }
 
-/// The tasks of a group that are to be combined.
+/// The tasks of a group to combine.
 #[derive(Debug, Clone)]
 pub struct Group {
     name: String,

@@ -11,7 +11,7 @@ use bytes::Bytes;
 use runner_core::chain::chain;
 use serde::Serialize;
 
-/// What a handler wants to become of its task.
+/// What should happen to a task, as its handler decides.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Outcome {
     /// Done. The result is kept with the task for its retention.

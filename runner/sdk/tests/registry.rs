@@ -207,7 +207,7 @@ async fn a_group_finds_the_aggregator_of_its_name_or_of_the_longest_prefix() {
         assert_eq!(task.kind, expected, "{group}");
     }
     assert!(handlers.aggregator("sms").is_none() && handlers.aggregator("mail").is_none());
-    assert!(!handlers.knows("mail:ada"), "an aggregator is no handler");
+    assert!(!handlers.knows("mail:ada"), "an aggregator is not a handler");
     assert!(!Registry::new().on("one", one).build().unwrap().aggregates());
 }
 

@@ -1,13 +1,15 @@
-//! The reasons: code, severity, sentence and hint of each. `docs/why.md` explains them; a code never changes its meaning.
+//! The reasons: code, severity, sentence and hint of each. `docs/why.md` explains them; a code never changes its
+//! meaning.
 //!
-//! Places such as `{queue}` are filled with the values of a [`super::Reason`]. The same texts stand in `templates/words.json`
-//! beside the Chinese ones; a test compares them. Codes of reasons and of problems of manifests and rows are one series.
+//! Places such as `{queue}` are filled with the values of a [`super::Reason`]. The same texts are in
+//! `templates/words.json` beside the Chinese ones; a test compares them. Codes of reasons and of problems of manifests
+//! and rows are one series.
 
 /// Whether a reason goes away by itself.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, serde::Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum ReasonSeverity {
-    /// As it was meant, or over soon.
+    /// As intended, or over soon.
     Info,
     /// It lasts until someone acts.
     Warning,
@@ -15,7 +17,7 @@ pub enum ReasonSeverity {
 
 macro_rules! reasons {
     ($($name:ident $code:literal $severity:ident $sentence:literal $hint:literal;)+) => {
-        /// What keeps a task or a schedule where it is.
+        /// Why a task or a schedule stays where it is.
         #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
         pub enum ReasonCode {
             $(#[doc = $sentence] $name,)+
@@ -53,7 +55,7 @@ macro_rules! reasons {
     };
 }
 
-/// What a hint ends with if a known name is near the one at hand.
+/// The end of a hint if a known name resembles this one.
 pub const MEANT: &str = " Did you mean {meant}?";
 
 reasons! {
@@ -205,7 +207,7 @@ reasons! {
     Foreign "S19" Info
         "It belongs to the Go scheduler {scheduler}, which alone decides when it fires."
         "";
-    // What was decided last, and what became of its task.
+    // The last decision, and the state of its task.
     LastMissed "S07" Info
         "The last occurrence, {at}, was missed: {why}"
         "";

@@ -22,7 +22,7 @@ pub use task::{TaskFacts, why_damaged, why_gone, why_task};
 
 use crate::text::nearest;
 
-/// The known name that is near enough to have been meant. Patterns of queues are no names.
+/// The known name that was probably meant. Patterns of queues are not names.
 fn meant(word: &str, known: &[String]) -> Option<String> {
     let names = known.iter().map(String::as_str).filter(|name| !name.contains('*'));
     nearest(word, names).map(str::to_owned)

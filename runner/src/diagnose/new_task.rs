@@ -1,4 +1,4 @@
-//! What is doubtful about a task before it is enqueued: its type and its payload, by what the manifests at hand define.
+//! Warnings about a task before it is enqueued: its type and its payload, according to the manifests here.
 
 use std::collections::BTreeMap;
 
@@ -8,7 +8,7 @@ use runner_core::task::FUNCTION_PREFIX;
 use super::reason::Reason;
 use super::{ReasonCode, meant};
 
-/// What is known of functions and handlers where the task is enqueued.
+/// The functions and handlers that are known where the task is enqueued.
 #[derive(Debug)]
 pub struct FunctionFacts<'a> {
     /// Those in force.
@@ -21,7 +21,7 @@ pub struct FunctionFacts<'a> {
     pub payload_fault: Option<String>,
 }
 
-/// Why a task of this type may wait for ever or fail, as far as it can be seen before it is enqueued.
+/// Why a task of this type may wait forever or fail, as far as that is known before it is enqueued.
 #[must_use]
 pub fn why_new_task(kind: &str, facts: &FunctionFacts<'_>) -> Vec<Reason> {
     let Some(name) = kind.strip_prefix(FUNCTION_PREFIX) else {

@@ -1,4 +1,4 @@
-//! One reason: its code and the values that it is about. How instants and spans are shown is decided by whoever shows it.
+//! One reason: its code and the values that it is about. Pages and commands decide how instants and spans are shown.
 
 use std::time::Duration;
 
@@ -8,7 +8,7 @@ use runner_core::task::{AttemptOutcome, TaskState};
 use super::{MEANT, ReasonCode, ReasonSeverity};
 use crate::text::fill;
 
-/// Something that a reason is about.
+/// A value in a reason.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ReasonValue {
     /// A name, an error, foreign text.
@@ -70,7 +70,7 @@ impl From<AttemptOutcome> for ReasonValue {
 pub struct Reason {
     /// Which reason.
     pub code: ReasonCode,
-    /// What it is about, by the names of the places in its texts.
+    /// Its values, by the names of the places in its texts.
     pub values: Vec<(&'static str, ReasonValue)>,
 }
 
@@ -103,7 +103,8 @@ impl Reason {
         self.values.iter().map(|(name, value)| (*name, show(value))).collect()
     }
 
-    /// The values as texts for a hint: names stand whole and quoted, since a command with them may be pasted into a shell.
+    /// The values as texts for a hint: names are complete and quoted, since a command with them may be pasted into a
+    /// shell.
     pub fn shown_in_hint(&self, show: impl Fn(&ReasonValue) -> String) -> Vec<(&'static str, String)> {
         const NAMES: [&str; 3] = ["task", "queue", "schedule"];
         let shown = |(name, value): &(&'static str, ReasonValue)| match value {
@@ -113,7 +114,7 @@ impl Reason {
         self.values.iter().map(shown).collect()
     }
 
-    /// Whether a name that was probably meant is to be added to this hint.
+    /// Whether this hint ends with the name that was probably meant.
     #[must_use]
     pub fn adds_meant(&self, hint: &str) -> bool {
         !hint.contains("{meant}") && self.values.iter().any(|(name, _)| *name == "meant")
@@ -140,7 +141,7 @@ pub fn closed(sentence: &str, colon: char, stop: &str) -> String {
     without.unwrap_or_else(|| sentence.to_owned())
 }
 
-/// A word of a POSIX shell: as it is if nothing in it means anything to a shell, else in single quotes.
+/// A word of a POSIX shell: unchanged if no character of it is special to a shell, else in single quotes.
 fn for_shell(word: &str) -> String {
     let plain = |c: char| c.is_ascii_alphanumeric() || "_-.,:/@%+=".contains(c);
     match !word.is_empty() && word.chars().all(plain) {
@@ -149,16 +150,16 @@ fn for_shell(word: &str) -> String {
     }
 }
 
-/// The most telling first: what lasts until someone acts comes before what goes away by itself, else as found.
+/// The most important first: reasons that last until someone acts come before those that pass by themselves.
 pub(super) fn in_order(mut found: Vec<Reason>) -> Vec<Reason> {
     found.sort_by_key(|reason| std::cmp::Reverse(reason.code.severity()));
     found
 }
 
-/// How long after its time a thing is late: those who move and decide look about once a second.
+/// From how long after its time a task or occurrence is late: workers and schedulers check about once a second.
 pub(super) const LATE_AFTER: Duration = Duration::from_secs(10);
 
-/// Whether `at` is over for longer than what is usual.
+/// Whether `at` passed longer ago than usual.
 pub(super) fn is_late(at: Timestamp, now: Timestamp) -> bool {
     at.checked_add(LATE_AFTER).is_ok_and(|late| late <= now)
 }

@@ -1,4 +1,4 @@
-//! Why a schedule does not fire, or fired and is not run.
+//! Why a schedule does not fire, or its task does not run.
 
 use jiff::{SignedDuration, Timestamp};
 use runner_core::schedule::{Definition, Problem, Severity};
@@ -10,7 +10,7 @@ use super::reason::{Reason, in_order, is_late};
 use super::servers::BrokerFacts;
 use super::task::{TaskFacts, why_task};
 
-/// How long a correction of the cursor counts: what it left out would have fired within days.
+/// How long a correction of the cursor counts: the occurrences that it left out would have fired within days.
 pub const CORRECTION_SHOWN: SignedDuration = SignedDuration::from_hours(24);
 
 /// What is known of a schedule in force.
@@ -18,9 +18,9 @@ pub const CORRECTION_SHOWN: SignedDuration = SignedDuration::from_hours(24);
 pub struct ScheduleFacts<'a> {
     /// Its definition.
     pub definition: &'a Definition,
-    /// Where it stands; `None` before a scheduler has seen it.
+    /// Its state; `None` before a scheduler has registered it.
     pub standing: Option<&'a Standing>,
-    /// What was decided about it, newest first.
+    /// Its decisions, newest first.
     pub decisions: &'a [Decision],
     /// Whether another instance has the version that counts.
     pub superseded: bool,
@@ -30,7 +30,7 @@ pub struct ScheduleFacts<'a> {
     pub last_task: Option<(&'a TaskFacts, &'a str)>,
 }
 
-/// What keeps a schedule from firing, and its last task from running, the most telling reason first.
+/// Why a schedule does not fire, and why its last task does not run; the most important reason first.
 #[must_use]
 pub fn why_schedule(facts: &ScheduleFacts<'_>, broker: &BrokerFacts) -> Vec<Reason> {
     let definition = facts.definition;
@@ -53,7 +53,7 @@ pub fn why_schedule(facts: &ScheduleFacts<'_>, broker: &BrokerFacts) -> Vec<Reas
     found.extend(decided(facts));
     let last = last_task(facts, broker, &found);
     let mut found = in_order(found);
-    // Together, so that it is clear whose reasons these are.
+    // Together, so that it is clear what these reasons are about.
     let place = match last.iter().any(Reason::is_warning) {
         true => found.iter().take_while(|reason| reason.is_warning()).count(),
         false => found.len(),
@@ -88,7 +88,7 @@ fn in_short(problem: &Problem) -> String {
     format!("{} {}", problem.code, problem.message)
 }
 
-/// About a schedule that is only remembered by its decisions.
+/// About a schedule of which only decisions are left.
 #[must_use]
 pub fn why_absent() -> Reason {
     Reason::new(ReasonCode::Absent)
@@ -134,7 +134,7 @@ fn not_run(facts: &ScheduleFacts<'_>, broker: &BrokerFacts) -> Vec<Reason> {
     [no_function, paused, not_taken].into_iter().flatten().collect()
 }
 
-/// What was decided about the last occurrence, if it did not fire.
+/// The decision about the last occurrence, if it did not fire.
 fn decided(facts: &ScheduleFacts<'_>) -> Option<Reason> {
     let of_occurrence = |d: &&Decision| !matches!(d.kind, DecisionKind::Manual | DecisionKind::Corrected);
     let last = facts.decisions.iter().find(of_occurrence)?;
@@ -156,7 +156,7 @@ fn corrected(facts: &ScheduleFacts<'_>, now: Timestamp) -> Option<Reason> {
     recent.then(|| about(facts.definition, ReasonCode::Corrected).with("at", at))
 }
 
-/// What became of the task of the last fire, and why that waits; without what is known of the schedule already.
+/// The state of the task of the last fire, and why it waits; without reasons that the schedule already has.
 fn last_task(facts: &ScheduleFacts<'_>, broker: &BrokerFacts, known: &[Reason]) -> Vec<Reason> {
     let last = facts.standing.and_then(|standing| standing.last.as_ref());
     let (Some((at, id)), Some((task, error))) = (last, facts.last_task) else {
@@ -173,7 +173,7 @@ fn last_task(facts: &ScheduleFacts<'_>, broker: &BrokerFacts, known: &[Reason]) 
         _ => named(ReasonCode::LastTask).with("at", *at),
     }];
     let is_new = |reason: &Reason| known.iter().all(|other| other.code != reason.code);
-    // What goes away by itself is for the page of the task.
+    // Reasons that pass by themselves are for the page of the task.
     let why = why_task(task, broker).into_iter().filter(Reason::is_warning);
     found.extend(why.filter(is_new));
     found

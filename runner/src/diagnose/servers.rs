@@ -1,4 +1,4 @@
-//! Who takes tasks of a queue: what live servers say of themselves, and what follows for a type in a queue.
+//! Which servers claim tasks of a queue, according to their reports, and what follows for a type in a queue.
 
 use jiff::Timestamp;
 use runner_core::task::{QueueName, TaskState, TypePattern, priority_of};
@@ -15,11 +15,11 @@ pub struct BrokerFacts {
     pub now: Timestamp,
     /// The live servers; `None` if that is not known.
     pub servers: Option<Vec<ServerView>>,
-    /// Queues as far as they were asked for: that of the task, and those that come before it.
+    /// The queues that were read: that of the task, and those that come before it.
     pub queues: Vec<QueueInfo>,
     /// Why the broker takes no writes.
     pub fault: Option<BrokerFault>,
-    /// Queues that are served once a worker of the settings at hand runs, names or patterns, and those that exist. Given
+    /// Queues that a worker with these settings would serve, names or patterns, and those that exist. Given
     /// by commands that may run before any worker does.
     pub expected: Option<Vec<String>>,
 }

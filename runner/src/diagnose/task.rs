@@ -17,7 +17,7 @@ pub struct TaskFacts {
     pub kind: String,
     /// Its queue.
     pub queue: QueueName,
-    /// Where it is in its life.
+    /// Its state.
     pub state: TaskState,
     /// When it runs next: scheduled and retry.
     pub next_run: Option<Timestamp>,
@@ -27,7 +27,7 @@ pub struct TaskFacts {
     pub lease_until: Option<Timestamp>,
     /// When it will be deleted: completed.
     pub kept_until: Option<Timestamp>,
-    /// What a worker said that it waits for.
+    /// What it waits for, as noted by a worker.
     pub waiting_for: Option<String>,
     /// Its group.
     pub group: Option<String>,
@@ -39,13 +39,13 @@ pub struct TaskFacts {
     pub last_outcome: Option<AttemptOutcome>,
     /// When that attempt began.
     pub last_started_at: Option<Timestamp>,
-    /// When it failed last, whoever ran it.
+    /// When it failed last, on any worker.
     pub last_failed_at: Option<Timestamp>,
     /// The error of the last failure; may be empty.
     pub last_error: String,
 }
 
-/// How the broker's error of a task begins that was archived because its process died several times.
+/// The beginning of the broker's error for a task that was archived because its process died several times.
 const POISON: &str = "poison: ";
 
 impl TaskFacts {
@@ -128,7 +128,7 @@ impl TaskFacts {
     }
 }
 
-/// What keeps a task where it is, the most telling reason first.
+/// Why a task stays where it is; the most important reason first.
 #[must_use]
 pub fn why_task(task: &TaskFacts, broker: &BrokerFacts) -> Vec<Reason> {
     in_order(match task.state {
@@ -158,7 +158,7 @@ pub fn why_gone(record: &RunRecord) -> Reason {
     reason.with("at", record.ended_at)
 }
 
-/// What stands in the way of a task that has not begun.
+/// What blocks a task that has not started.
 fn waits(task: &TaskFacts, broker: &BrokerFacts) -> Vec<Reason> {
     let mut found: Vec<Reason> = broker.refuses().into_iter().collect();
     if let Some(what) = &task.waiting_for {
@@ -189,7 +189,7 @@ fn in_time(task: &TaskFacts, broker: &BrokerFacts) -> Option<Reason> {
         _ if is_late(at, broker.now) && broker.fault.is_some() => return None,
         _ if is_late(at, broker.now) && served(task, broker) => ReasonCode::NotMoved,
         _ if is_late(at, broker.now) => ReasonCode::Overdue,
-        // One that waits for something else is put off until the next try: that instant says nothing.
+        // One that waits for something else is postponed until the next try: that instant means nothing.
         TaskState::Scheduled if task.waiting_for.is_some() => return None,
         TaskState::Scheduled => ReasonCode::Due,
         TaskState::Retry => ReasonCode::RetryDue,
@@ -213,7 +213,7 @@ fn runs(task: &TaskFacts, broker: &BrokerFacts) -> Option<Reason> {
             true => ReasonCode::LeaseOver,
             false => ReasonCode::LeaseOverAlone,
         };
-        // No lease can be extended while the broker takes no writes: that says nothing of the worker.
+        // No lease can be extended while the broker takes no writes: that does not concern the worker.
         let reason = broker.fault.is_none().then(|| task.reason(code));
         return reason.map(|reason| reason.with("until", until));
     }

@@ -1,4 +1,4 @@
-//! Every reason: with the facts that lead to it, and with the fact changed that it is about. Then their order and their texts.
+//! Every reason: with the facts that lead to it, and with the decisive fact changed. Then their order and their texts.
 
 #![allow(clippy::unwrap_used, clippy::panic)]
 
@@ -253,7 +253,7 @@ fn timed(state: TaskState, next: i64) -> Vec<Reason> {
     why_task(&facts, &served())
 }
 
-/// A reason, what leads to it, and what does not although only one thing is different.
+/// A reason, facts that lead to it, and facts that do not although only one differs.
 struct Case {
     code: ReasonCode,
     with: Vec<Reason>,
@@ -676,7 +676,7 @@ fn an_archived_task_failed_only_if_its_last_attempt_did() {
     let of = |retried, max_retry, last| codes(&archived(retried, max_retry, last))[0];
     assert_eq!(of(0, 0, None), "W153", "never run");
     assert_eq!(of(3, 3, Some(Retry)), "W153", "its last retry never ran");
-    assert_eq!(of(1, 3, Some(Lost)), "W153", "put away by hand after a crash");
+    assert_eq!(of(1, 3, Some(Lost)), "W153", "archived by an operator after a crash");
     assert_eq!(of(3, 3, Some(Lost)), "W151");
     assert_eq!(of(0, 0, Some(Archived)), "W150");
     let of_go = TaskFacts {

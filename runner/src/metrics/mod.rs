@@ -153,7 +153,7 @@ impl Default for Metrics {
             ),
             poison: shown.plain(
                 "poison",
-                "Tasks archived because their worker died again and again while they ran",
+                "Tasks archived because their worker died repeatedly while they ran",
             ),
             trimmed: shown.plain(
                 "archive_trimmed",
@@ -169,7 +169,7 @@ impl Default for Metrics {
             ),
             repaired: shown.plain(
                 "repaired",
-                "Damaged tasks that this process put right, by what was wrong",
+                "Damaged tasks that this process repaired, by kind of damage",
             ),
             unsafe_policy: shown.plain(
                 "broker_unsafe_policy",

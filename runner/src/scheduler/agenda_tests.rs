@@ -140,7 +140,11 @@ fn an_edit_of_the_timing_is_registered_again_and_one_of_the_task_is_not() {
     assert_eq!(agenda.due(at(60), 1, false)[0].0.task.kind, "other");
     adopt(&mut agenda, &plan(&[every("a", 30)]));
     assert_eq!((registered(&agenda).len(), agenda.unheld().len()), (1, 1));
-    assert_eq!(agenda.next_fire(), None, "the broker says first where it stands now");
+    assert_eq!(
+        agenda.next_fire(),
+        None,
+        "the broker first says where the cursor is now"
+    );
 }
 
 #[test]

@@ -76,8 +76,8 @@ impl Scheduler {
         Ok(())
     }
 
-    /// Withdraws what the sources held before and hold no longer. Only for sources that were read completely: an unreadable
-    /// file has not been removed. Each source is compared once per [`SWEEP`], or as soon as it can be read.
+    /// Withdraws what the sources held before and hold no longer. Only for sources that were read completely: an
+    /// unreadable file has not been removed. Each source is compared once per [`SWEEP`], or as soon as it can be read.
     async fn sweep(&mut self) -> Result<(), BrokerError> {
         let now = Instant::now();
         if self.sweep_at.is_none_or(|at| at <= now) {
@@ -108,7 +108,7 @@ impl Scheduler {
     async fn withdraw(&self, scope: &str, ids: &[ScheduleId]) -> Result<(), BrokerError> {
         let withdrawn = self.broker.withdraw(&self.instance, scope, ids).await?;
         for id in withdrawn {
-            tracing::info!(schedule = %id, "withdrawn: no source has it any more; it begins anew if it comes back");
+            tracing::info!(schedule = %id, "withdrawn: no source has it any more; it starts from the present if it comes back");
         }
         Ok(())
     }

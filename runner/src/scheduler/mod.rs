@@ -278,7 +278,7 @@ impl BackgroundLoop for Scheduler {
                 Some(sleep.min(LONGEST_SLEEP))
             }
             Err(error) => {
-                self.health.failed("look after schedules", &error);
+                self.health.failed("maintain schedules", &error);
                 self.failures = self.failures.saturating_add(1);
                 // Another instance may lead by now.
                 self.renew_at = None;

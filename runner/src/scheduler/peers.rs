@@ -50,8 +50,8 @@ pub struct Peers {
     instance: String,
     report: Box<dyn Fn(Differences) + Send + Sync>,
     own: OwnSet,
-    /// Sets by digest and version times by instance and number, as read in the last look. Replaced with each look, so they
-    /// hold only what live instances have.
+    /// Sets by digest and version times by instance and number, as read in the last look. Replaced with each look, so
+    /// they hold only what live instances have.
     sets: HashMap<String, ScheduleSet>,
     sinces: HashMap<String, VersionTimes>,
     /// When each difference was first seen, by its text, and whether it was logged.
@@ -214,7 +214,7 @@ impl Peers {
     fn settled(&mut self, mut found: Differences) -> Differences {
         let now = Instant::now();
         let texts: BTreeSet<String> = found.problems.iter().map(Problem::one_line).collect();
-        // A difference that went away and comes back starts anew.
+        // A difference that disappeared and returns starts again.
         self.seen.retain(|text, _| texts.contains(text));
         found.problems.truncate(REPORTED);
         found.problems.retain(|problem| {

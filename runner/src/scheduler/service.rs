@@ -69,7 +69,7 @@ pub async fn run(
             wake_scheduler.notify_one();
             wake_peers.notify_one();
         }
-        // No source is left to change the plan; the loops go on with it.
+        // No source is left to change the plan; the loops continue with it.
         std::future::pending::<()>().await;
     };
     let loops = async {

@@ -1,5 +1,5 @@
-//! Schedules that call a function of a manifest by its name: whether there is one that can be called so, with that payload.
-//! And whether a function of a manifest is called by any. Says what is doubtful and refuses nothing.
+//! Schedules that call a function of a manifest by its name: whether that function exists and accepts the payload.
+//! Also functions of manifests that nothing calls. Only warns.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -10,7 +10,7 @@ use runner_core::task::{FUNCTION_PREFIX, QueueName};
 /// The problem of a function that its manifest gives no schedule.
 pub const NOT_TRIGGERED: &str = "W201";
 
-/// Takes back that nothing triggers a function which a row or a schedule in code names as its type.
+/// Removes the warning that nothing triggers a function which a row or a schedule in code names as its type.
 pub fn drop_triggered(problems: &mut Vec<Problem>, definitions: &[Definition]) {
     let others = definitions.iter().filter(|d| d.origin.source != Source::Manifest);
     let types: BTreeSet<&str> = others.map(|d| d.task.kind.as_str()).collect();
@@ -18,7 +18,7 @@ pub fn drop_triggered(problems: &mut Vec<Problem>, definitions: &[Definition]) {
     problems.retain(|p| p.code != NOT_TRIGGERED || !p.function.as_ref().is_some_and(triggered));
 }
 
-/// Warnings about functions that nothing schedules, if nothing takes from the queue that tasks made by hand go to.
+/// Warnings about functions that nothing schedules, if no worker serves the queue of their manual tasks.
 /// `problems` says which functions have no schedule, and where they are defined.
 pub fn not_served<'a>(
     functions: impl IntoIterator<Item = &'a Function>,
@@ -41,7 +41,7 @@ pub fn not_served<'a>(
     by_hand.filter_map(warning).collect()
 }
 
-/// What is doubtful about the schedules of rows and code that call functions, as far as they are enabled.
+/// Warnings about enabled schedules of rows and code that call functions.
 #[must_use]
 pub fn doubts(functions: &Functions, definitions: &[Definition]) -> Vec<Problem> {
     let all = functions.all();

@@ -1,4 +1,4 @@
-//! All sources together: started once, read ever again, merged into one plan that others watch.
+//! All sources together: started once, read repeatedly, merged into one plan that others watch.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -18,38 +18,38 @@ use super::status::{Rejected, SourceStatus};
 use super::table::Table;
 use crate::background;
 
-/// How long a sync that somebody waits for may take; a database's timeout and a connection's.
+/// How long a sync may take that a caller waits for: the timeouts of a database and of a connection.
 const SYNC_LIMIT: Duration = Duration::from_secs(12);
 
 /// How long the start waits for the table.
 const START_LIMIT: Duration = Duration::from_secs(3);
 
-/// Every schedule there is, kept up to date. Clones share one.
+/// All schedules, kept up to date. Clones share one state.
 #[derive(Clone)]
 pub struct Catalog {
     shared: Arc<Shared>,
     triggers: Arc<Vec<Arc<Refresh>>>,
 }
 
-/// What all sources say at one time.
+/// The content of all sources at one time.
 #[derive(Debug, Clone)]
 pub struct Loaded {
-    /// The schedules and what is wrong with them.
+    /// The schedules and their problems.
     pub plan: Arc<Plan>,
-    /// What the manifests define to be run.
+    /// The functions that the manifests define.
     pub functions: Vec<Function>,
     /// What else than schedules runs it.
     pub triggers: Triggers,
     /// Functions and rows of which nothing is in force.
     pub rejected: Vec<Rejected>,
-    /// How each source is doing.
+    /// The status of each source.
     pub statuses: Vec<SourceStatus>,
 }
 
 impl Catalog {
     /// Reads every source once, then keeps reading until `stop`.
     ///
-    /// Never fails: what cannot be read is waited for a little, then shown as unavailable and tried again.
+    /// Never fails: a source that cannot be read gets a little time, then is shown as unavailable and tried again.
     /// The functions of the manifests go into `functions`.
     pub async fn start(
         settings: SourceSettings,
@@ -69,13 +69,13 @@ impl Catalog {
                 .guarded(settings.mass_delete)
                 .keeping(settings.keep.clone());
             directory.listen(stop.clone());
-            // The first look is made here, so that whoever starts us sees the plan.
+            // The first look is made here, so that the caller sees the plan.
             directory.look().await;
             let stop = stop.clone();
             tokio::spawn(async move { background::run(directory, &trigger.wake, &stop).await });
         }
         if let Some(mut table) = new_table(&settings, &shared, &mut triggers) {
-            // A database that does not answer must not keep the program from starting.
+            // A database that does not answer must not delay the start.
             if tokio::time::timeout(START_LIMIT, table.look()).await.is_err() {
                 table.fall_back().await;
             }
@@ -93,7 +93,7 @@ impl Catalog {
         Self::load_beside(settings, clock, Taken::default()).await
     }
 
-    /// The same, with the warnings that follow from what live servers take.
+    /// The same, with the warnings that follow from the types and queues of live servers.
     pub async fn load_beside(settings: SourceSettings, clock: Arc<dyn Clock>, taken: Taken) -> Loaded {
         let shared = Arc::new(Shared::new(Functions::default(), clock));
         shared.set_taken(taken);
@@ -157,20 +157,21 @@ impl Catalog {
         }
     }
 
-    /// Reads every source now; whether all were done within 12 seconds. A source that cannot be read is done too.
+    /// Reads every source now. Returns whether all were done within 12 seconds; a source that cannot be read counts as
+    /// done.
     pub async fn sync(&self) -> bool {
         let asked: Vec<u64> = self.triggers.iter().map(|t| t.ask()).collect();
         let waits = self.triggers.iter().zip(asked).map(|(t, n)| t.wait(n, SYNC_LIMIT));
         futures_util::future::join_all(waits).await.into_iter().all(|done| done)
     }
 
-    /// Says what live servers take: schedules of other types get the warning W210, those of other queues and functions
-    /// that run by hand there W211, and a skip of such a schedule says so.
+    /// Sets what live servers serve: schedules of other types get the warning W210, those of other queues and functions
+    /// that run manually there W211, and a skip of such a schedule says so.
     pub fn set_taken(&self, taken: Taken) {
         self.shared.set_taken(taken);
     }
 
-    /// Says how other instances differ: what to report, and the schedules that are left to them.
+    /// Sets the differences of other instances: problems, and the schedules that are left to them.
     pub fn set_others(&self, problems: Vec<Problem>, superseded: BTreeSet<ScheduleId>) {
         self.shared.set_others(problems, superseded);
     }

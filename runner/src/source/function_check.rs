@@ -1,4 +1,4 @@
-//! A second opinion on what manifests define, by those who would run it. What is judged, and how, is not known here.
+//! Checks of what manifests define by the handlers that would run it. The checks themselves are not here.
 
 use std::fmt;
 use std::sync::Arc;
@@ -7,17 +7,17 @@ use runner_core::function::{CheckFinding, FunctionKind};
 
 type Judge = dyn Fn(&FunctionKind) -> Option<CheckFinding> + Send + Sync;
 
-/// Judges functions; the default has no objection to anything.
+/// Checks functions; the default accepts all.
 #[derive(Clone, Default)]
 pub struct FunctionCheck(Option<Arc<Judge>>);
 
 impl FunctionCheck {
-    /// One that asks `judge`.
+    /// A check that calls `judge`.
     pub fn new(judge: impl Fn(&FunctionKind) -> Option<CheckFinding> + Send + Sync + 'static) -> Self {
         Self(Some(Arc::new(judge)))
     }
 
-    /// What is wrong with it.
+    /// Its problem, if there is one.
     #[must_use]
     pub fn doubt(&self, kind: &FunctionKind) -> Option<CheckFinding> {
         self.0.as_ref().and_then(|judge| judge(kind))

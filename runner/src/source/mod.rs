@@ -1,7 +1,7 @@
 //! Where schedules come from: the manifest directory, the table, code. I/O that yields definitions and problems.
 //!
-//! Nothing here fires anything, and nothing that is wrong in a source stops the program: what cannot be
-//! read keeps its last known version, and says so.
+//! This room fires nothing, and an error in a source never stops the program: what cannot be
+//! read keeps its last known version, and is reported.
 
 mod calls;
 mod catalog;

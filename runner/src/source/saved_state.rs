@@ -1,6 +1,6 @@
-//! What one source keeps outside of the process for its next start: read once, written when something changed.
+//! What a source saves outside of the process for its next start: read once, written after changes.
 //!
-//! Knows neither where it is kept nor what it says.
+//! Knows neither where it is saved nor its content.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,35 +10,36 @@ use tokio::time::{Instant, timeout};
 
 use super::state_store::{StateStore, StateStoreError};
 
-/// How long keeping or reading may take: nothing waits for it but the next look at the source.
+/// How long saving or reading may take: only the next look at the source waits for it.
 const LIMIT: Duration = Duration::from_secs(2);
 
-/// How often what stays the same is kept again; the store forgets it after days.
+/// How often an unchanged text is saved again; the store forgets it after days.
 const AGAIN: Duration = Duration::from_secs(3600);
 
-/// See the head of this file.
+/// The saved state of one source.
 pub struct SavedState {
     keep: Option<Arc<dyn StateStore>>,
     kind: &'static str,
-    /// Which source it is, the same after a restart.
+    /// Identifies the source across restarts.
     name: String,
-    /// Whether the store has said what was kept. Before that nothing is written, as it would replace what is not known.
+    /// Whether the store has answered what was saved. Until then nothing is written, as it would replace an unknown
+    /// text.
     known: bool,
     last: Option<(u64, Instant)>,
     refused: bool,
     cut: bool,
 }
 
-/// A text to be kept.
+/// A text to be saved.
 pub struct SavedText {
     /// At most [`super::keep::MAX_KEPT`] bytes.
     pub bytes: Vec<u8>,
-    /// How many files or rows had no place in it.
+    /// How many files or rows did not fit.
     pub left_out: usize,
 }
 
 impl SavedState {
-    /// Of the source `name`; without `keep` nothing is kept.
+    /// For the source `name`; without `keep` nothing is saved.
     pub fn new(keep: Option<Arc<dyn StateStore>>, kind: &'static str, name: &str) -> Self {
         Self {
             known: keep.is_none(),
@@ -51,7 +52,7 @@ impl SavedState {
         }
     }
 
-    /// What an earlier run kept, if there is anything; asks until there was an answer, and then never again.
+    /// The text that an earlier run saved, if there is one; asks until there was an answer, and then never again.
     pub async fn recall<T: DeserializeOwned>(&mut self) -> Option<T> {
         let keep = self.keep.clone().filter(|_| !self.known)?;
         let kind = self.kind;
@@ -87,7 +88,7 @@ impl SavedState {
             .ok()
     }
 
-    /// Whether a text of this fingerprint is to be kept: it is another one than last time, or that was long ago.
+    /// Whether a text with this fingerprint must be saved: it differs from the last one, or that was saved long ago.
     #[must_use]
     pub fn wants(&self, fingerprint: u64) -> bool {
         let writes = self.keep.as_ref().is_some_and(|keep| keep.writes());
@@ -95,7 +96,7 @@ impl SavedState {
         writes && self.known && !self.last.as_ref().is_some_and(same)
     }
 
-    /// Keeps a text. What cannot be kept now is tried again at the next look.
+    /// Saves a text. After a failure it is tried again at the next look.
     pub async fn save(&mut self, fingerprint: u64, body: SavedText) {
         let Some(keep) = self.keep.clone().filter(|_| self.wants(fingerprint)) else {
             return;
@@ -107,7 +108,7 @@ impl SavedState {
                 code = "kept_in_part",
                 kind,
                 left_out,
-                "not all of what is in force can be kept for a restart: it is too large"
+                "not all of what is in force can be saved for a restart: it is too large"
             );
         }
         let failure = match timeout(LIMIT, keep.put(kind, &self.name, body.bytes)).await {
@@ -123,7 +124,7 @@ impl SavedState {
                 code = "not_kept",
                 kind,
                 reason = failure,
-                "what is in force cannot be kept for a restart; it is tried again"
+                "what is in force cannot be saved for a restart; it is tried again"
             );
         }
     }
@@ -135,7 +136,7 @@ mod tests {
     use super::*;
     use std::sync::Mutex;
 
-    /// Answers with what it is given, and counts what it is asked to keep.
+    /// Answers with the given text, and counts what it saves.
     #[derive(Default)]
     struct TestStore {
         answer: Mutex<Option<Result<Option<Vec<u8>>, StateStoreError>>>,

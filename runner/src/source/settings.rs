@@ -1,4 +1,4 @@
-//! What the sources need to know, with the defaults; `config` reads it.
+//! Settings of the sources, with the defaults; `config` reads them.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -16,8 +16,8 @@ use super::state_store::StateStore;
 /// How long the last known set stays in force when all rows or all files are gone at once.
 pub const DEFAULT_MASS_DELETE: Duration = Duration::from_secs(60);
 
-/// Where schedules come from, and what holds where they say nothing else. What is written in a file is read by
-/// `config`; `code`, `vet` and `keep` are added by whoever starts the sources.
+/// Where schedules come from, and their defaults. The part in the settings file is read by
+/// `config`; `code`, `vet` and `keep` are added by the caller that starts the sources.
 #[derive(Debug, Clone)]
 pub struct SourceSettings {
     /// The manifest directory, if manifests are read.
@@ -34,13 +34,13 @@ pub struct SourceSettings {
     pub dst: DstRule,
     /// How often the table is read.
     pub sync_interval: Duration,
-    /// Judges what manifests define.
+    /// Checks what manifests define.
     pub vet: FunctionCheck,
     /// The connections to RabbitMQ that triggers can name.
     pub rabbitmq: Vec<String>,
     /// How long the last known set stays in force when all rows or all files are gone at once.
     pub mass_delete: Duration,
-    /// Where the files and rows in force are kept for a restart while they are away or broken.
+    /// Where the files and rows in force are saved for a restart while they are unreachable or broken.
     pub keep: Option<Arc<dyn StateStore>>,
 }
 
@@ -65,7 +65,7 @@ impl Default for SourceSettings {
 }
 
 impl SourceSettings {
-    /// What holds where a manifest or a row says nothing else.
+    /// The defaults of manifests and rows.
     #[must_use]
     pub fn context(&self) -> ScheduleContext {
         ScheduleContext {
@@ -99,12 +99,13 @@ impl Default for ManifestSettings {
 /// The database that holds `sys_crontab`.
 #[derive(Clone)]
 pub enum TableSettings {
-    /// The file of the embedded broker, which makes it; with Redis it need not exist, and `runner migrate` makes it.
+    /// The file of the embedded broker, which creates it; with Redis it need not exist, and `runner migrate` creates
+    /// it.
     OfBroker {
         /// The file.
         path: PathBuf,
     },
-    /// A SQLite file; it and its table are made on first use.
+    /// A SQLite file; it and its table are created on first use.
     Sqlite {
         /// The file.
         path: PathBuf,
@@ -122,29 +123,29 @@ pub struct DatabaseServer {
     pub host: String,
     /// The port.
     pub port: u16,
-    /// The account; reading is all it needs to be allowed.
+    /// The account; it needs only the right to read.
     pub login: DatabaseLogin,
     /// The database.
     pub database: String,
-    /// A connection older than this is not used again; `None`: it may be.
+    /// A connection older than this is not used again; `None`: no limit.
     pub max_lifetime: Option<Duration>,
 }
 
-/// Account and password at a database, read anew for each connection; never shown.
+/// Account and password at a database, read again for each connection; never shown.
 #[derive(Clone)]
 pub struct DatabaseLogin(Arc<ReadLogin>);
 
 type ReadLogin = dyn Fn() -> Result<(String, String), String> + Send + Sync;
 
 impl DatabaseLogin {
-    /// These, as long as the program runs.
+    /// A fixed login.
     #[must_use]
     pub fn fixed(username: &str, password: &str) -> Self {
         let both = (username.to_owned(), password.to_owned());
         Self::read_from(move || Ok(both.clone()))
     }
 
-    /// What `read` says at each connection: a password may have been changed. It may block.
+    /// The result of `read` at each connection: a password may have been changed. It may block.
     #[must_use]
     pub fn read_from(read: impl Fn() -> Result<(String, String), String> + Send + Sync + 'static) -> Self {
         Self(Arc::new(read))

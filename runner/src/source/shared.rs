@@ -1,4 +1,4 @@
-//! Where the sources lay down what they read: parts become the plan, and whoever waits is told.
+//! Where the sources publish what they read: their parts are merged into the plan, and watchers are notified.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -21,29 +21,29 @@ use super::status::{Rejected, SourceError, SourceState, SourceStatus};
 use super::types::TypeOptions;
 use super::warnings::WarningLog;
 
-/// What the servers that are alive take; `None` where that is not known.
+/// What live servers serve; `None` where that is not known.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Taken {
     /// Task types that they run, exact or `prefix*`.
     pub types: Option<BTreeSet<String>>,
-    /// Queues that they take tasks from, names or patterns.
+    /// Queues that they claim from, names or patterns.
     pub queues: Option<BTreeSet<String>>,
 }
 
-/// What one source says.
+/// The content of one source.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct SourcePart {
     /// Valid schedules.
     pub definitions: Vec<Definition>,
     /// Triggers of functions.
     pub triggers: Vec<TriggerDefinition>,
-    /// What those that may name a function of a manifest say about their tasks themselves.
+    /// Options that schedules state for their tasks themselves, if they may name a function of a manifest.
     pub stated: BTreeMap<ScheduleId, FunctionOptions>,
-    /// What is not in force at all.
+    /// Functions and rows of which nothing is in force.
     pub rejected: Vec<Rejected>,
-    /// What is wrong.
+    /// Problems.
     pub problems: Vec<Problem>,
-    /// Whether something is not known that may define schedules.
+    /// Whether a part that may define schedules is unknown.
     pub incomplete: bool,
 }
 
@@ -66,7 +66,7 @@ impl Slot {
     }
 }
 
-/// The parts, and the plan they make.
+/// The parts, and the merged plan.
 pub struct Shared {
     functions: Functions,
     clock: Arc<dyn Clock>,
@@ -134,7 +134,7 @@ impl Shared {
         self.slots().insert(source, slot);
     }
 
-    /// Lays down what a source says now.
+    /// Publishes the present content of a source.
     pub fn publish(&self, source: Source, part: SourcePart, now: Timestamp) {
         if let Some(slot) = self.slots().get_mut(&source) {
             (slot.part, slot.state, slot.last_sync) = (part, SourceState::Loaded, Some(now));
@@ -142,7 +142,7 @@ impl Shared {
         self.rebuild();
     }
 
-    /// Lays down what is known of a source that cannot be read now; its state stays as it is.
+    /// Publishes what is known of a source that cannot be read now; its state is unchanged.
     pub fn publish_part(&self, source: Source, part: SourcePart) {
         if let Some(slot) = self.slots().get_mut(&source) {
             slot.part = part;
@@ -150,7 +150,7 @@ impl Shared {
         self.rebuild();
     }
 
-    /// Lays down what a source was known to say at `at`, in an earlier run of the program.
+    /// Publishes the content of a source at `at`, in an earlier run of the program.
     pub fn restore(&self, source: Source, part: SourcePart, at: Timestamp) {
         if let Some(slot) = self.slots().get_mut(&source) {
             (slot.part, slot.last_sync) = (part, Some(at));
@@ -158,7 +158,7 @@ impl Shared {
         self.rebuild();
     }
 
-    /// Notes that a source cannot be read; whether that is news.
+    /// Notes that a source cannot be read. Returns whether that is new.
     pub fn fail(&self, source: Source, error: &SourceError) -> bool {
         let now = self.now();
         let mut slots = self.slots();
@@ -176,13 +176,13 @@ impl Shared {
         self.state_of(source).is_some_and(|s| s.reason().is_some())
     }
 
-    /// How the source is doing.
+    /// The status of the source.
     #[must_use]
     pub fn state_of(&self, source: Source) -> Option<SourceState> {
         self.slots().get(&source).map(|s| s.state.clone())
     }
 
-    /// What live servers take.
+    /// Sets what live servers serve.
     pub fn set_taken(&self, taken: Taken) {
         {
             let mut known = self.taken.lock().unwrap_or_else(PoisonError::into_inner);
@@ -194,7 +194,7 @@ impl Shared {
         self.rebuild();
     }
 
-    /// How other instances differ: what to report, and the schedules that are left to them.
+    /// Sets the differences of other instances: problems, and the schedules that are left to them.
     pub fn set_others(&self, problems: Vec<Problem>, superseded: BTreeSet<ScheduleId>) {
         {
             let mut known = self.others.lock().unwrap_or_else(PoisonError::into_inner);
@@ -207,7 +207,7 @@ impl Shared {
         self.rebuild();
     }
 
-    /// Merges all parts; whoever watches the plan is told if it is another one.
+    /// Merges all parts; notifies watchers if the plan changed.
     fn rebuild(&self) {
         // One rebuild at a time: an older merge must never overwrite a newer one.
         let slots = self.slots();
@@ -283,7 +283,7 @@ impl Shared {
         slots.values().flat_map(|s| s.part.rejected.iter().cloned()).collect()
     }
 
-    /// How every source is doing.
+    /// The status of every source.
     #[must_use]
     pub fn statuses(&self) -> Vec<SourceStatus> {
         let plan = Arc::clone(&self.plan.borrow());
@@ -303,9 +303,9 @@ impl Shared {
     }
 }
 
-/// Asks a source to be read now, and tells when that is done.
+/// Requests that a source is read now, and notifies when that is done.
 pub struct Refresh {
-    /// Wakes the role.
+    /// Wakes the loop.
     pub wake: Notify,
     asked: AtomicU64,
     done: watch::Sender<u64>,
@@ -322,25 +322,25 @@ impl Default for Refresh {
 }
 
 impl Refresh {
-    /// Asks for a look that begins after this call; the number to wait for.
+    /// Requests a look that begins after this call. Returns the number to wait for.
     pub fn ask(&self) -> u64 {
         let number = self.asked.fetch_add(1, Ordering::SeqCst) + 1;
         self.wake.notify_one();
         number
     }
 
-    /// At the beginning of a look: up to where it answers.
+    /// Call at the beginning of a look: returns the last request that it answers.
     #[must_use]
     pub fn begin(&self) -> u64 {
         self.asked.load(Ordering::SeqCst)
     }
 
-    /// At the end of that look.
+    /// Call at the end of that look.
     pub fn end(&self, asked: u64) {
         self.done.send_replace(asked);
     }
 
-    /// Waits until look number `number` is done, at most for `limit`; whether it was.
+    /// Waits until look `number` is done, at most for `limit`. Returns whether it was.
     pub async fn wait(&self, number: u64, limit: Duration) -> bool {
         let mut done = self.done.subscribe();
         let reached = done.wait_for(|d| *d >= number);

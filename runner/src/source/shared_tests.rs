@@ -1,4 +1,4 @@
-//! The shared plan by itself: parts are merged, failures keep what was known, watchers hear of changes only.
+//! The shared plan by itself: parts are merged, failures keep what was known, watchers are notified of changes only.
 
 #![allow(clippy::unwrap_used)]
 

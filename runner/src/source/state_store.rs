@@ -1,12 +1,13 @@
-//! Where a source keeps what was last in force, so that a restart knows it while the source is away or broken.
+//! Where a source saves what was last in force, for a restart while the source is unreachable or broken.
 //!
-//! Only the question; the answer, in a store that instances share, is given by whoever wires the program.
+//! Only the trait; `cli` implements it with a store that instances share.
 
 use std::fmt;
 
 use async_trait::async_trait;
 
-/// The most bytes of one text; what does not fit is left out. A little below what a store takes, for whoever seals it.
+/// The most bytes of one text; what does not fit is left out. A little less than a store accepts, because sealing adds
+/// some bytes.
 pub const MAX_KEPT: usize = 8 * 1024 * 1024 - 1024;
 
 /// Why a text is not known.
@@ -14,14 +15,14 @@ pub const MAX_KEPT: usize = 8 * 1024 * 1024 - 1024;
 pub enum StateStoreError {
     /// The store gave no answer: it can be asked again.
     Away(String),
-    /// There is one, and it cannot be trusted.
+    /// There is one, but it is not authentic.
     Spoiled(String),
 }
 
-/// A place for texts by kind and name. Reasons are for people.
+/// Storage for texts by kind and name. Reasons are for people.
 #[async_trait]
 pub trait StateStore: Send + Sync {
-    /// Keeps a text in place of the one of this kind and name.
+    /// Saves a text, replacing the one of this kind and name.
     ///
     /// # Errors
     ///
@@ -35,7 +36,7 @@ pub trait StateStore: Send + Sync {
     /// Why that is not known.
     async fn get(&self, kind: &'static str, name: &str) -> Result<Option<Vec<u8>>, StateStoreError>;
 
-    /// Whether it is for keeping too, and not only for reading: a command that looks changes nothing.
+    /// Whether it can be written, not only read: a command that only reads changes nothing.
     fn writes(&self) -> bool {
         true
     }

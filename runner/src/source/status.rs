@@ -1,4 +1,4 @@
-//! How each source is doing, for pages, metrics and commands.
+//! The status of each source, for pages, metrics and commands.
 
 use jiff::Timestamp;
 use serde::Serialize;
@@ -12,17 +12,17 @@ pub struct SourceStatus {
     pub source: Source,
     /// The directory, the database, or `code`.
     pub place: String,
-    /// Whether what is in force is what the source says now.
+    /// Whether the version in force is the present one.
     pub state: SourceState,
     /// When it was last read with success.
     pub last_sync: Option<Timestamp>,
     /// Schedules in force, disabled ones included.
     pub schedules: usize,
-    /// Errors found in what it says.
+    /// Errors in its content.
     pub errors: usize,
 }
 
-/// The problem of a schedule that is in force as an older version of its file or row says.
+/// The problem of a schedule of which an older version is in force.
 pub const LAST_GOOD: &str = "W104";
 
 /// A function or a row of which nothing is in force, because something is wrong with it.
@@ -30,7 +30,7 @@ pub const LAST_GOOD: &str = "W104";
 pub struct Rejected {
     /// Of a row; the schedules of a file that cannot be read are not known.
     pub id: Option<ScheduleId>,
-    /// What the file or the row calls itself.
+    /// The name in the file or row.
     pub name: String,
     /// The file or the row.
     pub origin: Origin,
@@ -39,8 +39,8 @@ pub struct Rejected {
 }
 
 impl SourceStatus {
-    /// Whether it is a manifest directory, or the file of a table, that does not exist and never did: nothing is wrong,
-    /// there are only no manifests or rows yet.
+    /// Whether it is a manifest directory, or the file of a table, that never existed: not an error,
+    /// there are just no manifests or rows yet.
     #[must_use]
     pub fn is_absent(&self) -> bool {
         matches!(self.state, SourceState::Unavailable { absent: true, .. })
@@ -50,7 +50,7 @@ impl SourceStatus {
 /// Why a source cannot be read.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum SourceError {
-    /// There is nothing at this place.
+    /// The place does not exist.
     #[error("{0} does not exist")]
     Absent(String),
     /// Anything else, in words.
@@ -58,7 +58,7 @@ pub enum SourceError {
     Failed(String),
 }
 
-/// Whether what is in force is what the source says now.
+/// Whether the version in force is the present one.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase", tag = "state")]
 pub enum SourceState {
@@ -75,18 +75,18 @@ pub enum SourceState {
     },
     /// It could never be read, so nothing of it is in force.
     Unavailable {
-        /// Since when it is tried.
+        /// Since when it has been tried.
         since: Timestamp,
         /// Why.
         reason: String,
-        /// Whether there is nothing at its place.
+        /// Whether its place does not exist.
         #[serde(skip)]
         absent: bool,
     },
 }
 
 impl SourceState {
-    /// Why it cannot be read, if it cannot.
+    /// Why it cannot be read, unless it can.
     #[must_use]
     pub fn reason(&self) -> Option<&str> {
         match self {

@@ -1,4 +1,4 @@
-//! The sources side by side: identity, the union, and what the merge warns of.
+//! The sources together: identity, the union, and the warnings of the merge.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 use std::collections::BTreeSet;
@@ -64,7 +64,7 @@ fn clock() -> Arc<ManualClock> {
 }
 
 /// `id code` of every problem.
-fn told(plan: &runner_core::schedule::Plan) -> Vec<String> {
+fn problems(plan: &runner_core::schedule::Plan) -> Vec<String> {
     let id = |p: &runner_core::schedule::Problem| p.schedule.as_ref().map_or("-".into(), ToString::to_string);
     plan.problems.iter().map(|p| format!("{} {}", id(p), p.code)).collect()
 }
@@ -87,7 +87,7 @@ async fn the_plan_is_the_union_and_look_alikes_are_named() {
         "code:nightly W240",
         "m:a:default W240",
     ];
-    assert_eq!(told(&loaded.plan), expected);
+    assert_eq!(problems(&loaded.plan), expected);
     assert_eq!(loaded.functions[0].name, "a");
     let states: Vec<(Source, usize, usize)> = loaded
         .statuses
@@ -140,25 +140,25 @@ async fn a_call_that_would_send_other_bytes_as_json_is_named() {
 }
 
 #[tokio::test]
-async fn task_types_that_nobody_runs_are_named_once_somebody_can_tell() {
+async fn task_types_that_no_worker_runs_are_reported_once_the_servers_are_known() {
     let home = tempfile::tempdir().unwrap();
     let text = "name: a\nschedule: '@daily'\nhandler: task:a\n---\nname: b\nschedule: '@hourly'\nexec: [date]\n";
     let settings = settings(home.path(), text, vec![coded("c", "@weekly", "mail:welcome")]);
     let stop = CancellationToken::new();
     let catalog = Catalog::start(settings, Functions::default(), clock(), stop.clone()).await;
-    assert_eq!(told(&catalog.plan()), [""; 0]);
+    assert_eq!(problems(&catalog.plan()), [""; 0]);
     let known = |types: &[&str]| Taken {
         types: Some(types.iter().map(ToString::to_string).collect()),
         queues: None,
     };
     catalog.set_taken(known(&["mail:*"]));
-    assert_eq!(told(&catalog.plan()), ["m:a:default W210"]);
+    assert_eq!(problems(&catalog.plan()), ["m:a:default W210"]);
     catalog.set_taken(known(&["mail:*", "task:a"]));
-    assert_eq!(told(&catalog.plan()), [""; 0]);
+    assert_eq!(problems(&catalog.plan()), [""; 0]);
     catalog.set_taken(known(&[]));
-    assert_eq!(told(&catalog.plan()), ["code:c W210", "m:a:default W210"]);
+    assert_eq!(problems(&catalog.plan()), ["code:c W210", "m:a:default W210"]);
     catalog.set_taken(Taken::default());
-    assert_eq!(told(&catalog.plan()), [""; 0]);
+    assert_eq!(problems(&catalog.plan()), [""; 0]);
     stop.cancel();
 }
 
@@ -171,19 +171,19 @@ async fn queues_that_no_server_serves_and_instants_that_passed_are_named() {
     let settings = settings(home.path(), text, Vec::new());
     let stop = CancellationToken::new();
     let catalog = Catalog::start(settings, Functions::default(), clock(), stop.clone()).await;
-    assert_eq!(told(&catalog.plan()), ["- W201", "m:b:default W209"]);
+    assert_eq!(problems(&catalog.plan()), ["- W201", "m:b:default W209"]);
     let served = |queues: &[&str]| Taken {
         types: None,
         queues: Some(queues.iter().map(ToString::to_string).collect()),
     };
     catalog.set_taken(served(&["default", "tenant-*"]));
     assert_eq!(
-        told(&catalog.plan()),
+        problems(&catalog.plan()),
         ["- W201", "m:b:default W209", "m:a:default W211", "- W211"]
     );
     assert_eq!(catalog.plan().unserved, BTreeSet::from(["low".to_owned()]));
     catalog.set_taken(served(&["*"]));
-    assert_eq!(told(&catalog.plan()), ["- W201", "m:b:default W209"]);
+    assert_eq!(problems(&catalog.plan()), ["- W201", "m:b:default W209"]);
     stop.cancel();
 }
 
@@ -191,7 +191,7 @@ async fn queues_that_no_server_serves_and_instants_that_passed_are_named() {
 async fn errors_count_at_once_when_looking_only_once() {
     let home = tempfile::tempdir().unwrap();
     let loaded = Catalog::load_once(settings(home.path(), "name: [", Vec::new()), clock()).await;
-    assert_eq!(told(&loaded.plan), ["- E100"]);
+    assert_eq!(problems(&loaded.plan), ["- E100"]);
 }
 
 /// Queue, retries and seconds of timeout of a schedule's tasks.
@@ -322,7 +322,7 @@ async fn a_handler_without_a_schedule_states_options_for_its_type() {
         panic!("{rivals:?}")
     };
     assert!(rival.contains("a.yaml:1)") && rival.contains("a.yaml:17)"), "{rival}");
-    assert_eq!(told(&plan), ["- E402"], "and no function lacks a trigger");
+    assert_eq!(problems(&plan), ["- E402"], "and no function lacks a trigger");
     let types = super::TypeOptions::new(&Functions::new(loaded.functions), plan.schedules.values());
     assert_eq!(types.of("t").max_retry, Some(3));
     assert_eq!(types.of("u"), FunctionOptions::default());

@@ -1,5 +1,5 @@
-//! What manifests say about all tasks of a type that a handler in code runs: a function with `handler` and without a
-//! schedule is about its type, one with a schedule about its own tasks.
+//! Options that manifests state for all tasks of a type that a handler in code runs: a function with `handler` and
+//! without a schedule is about its type, one with a schedule about its own tasks.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -8,7 +8,7 @@ use runner_core::schedule::{Definition, ScheduleId, Source};
 use runner_core::task::FUNCTION_PREFIX;
 use runner_core::trigger::TriggerDefinition;
 
-/// What holds for tasks by their type, where they say nothing themselves.
+/// Options for tasks by their type, unless they state their own.
 #[derive(Debug, Default)]
 pub struct TypeOptions {
     by_type: BTreeMap<String, FunctionOptions>,
@@ -17,7 +17,8 @@ pub struct TypeOptions {
 }
 
 impl TypeOptions {
-    /// Of these functions, whose schedules are among `definitions`. Of two about one type the first by name holds.
+    /// Of these functions, whose schedules are among `definitions`. If two are about one type, the first by name
+    /// counts.
     #[must_use]
     pub fn new<'a>(functions: &Functions, definitions: impl IntoIterator<Item = &'a Definition>) -> Self {
         let of_manifests = definitions.into_iter().filter(|d| d.origin.source == Source::Manifest);
@@ -37,7 +38,7 @@ impl TypeOptions {
         this
     }
 
-    /// What holds for a task of this type.
+    /// The options of a task of this type.
     #[must_use]
     pub fn of(&self, kind: &str) -> FunctionOptions {
         let found = self.by_type.get(kind).cloned();
@@ -47,7 +48,7 @@ impl TypeOptions {
         })
     }
 
-    /// A schedule with what holds for its tasks where it says nothing; `stated` is what rows and code say themselves.
+    /// A schedule, completed with the options of its type; `stated` are those that rows and code state themselves.
     #[must_use]
     pub fn complete(&self, definition: &Definition, stated: &BTreeMap<ScheduleId, FunctionOptions>) -> Definition {
         let mut definition = definition.clone();

@@ -1,6 +1,6 @@
-//! What the log says about schedules and functions that are in force and probably not what was meant.
+//! Logs warnings about schedules and functions that are in force but probably not intended.
 //!
-//! Only warnings about a text as it is written; what depends on servers and clocks has lines of its own.
+//! Only warnings about the text; those that depend on servers and clocks have lines of their own.
 
 use std::collections::BTreeSet;
 
@@ -13,12 +13,12 @@ const MAX_LINES: usize = 20;
 /// Warnings about what functions run, and about cells of rows: an unknown `status`, a payload that is not JSON.
 const OTHER_LINTS: [&str; 4] = ["W301", "W252", "W253", "W254"];
 
-/// The warnings that the log has, so that each is written once while it lasts.
+/// The logged warnings, so that each is logged once while it lasts.
 #[derive(Default)]
 pub struct WarningLog(BTreeSet<String>);
 
 impl WarningLog {
-    /// Writes those of these problems that are new.
+    /// Logs those of these problems that are new.
     pub fn tell(&mut self, problems: &[Problem]) {
         let (new, more) = self.new_ones(problems);
         for (code, problem) in new {
@@ -32,7 +32,7 @@ impl WarningLog {
         }
     }
 
-    /// Code and text of those to be written, and how many are left out.
+    /// Code and text of those to be logged, and how many are left out.
     fn new_ones(&mut self, problems: &[Problem]) -> (Vec<(String, String)>, usize) {
         let doubts = problems.iter().filter(|p| p.severity == Severity::Warning);
         let doubts = doubts.filter(|p| TIMING_LINTS.iter().chain(&OTHER_LINTS).any(|code| *code == p.code));
@@ -64,7 +64,7 @@ mod tests {
     }
 
     #[test]
-    fn a_doubt_is_told_once_while_it_lasts() {
+    fn a_warning_is_logged_once_while_it_lasts() {
         let mut log = WarningLog::default();
         let both = [problem("W232", "a"), problem("W211", "a"), problem("W301", "b")];
         assert_eq!(log.new_ones(&both).0.len(), 2);

@@ -1,7 +1,7 @@
-//! Looks at how the broker is configured: once before the start, and from then on in the background.
+//! Checks how the broker is configured: once before the start, and from then on in the background.
 //!
-//! A broker that may delete tasks prevents the start. Everything else is logged when it appears and when it goes, counted, and
-//! shown by the dashboard.
+//! A broker that may delete tasks prevents the start. Everything else is logged when it appears and when it goes,
+//! counted, and shown by the dashboard.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,9 +15,9 @@ use crate::background::{self, BackgroundLoop};
 use crate::health::Health;
 use crate::metrics::Metrics;
 
-/// How long the start waits for the first answer. A broker that is away then is looked at once it is back.
+/// How long the start waits for the first answer. A broker that is unreachable then is checked later.
 const FIRST_ANSWER: Duration = Duration::from_secs(3);
-/// How often the configuration is looked at: a change is known within half a minute.
+/// How often the configuration is checked: a change is found within half a minute.
 const EVERY: Duration = Duration::from_secs(15);
 
 /// What was found last.
@@ -33,7 +33,7 @@ pub struct UnsafeBroker {
     hint: &'static str,
 }
 
-/// Looks once before anything runs.
+/// Checks once before anything runs.
 ///
 /// # Errors
 ///
@@ -41,7 +41,7 @@ pub struct UnsafeBroker {
 pub async fn first_look(broker: &dyn Broker) -> Result<Vec<Caveat>, UnsafeBroker> {
     let found = match tokio::time::timeout(FIRST_ANSWER, broker.caveats()).await {
         Ok(Ok(found)) => found,
-        // The start goes on without an answer; the next look reports what is wrong.
+        // The start continues without an answer; the next check reports problems.
         Ok(Err(_)) | Err(_) => Vec::new(),
     };
     if let Some(caveat) = found.iter().find(|caveat| caveat.grave) {
@@ -58,7 +58,7 @@ pub async fn first_look(broker: &dyn Broker) -> Result<Vec<Caveat>, UnsafeBroker
     Ok(found)
 }
 
-/// Looks from now on until `stop`; `found` was found before the start.
+/// Checks periodically until `stop`; `found` was found before the start.
 pub fn watch(
     broker: Arc<dyn Broker>,
     (metrics, health): (Arc<Metrics>, Arc<Health>),
@@ -105,7 +105,7 @@ impl BrokerSetupLoop {
     fn note(&mut self, answer: BrokerResult<Vec<Caveat>>) {
         let found = match answer {
             Ok(found) => found,
-            Err(error) => return self.health.failed("ask how the broker is set up", &error),
+            Err(error) => return self.health.failed("read how the broker is configured", &error),
         };
         let before = self.latest.borrow().clone();
         for caveat in found.iter().filter(|caveat| !before.contains(caveat)) {

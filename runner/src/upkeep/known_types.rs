@@ -1,5 +1,5 @@
-//! Which task types live workers have handlers for, and which queues they serve: the broker is asked now and then, and the
-//! sources get the answer, so that they can warn of schedules that no worker would run.
+//! Which task types live workers have handlers for, and which queues they serve: the broker is asked periodically, and
+//! the sources get the answer, so that they can warn of schedules that no worker would run.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -18,7 +18,7 @@ use crate::source::{Catalog, Taken};
 pub struct OwnWorker {
     /// Its handlers.
     pub handlers: Handlers,
-    /// The queues that it takes from, names or patterns.
+    /// The queues that it claims from, names or patterns.
     pub queues: BTreeSet<String>,
 }
 
@@ -52,8 +52,8 @@ impl BackgroundLoop for KnownTypesLoop {
     }
 }
 
-/// What live workers serve, asked once, for a command that only looks. Nothing is known where none is alive: the workers may
-/// not be started yet.
+/// What live workers serve, asked once, for a command that only reads. Without live workers nothing is known: they may
+/// not have been started yet.
 pub async fn look_once(broker: &dyn Broker) -> Taken {
     match broker.servers().await {
         Ok(servers) if !servers.is_empty() => taken(&servers, None),
@@ -64,7 +64,7 @@ pub async fn look_once(broker: &dyn Broker) -> Taken {
 fn taken(servers: &[ServerView], own: Option<&OwnWorker>) -> Taken {
     let mut queues: BTreeSet<String> = servers.iter().flat_map(|s| s.info.queues.keys().cloned()).collect();
     queues.extend(own.into_iter().flat_map(|own| own.queues.iter().cloned()));
-    // A worker in Go names no types.
+    // A Go worker lists no types.
     let types = servers.iter().all(|s| !s.info.handlers.is_empty()).then(|| {
         let mut types: BTreeSet<String> = servers.iter().flat_map(|s| s.info.handlers.iter().cloned()).collect();
         types.extend(own.map(|own| own.handlers.names()).unwrap_or_default());

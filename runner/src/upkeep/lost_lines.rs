@@ -1,5 +1,5 @@
-//! Reports log lines that did not reach their output: to the metrics, to a note for people, to the log itself once it works
-//! again. The log room counts them.
+//! Reports log lines that did not reach their output: to the metrics, to a note for people, to the log itself once it
+//! works again. The log room counts them.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,10 +14,10 @@ use crate::metrics::Metrics;
 
 /// How often the counts are compared; a loss is known within that time.
 const EVERY: Duration = Duration::from_secs(10);
-/// Turns between two reports while lines go on being lost: a minute.
+/// Turns between two reports while lines are still being lost: a minute.
 const TURNS_A_REPORT: u32 = 6;
 
-/// Compares from now on until `stop`. `note` shows a text to whoever started the process, beside the log.
+/// Compares from now on until `stop`. `note` prints a text on standard error, beside the log.
 pub fn watch(lost: LostLines, metrics: Arc<Metrics>, note: fn(&str), stop: CancellationToken) {
     let lost_lines = LostLinesLoop {
         lost,
@@ -42,7 +42,7 @@ struct LostLinesLoop {
 }
 
 impl LostLinesLoop {
-    /// Brings the metrics up to date; how many lines to report now.
+    /// Updates the metrics. Returns how many lines to report now.
     fn compare(&mut self) -> Option<usize> {
         self.counted.resize(self.lost.by_output().count(), ("", 0));
         for (now, before) in self.lost.by_output().zip(&mut self.counted) {
@@ -74,7 +74,7 @@ impl BackgroundLoop for LostLinesLoop {
 
     async fn turn(&mut self) -> Option<Duration> {
         if let Some(lines) = self.compare() {
-            // Whichever output still works shows it.
+            // The output that still works shows it.
             (self.note)(&format!("{lines} log lines were lost: an output is full or too slow"));
             tracing::warn!(
                 code = "log_lines_lost",

@@ -1,4 +1,5 @@
-//! One question to the broker for all probes that come at the same time. What a probe makes of the answer is in `probe`.
+//! One question to the broker for all probes that come at the same time. What a probe makes of the answer is in
+//! `probe`.
 
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
@@ -24,8 +25,8 @@ pub(super) enum BrokerAnswer {
 /// One question to the broker; `None` until it is answered.
 type Question = watch::Receiver<Option<(Instant, BrokerAnswer)>>;
 
-/// The last question to the broker, shared by all requests that need an answer at the same time. Hence `/readyz` needs no
-/// limit on concurrent requests, which clients could use up for each other.
+/// The last question to the broker, shared by all requests that need an answer at the same time. Hence `/readyz` needs
+/// no limit on concurrent requests, which clients could use up for each other.
 #[derive(Default)]
 pub(super) struct BrokerAnswerCache(Mutex<Option<Question>>);
 

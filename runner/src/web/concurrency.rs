@@ -42,8 +42,8 @@ impl Default for RequestLimits {
 }
 
 impl RequestLimits {
-    /// Waits until this page may start: in order of arrival, and only a few between two polls of the sockets. Hundreds of
-    /// pipelined requests thus delay a probe by a few pages, not by all of them.
+    /// Waits until this page may start: in order of arrival, and only a few between two polls of the sockets. Hundreds
+    /// of pipelined requests thus delay a probe by a few pages, not by all of them.
     async fn turn(&self) {
         let turn = self.turns.acquire().await;
         // Yields with the permit held: the runtime polls the sockets before the next page gets it.

@@ -1,7 +1,7 @@
 //! The dashboard at `/queue`, and the endpoints for machines: health, readiness, metrics.
 //!
-//! Reads and forwards, decides nothing: data comes from the broker and the sources, actions go to the broker. Every page
-//! works without scripts.
+//! Reads and forwards, decides nothing: data comes from the broker and the sources, actions go to the broker. Every
+//! page works without scripts.
 
 mod act;
 mod app_state;

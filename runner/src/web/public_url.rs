@@ -1,4 +1,5 @@
-//! Names under which browsers reach the dashboard: `server.public_url`, the `Origin` of a form, the path before `/queue`.
+//! Names under which browsers reach the dashboard: `server.public_url`, the `Origin` of a form, the path before
+//! `/queue`.
 //!
 //! Parses and validates; `reached_by` decides which of them apply to a request.
 
@@ -37,7 +38,7 @@ impl FromStr for PublicUrl {
 
     /// The error completes "is not a public address: ".
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let uri: Uri = text.trim().parse().map_err(|_| "it is no URL")?;
+        let uri: Uri = text.trim().parse().map_err(|_| "it is not a URL")?;
         let https = match uri.scheme_str() {
             Some("https") => true,
             Some("http") => false,
@@ -136,8 +137,8 @@ pub fn is_loopback_name(name: &str) -> bool {
     matches!(name, "localhost" | "127.0.0.1" | "[::1]")
 }
 
-/// A path to put before `/queue`: `/ops/` is `/ops`, `/` is empty. `None` unless every character is literal in an address, a
-/// header and a cookie's path, and no segment leads elsewhere.
+/// A path to put before `/queue`: `/ops/` is `/ops`, `/` is empty. `None` unless every character is literal in an
+/// address, a header and a cookie's path, and no segment leads elsewhere.
 #[must_use]
 pub fn base_path(text: &str) -> Option<String> {
     let path = text.trim().trim_end_matches('/');

@@ -1,5 +1,5 @@
-//! How a request reached the dashboard: name, path, client, TLS. Determined once per request and used by everything that
-//! writes an address or a cookie.
+//! How a request reached the dashboard: name, path, client, TLS. Determined once per request and used by everything
+//! that writes an address or a cookie.
 //!
 //! Not here: rights (`guard`).
 
@@ -17,8 +17,8 @@ use super::public_url::{base_path, name_and_port};
 use super::settings::WebSettings;
 
 tokio::task_local! {
-    /// The request that this task answers. Addresses are made deep inside pages, by functions that know a task or a schedule
-    /// but no request.
+    /// The request that this task answers. Addresses are made deep inside pages, by functions that know a task or a
+    /// schedule but no request.
     static CURRENT: Arc<ReachedBy>;
 }
 
@@ -98,8 +98,8 @@ impl ReachedBy {
         self.forwarded_host.as_deref().unwrap_or(&self.host)
     }
 
-    /// `uri` without the base, for proxies that forward it. A path that is valid as it is stays unchanged, even below a base
-    /// that is itself named `/queue`.
+    /// `uri` without the base, for proxies that forward it. A path that is valid as it is stays unchanged, even below a
+    /// base that is itself named `/queue`.
     fn routed(&self, uri: &Uri) -> Option<Uri> {
         let whole = uri.path_and_query()?.as_str();
         let rest = whole

@@ -46,8 +46,8 @@ impl Form {
         }
     }
 
-    /// OpenMetrics for clients that name it and do not prefer plain text; plain text, which every scraper reads, for all
-    /// others.
+    /// OpenMetrics for clients that name it and do not prefer plain text; plain text, which every scraper reads, for
+    /// all others.
     fn negotiate(headers: &HeaderMap) -> Self {
         let (mut open, mut plain) = (0, 0);
         for value in headers.get_all(header::ACCEPT) {
@@ -93,8 +93,8 @@ fn thousandths(text: &str) -> Option<u32> {
     Some((whole * 1000 + part).min(1000)).filter(|_| whole <= 1)
 }
 
-/// `GET /metrics`: the process's counters and the broker's gauges. If the broker does not answer, its gauges are missing and
-/// `runner_broker_up` is 0, as while it refuses writes; the counters are always there.
+/// `GET /metrics`: the process's counters and the broker's gauges. If the broker does not answer, its gauges are
+/// missing and `runner_broker_up` is 0, as while it refuses writes; the counters are always there.
 pub async fn metrics(State(app): State<AppState>, headers: HeaderMap) -> Result<Response, PageError> {
     if !app.settings.metrics_open && matches!(app.settings.auth, Auth::Login { .. }) {
         session::of(&app, &headers).ok_or(PageError::LoginNeeded)?;

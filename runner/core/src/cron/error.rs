@@ -39,8 +39,8 @@ impl CronError {
         self
     }
 
-    /// The error for an expression of this text that never fires, as `Expression::never_fires` says. Parsing accepts such texts, because Go schedulers
-    /// do; the code that loads a schedule decides whether to refuse it.
+    /// The error for an expression of this text that never fires, as `Expression::never_fires` says. Parsing accepts
+    /// such texts, because Go schedulers do; the code that loads a schedule decides whether to refuse it.
     #[must_use]
     pub fn never(text: &str) -> Self {
         let span = 0..text.len();
@@ -68,7 +68,7 @@ impl CronError {
     }
 }
 
-/// Where `part` lies in `whole`, in bytes. `part` must be a slice of `whole`.
+/// The position of `part` in `whole`, in bytes. `part` must be a slice of `whole`.
 pub(super) fn span_of(whole: &str, part: &str) -> Range<usize> {
     let start = (part.as_ptr() as usize).saturating_sub(whole.as_ptr() as usize);
     start..start.saturating_add(part.len()).min(whole.len())

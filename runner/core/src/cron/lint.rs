@@ -1,7 +1,7 @@
 //! Warnings about valid expressions that are probably not what was meant.
 //!
-//! Each explains what happens, what to write for the likelier intention, and how to confirm the present text so that the
-//! warning goes away. Callers add upcoming occurrences, which need a clock.
+//! Each explains what happens, what to write for the likelier intention, and how to confirm the present text so that
+//! the warning goes away. Callers add upcoming occurrences, which need a clock.
 
 use super::calendar::ones;
 use super::field::{CronField, UNITS};
@@ -88,7 +88,7 @@ fn both_days(expression: &Expression, fields: &[CronField; 6]) -> Option<Lint> {
         message,
         hint: Some(
             "for days on which both match give one of the two and let what runs look at the other; if either is meant, \
-             it is right as it stands"
+             it is right as it is"
                 .to_owned(),
         ),
     })
@@ -106,12 +106,12 @@ fn uneven_steps(expression: &Expression, fields: &[CronField; 6]) -> Option<Lint
     let name = unit.name;
     let message = match values.as_slice() {
         [one] => format!(
-            "\"{expression}\" fires in {name} {one} of each {whole}, not every {step} {name}s: the step begins anew with \
+            "\"{expression}\" fires in {name} {one} of each {whole}, not every {step} {name}s: the step restarts with \
              each {whole} ({})",
             example(expression)
         ),
         _ => format!(
-            "\"{expression}\" does not fire every {step} {name}s: the step begins anew with each {whole} ({})",
+            "\"{expression}\" does not fire every {step} {name}s: the step restarts with each {whole} ({})",
             example(expression)
         ),
     };

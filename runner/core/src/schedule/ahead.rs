@@ -1,7 +1,7 @@
 //! Spans of the future that are already decided, because the broker's clock was ahead when it decided them.
 //!
-//! A cursor left in the future by such a clock is reset to the present; the occurrences fired by then must not fire again
-//! when their instant comes. Not here: how a broker finds the spans.
+//! A cursor left in the future by such a clock is reset to the present; the occurrences fired by then must not fire
+//! again when their instant comes. Not here: how a broker finds the spans.
 
 use std::fmt;
 use std::str::FromStr;
@@ -34,7 +34,7 @@ impl Ahead {
         self.0.is_empty()
     }
 
-    /// The span in which `at` lies.
+    /// The span that contains `at`.
     #[must_use]
     pub fn span_of(&self, at: Timestamp) -> Option<Span> {
         self.0.iter().copied().find(|span| span.from <= at && at <= span.to)

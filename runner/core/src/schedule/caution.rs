@@ -32,7 +32,7 @@ impl Served {
 pub fn no_occurrence_left<'a>(definitions: impl IntoIterator<Item = &'a Definition>, now: Timestamp) -> Vec<Problem> {
     let past = |d: &&Definition| d.enabled && matches!(&d.timing.when, When::At(at) if at.iter().all(|at| *at <= now));
     let warning = |d: &Definition| {
-        let text = format!("{} lies in the past; the schedule does not fire", d.timing.text);
+        let text = format!("{} is in the past; the schedule does not fire", d.timing.text);
         let mut problem = Problem::warning("W209", text, d.origin.clone()).about(d.id.clone());
         problem.hint = Some("give it an instant to come, or remove it".to_owned());
         problem

@@ -104,8 +104,8 @@ impl Timing {
         }
     }
 
-    /// The rule in the form of Go's schedulers: `CRON_TZ=Asia/Shanghai 0 2 * * *`. The zone is left out if it is UTC, which they
-    /// assume, if it has no name, and if the rule does not depend on it.
+    /// The rule in the form of Go's schedulers: `CRON_TZ=Asia/Shanghai 0 2 * * *`. The zone is left out if it is UTC,
+    /// which they assume, if it has no name, and if the rule does not depend on it.
     #[must_use]
     pub fn in_go(&self) -> String {
         let depends = matches!(&self.when, When::Cron(_)) && !self.text.contains("TZ=");

@@ -1,4 +1,4 @@
-//! A schedule as a program states it: the options that a manifest's `schedule` has, in Rust. Checks nothing.
+//! Builds a schedule in Rust with the options of a manifest's `schedule`. Checks nothing.
 
 use std::fmt::Display;
 use std::time::Duration;
@@ -11,7 +11,7 @@ use crate::text::yaml::{Mark, Node, Value};
 
 /// When a task is enqueued, and under which policies: every option that the `schedule` of a manifest has.
 ///
-/// A text is a schedule too, so that `"0 2 * * *"` can stand wherever one is wanted. What a manifest refuses is
+/// A text converts into a schedule, so `"0 2 * * *"` can be used wherever one is expected. What a manifest refuses is
 /// refused here with the same code and message, when the program starts and by its command `check`.
 ///
 /// ```
@@ -68,7 +68,7 @@ impl Schedule {
     }
 
     /// At up to 100 instants and no others: `2026-12-24T22:00:00Z`, or without an offset a local time of the zone.
-    /// A [`Timestamp`](crate::Timestamp) is one too.
+    /// A [`Timestamp`](crate::Timestamp) works as well.
     pub fn at<S: Display>(instants: impl IntoIterator<Item = S>) -> Self {
         Self::new(Rule::At(instants.into_iter().map(|at| at.to_string()).collect()))
     }
@@ -115,7 +115,7 @@ impl Schedule {
     }
 
     /// The queue of its tasks. This and the other options of tasks go before those that the [`Task`] has and those of
-    /// the function that it runs, even where they equal the defaults of a task.
+    /// the function that it runs, even if they equal the defaults of a task.
     ///
     /// [`Task`]: runner_core::task::Task
     pub fn queue(mut self, queue: QueueName) -> Self {
@@ -153,7 +153,7 @@ impl Schedule {
         self
     }
 
-    /// As the map that a manifest would have, so that one reader judges both.
+    /// As the map that a manifest would have, so that one reader checks both.
     pub(super) fn to_node(&self) -> Node {
         let mut map = Vec::new();
         let mut put = |key: &str, value: Option<Value>| {

@@ -17,12 +17,12 @@ use super::manifest::{ScheduleContext, read_coded};
 use crate::text::Report;
 use crate::text::yaml::Mark;
 
-/// What code says.
+/// The schedules in code.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Code {
     /// Schedules without an error.
     pub definitions: Vec<Definition>,
-    /// What each says about its tasks itself, and no function or type can say otherwise.
+    /// Options that each states for its tasks itself; those of functions and types do not override them.
     pub stated: BTreeMap<ScheduleId, FunctionOptions>,
     /// Errors and warnings.
     pub problems: Vec<Problem>,
@@ -39,7 +39,7 @@ impl Code {
         code
     }
 
-    /// What keeps schedules from being used; only a programmer can mend it.
+    /// Errors that prevent the use of schedules; only a change of the program can repair them.
     pub fn errors(&self) -> impl Iterator<Item = &Problem> {
         self.problems.iter().filter(|p| p.severity == Severity::Error)
     }

@@ -20,8 +20,8 @@ fn definition(schedule: impl Into<Schedule>, task: Task) -> Definition {
     code.definitions.into_iter().next().unwrap()
 }
 
-/// What a function with this `schedule`, written in one line, gives: its first schedule, and `code: message` of what is
-/// wrong.
+/// The result of a function with this `schedule`, written in one line: its first schedule, and `code: message` of each
+/// problem.
 fn written(schedule: &str) -> (Option<Definition>, Vec<String>) {
     let text = format!("name: a\nhandler: t\nschedule: {schedule}\n");
     let reading = manifest::read(&text, "a.yaml", &SourceSettings::default().context());
@@ -142,7 +142,7 @@ fn what_a_manifest_is_refused_for_or_warned_of_is_said_of_code_too() {
             .map(|p| format!("{}: {}", p.code, p.message))
             .collect();
         let (manifest, problems) = written(text);
-        // Durations are shown as they were written, and code does not write them.
+        // Durations are shown as they were written, which code does not do.
         let alike = |text: &String| text.replace("25h0m0s", "25h");
         assert_eq!(found.iter().map(alike).collect::<Vec<_>>(), problems, "{text}");
         assert!(!problems.is_empty(), "{text}");
@@ -163,7 +163,7 @@ fn the_options_of_a_schedule_go_before_those_of_its_task() {
     let code = coded(schedule, task);
     let (id, stated) = code.stated.iter().next().unwrap();
     assert_eq!(id.as_str(), "code:a");
-    // What equals the default of a task is stated nevertheless.
+    // An option that equals the default of a task counts as stated.
     assert_eq!(stated.queue, Some(QueueName::default()));
     assert_eq!(stated.max_retry, Some(25));
     let task = &code.definitions[0].task;

@@ -1,5 +1,5 @@
-//! One entry of the manifest directory: whether its name is that of a manifest, and its content. Knows neither YAML nor the
-//! other entries.
+//! One entry of the manifest directory: whether its name is that of a manifest, and its content. Knows neither YAML nor
+//! the other entries.
 
 use std::ffi::OsStr;
 use std::fmt::Write as _;
@@ -160,7 +160,7 @@ fn decode(bytes: Vec<u8>) -> Result<String, String> {
         return Err("the file is UTF-16; save it as UTF-8".to_owned());
     }
     if let Some(at) = bytes.iter().position(|b| *b == 0) {
-        return Err(format!("the file holds a NUL byte at offset {at}; it is no text"));
+        return Err(format!("the file holds a NUL byte at offset {at}; it is not text"));
     }
     String::from_utf8(bytes).map_err(|error| {
         let at = error.utf8_error().valid_up_to();

@@ -1,7 +1,7 @@
 //! All manifest files and the versions in force, updated by one scan after another. No I/O.
 //!
-//! A file with any error keeps its last good version, and so does an unreadable one. A text that may still be being written,
-//! and a missing file, take effect only after a moment.
+//! A file with any error keeps its last good version, and so does an unreadable one. A text that may still be being
+//! written, and a missing file, take effect only after a moment.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -34,7 +34,8 @@ const MASS_GRACE: Duration = Duration::from_secs(2);
 /// The code of the error that all files are gone while their definitions are still in force.
 pub const ALL_FILES_GONE: &str = "E410";
 
-/// Up to this many functions are removed at once without delay, unless they are those of several files and none is left.
+/// Up to this many functions are removed at once without delay, unless they are those of several files and none is
+/// left.
 const FEW: usize = 3;
 
 /// All files that are or were in the directory.
@@ -103,9 +104,9 @@ impl Files {
         }
     }
 
-    /// Sets the files that were in force before the start. The next scan uses them for files that exist, or may exist, and of
-    /// which no version is in force: so the last good version stays in force, and files keep their names. If no file is left,
-    /// it uses them for all, as if they had just disappeared.
+    /// Sets the files that were in force before the start. The next scan uses them for files that exist, or may exist,
+    /// and of which no version is in force: so the last good version stays in force, and files keep their names. If no
+    /// file is left, it uses them for all, as if they had just disappeared.
     pub fn remember(&mut self, saved: SavedFiles) {
         self.saved = Some(saved);
     }
@@ -299,7 +300,7 @@ impl Files {
         let guard = duration::format(self.guard);
         let text = format!("all {files} files are gone; what they define stays in force for {guard}");
         let mut problem = Problem::error(ALL_FILES_GONE, text, origin);
-        problem.hint = Some("put them back, or let them go; source.mass_delete says how long they stay".to_owned());
+        problem.hint = Some("put them back, or wait; source.mass_delete says how long they stay".to_owned());
         problem
     }
 
@@ -373,7 +374,7 @@ impl Files {
             ),
             NameWarning::NotUtf8 => (
                 "W105",
-                "the name of the file is not UTF-8; the bytes in question are shown as \\x..",
+                "the name of the file is not UTF-8; the invalid bytes are shown as \\x..",
                 "rename the file",
             ),
         };

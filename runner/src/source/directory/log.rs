@@ -18,7 +18,7 @@ impl DirectoryLog {
     /// Logs the changes of one scan.
     pub fn log_changes(&mut self, changes: &[FileChange], contents: &Contents) {
         changes.iter().for_each(log_change);
-        // Conflicts between two files, or problems of a name, are no change of one file.
+        // Conflicts between two files, or problems of a name, are not changes of one file.
         let lasting = contents.problems.iter().filter(|p| LASTING.contains(&p.code.as_str()));
         let lasting: BTreeMap<String, Severity> = lasting.map(|p| (p.one_line(), p.severity)).collect();
         for (problem, severity) in lasting.iter().filter(|(problem, _)| !self.logged.contains(*problem)) {

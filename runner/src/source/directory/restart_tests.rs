@@ -113,7 +113,7 @@ impl Place {
         let others = tokio::time::timeout(DEADLINE, Arc::clone(&self.seat).acquire_owned()).await;
         let keep = InUse {
             shelf: Arc::clone(&self.shelf),
-            _in_use: others.expect("a run that was stopped goes on").unwrap(),
+            _in_use: others.expect("a run that was stopped still runs").unwrap(),
         };
         let settings = SourceSettings {
             keep: Some(Arc::new(keep)),

@@ -100,8 +100,8 @@ pub fn manifest(name: &str) -> String {
 
 const SECOND: Duration = Duration::from_secs(1);
 
-/// Less than a second on an idle machine; these tests run in parallel with others. Without reported changes it would be an
-/// hour.
+/// Less than a second on an idle machine; these tests run in parallel with others. Without reported changes it would be
+/// an hour.
 const SOON: Duration = Duration::from_secs(30);
 
 #[tokio::test(flavor = "multi_thread")]
@@ -307,7 +307,7 @@ async fn an_unreadable_text_is_reported_and_affects_no_other_file() {
             "latin.yaml E105 the file is not UTF-8 from byte 9 on; save it as UTF-8",
             "link.yaml E106 the link leads outside the manifest directory",
             "loop.yaml E106 too many links",
-            "nul.yaml E105 the file holds a NUL byte at offset 7; it is no text",
+            "nul.yaml E105 the file holds a NUL byte at offset 7; it is not text",
             "pipe.yaml E106 not a regular file",
             "utf16.yaml E105 the file is UTF-16; save it as UTF-8",
         ]

@@ -70,7 +70,7 @@ pub fn read_function(node: &Node, context: &ScheduleContext, report: &mut Report
         let first = scheduled.first().map(|s| &s.id);
         judge(kind, first, &fields, context, report);
     }
-    // A misspelt "schedule" is told once, as what it is; a handler with options states them for its type.
+    // A misspelt "schedule" is reported once, as a misspelling; a handler with options states them for its type.
     let handler = kind.as_ref().is_some_and(|kind| kind.handler_type().is_some());
     let about_type = handler && options != FunctionOptions::default();
     let started = ["schedule", "triggers"].iter().any(|key| fields.peek(key).is_some());
@@ -176,7 +176,7 @@ fn with_payload(
     task
 }
 
-/// Manifests of today need neither `apiVersion` nor `kind`; when given, both must be what we read.
+/// Manifests need neither `apiVersion` nor `kind`; if given, both must have the supported value.
 fn read_version(fields: &Fields<'_>, report: &mut Report<'_>) {
     if let Some(field) = fields.get("apiVersion", report)
         && field.node.value != Value::Text("runner/v1".to_owned())
@@ -231,7 +231,7 @@ fn refuse_name(field: &Field<'_>, name: &str, report: &mut Report<'_>) {
     report.error("E112", field.node.mark, text).hint = hint;
 }
 
-/// What is doubtful or refused about that which the function runs; warnings are about its schedules, of which `first` is
+/// Reports problems of the function's action; warnings are about its schedules, of which `first` is
 /// one.
 fn judge(
     kind: &FunctionKind,

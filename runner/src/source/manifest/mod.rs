@@ -1,6 +1,6 @@
-//! One manifest file as text: what it defines, and everything that is wrong with it. No I/O.
+//! One manifest file as text: its definitions, and all of its problems. No I/O.
 //!
-//! A file is the atom: if anything in it is wrong, nothing of it is used.
+//! A file is applied as a whole: with any error, none of it is used.
 
 mod function;
 mod kinds;
@@ -23,27 +23,27 @@ use runner_core::schedule::{Problem, Severity};
 use crate::text::Report;
 use crate::text::yaml::{self, FaultKind, Mark};
 
-/// What a file says.
+/// The content of a file.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Reading {
     /// In the order of the file; empty if there is any error.
     pub entries: Vec<FunctionEntry>,
-    /// What its functions are called, as far as that can be told of a text with errors; without repetition.
+    /// The names of its functions, as far as a text with errors shows them; without repetition.
     pub names: Vec<String>,
     /// Errors and warnings, in the order of the file.
     pub problems: Vec<Problem>,
-    /// Whether the text may be one that is still being written.
+    /// Whether the text may still be being written.
     pub unfinished: bool,
 }
 
 impl Reading {
-    /// Whether nothing is wrong but perhaps warnings.
+    /// Whether there are no errors.
     #[must_use]
     pub fn is_good(&self) -> bool {
         self.problems.iter().all(|p| p.severity == Severity::Warning)
     }
 
-    /// A reading that is nothing but one error about the file as a whole.
+    /// A reading with a single error about the file as a whole.
     #[must_use]
     pub fn failed(place: &str, code: &str, message: impl Into<String>) -> Self {
         let mut report = Report::of_file(place, "");
@@ -57,7 +57,7 @@ impl Reading {
     }
 }
 
-/// Reads the text of a file; `place` is the path that people know it by.
+/// Reads the text of a file; `place` is its path as shown to people.
 #[must_use]
 pub fn read(text: &str, place: &str, context: &ScheduleContext) -> Reading {
     if text.is_empty() {
@@ -105,7 +105,7 @@ pub fn read(text: &str, place: &str, context: &ScheduleContext) -> Reading {
     }
 }
 
-/// The names that stand at the beginning of a line: that much can be told of a text that is no YAML, too.
+/// The names at the beginning of lines, which can be found even in a text that is not YAML.
 fn names_in(text: &str) -> Vec<String> {
     let mut names = Vec::new();
     for line in text.lines() {

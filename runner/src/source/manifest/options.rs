@@ -14,11 +14,11 @@ use crate::text::{Field, Fields, Report};
 const SECOND: Duration = Duration::from_secs(1);
 const DAY: Duration = Duration::from_secs(86_400);
 
-/// The longest time one attempt may be given; a lease must be renewed all that time.
+/// The longest time limit of an attempt; its lease must be renewed all that time.
 const MAX_TIMEOUT: Duration = Duration::from_secs(7 * 86_400);
-/// The longest time a finished task may be kept; each one takes room in the broker.
+/// The longest retention of a finished task; each one takes space in the broker.
 const MAX_RETENTION: Duration = Duration::from_secs(90 * 86_400);
-/// How far back late occurrences may be looked for.
+/// How far back late occurrences are considered.
 const MAX_WINDOW: Duration = Duration::from_secs(30 * 86_400);
 /// The most retries; asynq's delay reaches weeks long before.
 const MAX_RETRY: u32 = 1000;
@@ -56,7 +56,7 @@ pub fn read_task_options(fields: &Fields<'_>, report: &mut Report<'_>) -> Functi
     options
 }
 
-/// What to do with overlapping, late and simultaneous occurrences; nothing where nothing was said.
+/// The policies for overlapping, late and simultaneous occurrences; `None` where nothing is stated.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Policies {
     /// While the previous task is unfinished.
@@ -67,7 +67,7 @@ pub struct Policies {
     pub jitter: Duration,
 }
 
-/// Reads `overlap`, `catch_up` and `jitter`; `overlap` is what holds where nothing is said about it.
+/// Reads `overlap`, `catch_up` and `jitter`; `overlap` is the default of the first.
 pub fn read_policies(fields: &Fields<'_>, overlap: Overlap, report: &mut Report<'_>) -> Policies {
     let mut policies = Policies::default();
     if let Some(field) = fields.get("overlap", report) {
@@ -107,7 +107,7 @@ fn read_overlap(field: &Field<'_>, report: &mut Report<'_>) -> Option<Overlap> {
     let counted = retries.word("E217", &[("count", true), ("ignore", false)], report)?;
     match (policy, counted) {
         (Overlap::Allow, _) => {
-            let text = format!("{} says nothing where {} is allow", retries.path, field.path);
+            let text = format!("{} has no effect where {} is allow", retries.path, field.path);
             report.error("E217", retries.node.mark, text).hint =
                 Some("remove retries, or write policy: skip".to_owned());
             None
@@ -161,7 +161,7 @@ fn read_catch_up(field: &Field<'_>, report: &mut Report<'_>) -> Option<CatchUp> 
 /// Half of the shortest gap between the first occurrences after a fixed instant, if `jitter` is longer.
 #[must_use]
 pub fn clipped_jitter(timing: &Timing, jitter: Duration) -> Option<(Duration, Duration)> {
-    /// Occurrences looked at: enough to see the rhythm of every expression that people write.
+    /// Occurrences that are considered: enough for the pattern of any realistic expression.
     const LOOK: usize = 16;
     if jitter.is_zero() {
         return None;

@@ -3,10 +3,10 @@
 use crate::text::yaml::{Mark, Node, Value};
 use crate::text::{Report, quoted};
 
-/// The largest payload, in bytes of JSON; a task is no place for files.
+/// The largest payload, in bytes of JSON; a task is not the place for files.
 pub const MAX_PAYLOAD_BYTES: usize = 1024 * 1024;
 
-/// A payload as JSON text; the members of an object are kept apart so that two can be laid over each other.
+/// A payload as JSON text; the members of an object are kept separately so that two can be merged.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ManifestPayload {
     /// Keys and JSON values.
@@ -38,7 +38,7 @@ impl ManifestPayload {
         Some(payload)
     }
 
-    /// This object with the members of `over` in place of its own; `None` if one of them is no object.
+    /// This object, its members replaced by those of `over`; `None` unless both are objects.
     #[must_use]
     pub fn merged(&self, over: &Self) -> Option<Self> {
         let (Self::Object(base), Self::Object(over)) = (self, over) else {
@@ -127,7 +127,7 @@ fn write(node: &Node, path: &str, report: &mut Report<'_>, out: &mut String) {
     }
 }
 
-/// Whether a float stands for a whole number that was written out: the YAML library makes floats of those that need
+/// Whether a float was written as a whole number: the YAML library makes floats of those that need
 /// more than 64 bits. A number with an exponent is shorter than its digits, one with a fraction is longer.
 fn lost_digits(number: f64, mark: Mark) -> bool {
     /// Every whole number below it fits into 64 bits.

@@ -1,6 +1,6 @@
-//! Where a field of a manifest belongs that stands in the wrong place, and what other systems call it.
+//! Hints for fields of a manifest in the wrong place, and for the names that other systems use.
 //!
-//! Only for hints; what is known where is said by those who read it.
+//! Only hints; the readers decide which fields are known where.
 
 use super::kinds::{KINDS, Kind};
 
@@ -58,7 +58,7 @@ const OF_TOP: &[&str] = &[
 
 const OF_SCHEDULE: &[&str] = &["cron", "every", "at", "timezone", "overlap", "catch_up", "jitter"];
 
-/// What other systems call a field, and what it is here.
+/// Names of fields in other systems, and here.
 const SYNONYMS: [(&str, &str); 27] = [
     ("tz", "timezone"),
     ("time_zone", "timezone"),
@@ -89,7 +89,7 @@ const SYNONYMS: [(&str, &str); 27] = [
     ("type", "handler"),
 ];
 
-/// Words that have no counterpart of the same shape.
+/// Fields without a direct counterpart.
 const FOREIGN: [(&str, &str); 9] = [
     ("args", "put the arguments into exec.command, a list"),
     ("arguments", "put the arguments into exec.command, a list"),
@@ -108,7 +108,7 @@ const FOREIGN: [(&str, &str); 9] = [
     ),
 ];
 
-/// What is meant by this name at this path, if it is known to be meant.
+/// The field that this name at this path probably means.
 pub fn meant(name: &str, path: &str) -> Option<String> {
     let here = Part::of(path)?;
     let lower = name.to_lowercase();

@@ -19,10 +19,10 @@ use crate::text::{Field, Fields, Report, quoted};
 /// The most expressions of one schedule and the most instants of `at`.
 const MAX_RULES: usize = 100;
 
-/// The longest interval; asked for by nobody, and the epoch's grid stays meaningful.
+/// The longest interval; enough for any use, and short compared with the epoch.
 const MAX_EVERY: Duration = Duration::from_secs(366 * 86_400);
 
-/// What holds where a text says nothing else.
+/// The defaults of a text.
 #[derive(Debug, Clone)]
 pub struct ScheduleContext {
     /// IANA name of the zone, for people.
@@ -31,14 +31,14 @@ pub struct ScheduleContext {
     pub zone: TimeZone,
     /// What happens when clocks change.
     pub dst: DstRule,
-    /// Judges what functions run.
+    /// Checks what functions run.
     pub vet: FunctionCheck,
     /// The connections to RabbitMQ that the settings name.
     pub rabbitmq: Vec<String>,
 }
 
 impl ScheduleContext {
-    /// An instant as people are shown it: whole seconds, with the offset of the zone of the settings.
+    /// An instant for display: whole seconds, with the offset of the zone of the settings.
     #[must_use]
     pub fn shown(&self, at: Timestamp) -> String {
         let local = at.to_zoned(self.zone.clone());
@@ -54,9 +54,9 @@ pub struct Scheduled {
     pub mark: Mark,
     /// When it occurs.
     pub timing: Timing,
-    /// What it says about overlap, lateness and jitter.
+    /// Its policies for overlap, lateness and jitter.
     pub policies: Policies,
-    /// Laid over the function's payload.
+    /// Merged over the function's payload.
     pub payload: Option<ManifestPayload>,
 }
 
@@ -79,7 +79,7 @@ const CODED: [&str; 11] = [
     "retention",
 ];
 
-/// What a schedule in code does about overlap where it says nothing: code came first from schedulers that never look
+/// The overlap policy of a schedule in code that states none: such code often comes from schedulers that never check
 /// whether the previous task has ended.
 pub const CODED_OVERLAP: Overlap = Overlap::Allow;
 
@@ -160,7 +160,7 @@ fn read_one(
     read
 }
 
-/// Reads a schedule in code that was written down as a map, and what it says about its tasks.
+/// Reads a schedule in code, given as a map, and the options of its tasks.
 pub fn read_coded(
     node: &Node,
     id: ScheduleId,
@@ -174,7 +174,7 @@ pub fn read_coded(
     read.map(|read| (read, options))
 }
 
-/// What does not depend on where the schedule is written; `overlap` is what holds where it says nothing about it.
+/// The part that is the same in manifests and code; `overlap` is the default policy.
 fn read_fields(
     fields: &Fields<'_>,
     path: &str,
@@ -366,7 +366,7 @@ fn read_cron_list(
     (expressions.len() == items.len()).then(|| timing(When::Cron(expressions), texts.join(" | "), context))
 }
 
-/// Parses an expression; errors point inside it, and what is odd about it becomes warnings.
+/// Parses an expression; errors point into it, and its oddities become warnings.
 fn read_expression(path: &str, text: &str, mark: Mark, id: &ScheduleId, report: &mut Report<'_>) -> Option<Expression> {
     let refuse = |error: &CronError, report: &mut Report<'_>| {
         let place = report.inside(mark, text, error.span());

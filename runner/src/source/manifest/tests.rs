@@ -1,4 +1,4 @@
-//! Manifests by example: what good ones mean, and what each slip is told.
+//! Manifests by example: the meaning of valid ones, and the report of each mistake.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 use std::path::{Path, PathBuf};
@@ -33,7 +33,7 @@ fn good(text: &str) -> Reading {
 }
 
 /// Every problem as `line:column code message`, with the hint behind ` // `.
-fn told(text: &str) -> Vec<String> {
+fn reported(text: &str) -> Vec<String> {
     let one = |p: &runner_core::schedule::Problem| {
         let place = p.place.trim_start_matches("a.yaml").trim_start_matches(':');
         let hint = p.hint.as_ref().map_or(String::new(), |h| format!(" // {h}"));
@@ -42,7 +42,7 @@ fn told(text: &str) -> Vec<String> {
     reading(text).problems.iter().map(one).collect()
 }
 
-/// A manifest, and everything that is told about it.
+/// A manifest, and all of its problems.
 const SLIPS: &[(&str, &[&str])] = &[
     ("", &["E107 the file is empty; delete the file to remove its functions"]),
     ("- a\n", &["1:1 E108 the document must be a map, found a list"]),
@@ -136,7 +136,7 @@ const SLIPS: &[(&str, &[&str])] = &[
     (
         "name: a\nschedule: {cron: '0 2 * * *', overlap: {policy: allow, retries: ignore}}\nhandler: x\n",
         &[
-            "2:65 E217 schedule.overlap.retries says nothing where schedule.overlap is allow // remove retries, or write policy: skip",
+            "2:65 E217 schedule.overlap.retries has no effect where schedule.overlap is allow // remove retries, or write policy: skip",
         ],
     ),
     (
@@ -232,10 +232,10 @@ const SLIPS: &[(&str, &[&str])] = &[
 ];
 
 #[test]
-fn slips_are_told_with_place_and_code() {
-    let wrong = SLIPS.iter().filter(|(text, expected)| told(text) != *expected);
+fn slips_are_reported_with_place_and_code() {
+    let wrong = SLIPS.iter().filter(|(text, expected)| reported(text) != *expected);
     let wrong: Vec<String> = wrong
-        .map(|(text, expected)| format!("{text}{expected:#?}\n{:#?}", told(text)))
+        .map(|(text, expected)| format!("{text}{expected:#?}\n{:#?}", reported(text)))
         .collect();
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
@@ -280,12 +280,12 @@ fn what_yaml_itself_refuses_comes_with_advice() {
         ("a: &a [*a]\n", "1:8 E104", "an alias inside the value"),
     ];
     for (text, place, words) in cases {
-        let told = told(text);
+        let reported = reported(text);
         assert!(
-            told[0].starts_with(place) && told[0].contains(words),
-            "{text}: {told:?}"
+            reported[0].starts_with(place) && reported[0].contains(words),
+            "{text}: {reported:?}"
         );
-        assert_eq!(told.len(), 1, "{told:?}");
+        assert_eq!(reported.len(), 1, "{reported:?}");
     }
 }
 
@@ -306,9 +306,12 @@ fn hostile_texts_are_refused_in_no_time() {
     ];
     for (text, words) in texts {
         let start = tokio::time::Instant::now();
-        let told = told(&text);
+        let reported = reported(&text);
         let took = start.elapsed();
-        assert!(told[0].contains("E104") && told[0].contains(words), "{words}: {told:?}");
+        assert!(
+            reported[0].contains("E104") && reported[0].contains(words),
+            "{words}: {reported:?}"
+        );
         assert!(took < Duration::from_secs(5), "{words}: {took:?}");
     }
 }
@@ -456,11 +459,14 @@ fn whole_numbers_in_a_payload_keep_their_digits_or_are_refused() {
         "9999999999999999999999",
     ] {
         assert_eq!(payload(&format!("[{written}]")), None, "{written}");
-        let told = told(&format!(
+        let reported = reported(&format!(
             "name: a\nhandler: x\nschedule: '@daily'\npayload: {{n: {written}}}\n"
         ));
-        assert_eq!(told.len(), 1, "{told:?}");
-        assert!(told[0].starts_with("4:14 E151 payload.n is a whole number"), "{told:?}");
+        assert_eq!(reported.len(), 1, "{reported:?}");
+        assert!(
+            reported[0].starts_with("4:14 E151 payload.n is a whole number"),
+            "{reported:?}"
+        );
     }
 }
 
@@ -491,9 +497,9 @@ fn good_files_are_good() {
     }
 }
 
-/// Beside each bad file stands what people are told, word for word.
+/// Beside each bad file is its report, word for word.
 #[test]
-fn bad_files_are_told_all_their_faults_at_once() {
+fn bad_files_are_reported_all_their_faults_at_once() {
     for path in yaml_files("tests/data/manifests/bad") {
         let name = path.file_name().unwrap().to_str().unwrap();
         let reading = read(&std::fs::read_to_string(&path).unwrap(), name, &context());

@@ -1,11 +1,11 @@
-//! The columns that a table has, and which of them are read. Each reading asks for them anew: tables are altered.
+//! The columns of a table, and which of them are read. Each reading asks for them again: tables are altered.
 
 use super::store::TableError;
 
 /// A column of the table.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Column {
-    /// Its name as it stands there.
+    /// Its name in the database.
     pub name: String,
     /// Its type in the words of the database, in lower case.
     pub kind: String,
@@ -25,7 +25,7 @@ pub struct Columns {
 }
 
 impl Columns {
-    /// Out of all columns that there are.
+    /// Selects from all columns.
     ///
     /// # Errors
     ///

@@ -1,4 +1,4 @@
-//! One connection to whatever database, kept between readings; what each says differently is a [`Dialect`].
+//! One connection to any of the databases, kept between readings; their differences are in a [`Dialect`].
 
 use std::time::Duration;
 
@@ -13,24 +13,24 @@ use super::statement::{self, SqlDialect};
 use super::store::{Store, TableError, TableRow, in_time};
 use crate::source::settings::DatabaseLogin;
 
-/// How long a connection that was idle may take for its first answer: one that a proxy or a firewall has dropped without a
-/// word never answers, and the rest of the time is for a new one.
+/// How long a connection that was idle may take for its first answer: one that a proxy or a firewall has silently
+/// dropped never answers, and the rest of the time is for a new one.
 const FIRST_ANSWER: Duration = Duration::from_secs(2);
 
-/// How long the end of an old connection may take.
+/// How long closing an old connection may take.
 const FAREWELL: Duration = Duration::from_millis(500);
 
-/// What a database is asked, in its own words.
+/// The statements of a database.
 pub struct Dialect {
     /// The names and types of all columns; none, or an error, if there is no table.
     pub columns: &'static str,
     /// The expressions of the statements that read rows.
     pub words: &'static dyn SqlDialect,
-    /// Makes the table.
+    /// Creates the table.
     pub migration: &'static str,
     /// The database's code for "no such table".
     pub missing: &'static str,
-    /// Whether reading makes the table if there is none.
+    /// Whether reading creates a missing table.
     pub makes_table: bool,
 }
 
@@ -42,7 +42,7 @@ impl Dialect {
 
 /// A database with at most one connection, so that any bound on connections holds.
 ///
-/// After any error or timeout nobody knows what a connection still has to say, so a new one is made.
+/// After an error or timeout the state of a connection is unknown, so a new one is made.
 pub struct TableConnection<D: Database> {
     dialect: &'static Dialect,
     options: Options<D>,
@@ -67,20 +67,20 @@ impl<D: Database> TableConnection<D> {
         }
     }
 
-    /// Each connection asks `login` who it is.
+    /// Each connection asks `login` for account and password.
     pub fn with_login(self, login: DatabaseLogin, enter: Enter<D>) -> Self {
         let login = Some((login, enter));
         Self { login, ..self }
     }
 
-    /// Takes the connection of the last reading out, if it may be used again.
+    /// Takes the connection of the last reading, if it may be used again.
     async fn old(&mut self) -> Option<(D::Connection, Instant)> {
         let (old, since) = self.connection.take()?;
         if self.max_age.is_none_or(|age| since.elapsed() < age) {
             return Some((old, since));
         }
         if let Ok(Err(error)) = tokio::time::timeout(FAREWELL, old.close()).await {
-            tracing::debug!(%error, "an old connection did not say goodbye");
+            tracing::debug!(%error, "an old connection was not closed cleanly");
         }
         None
     }
@@ -95,7 +95,7 @@ impl<D: Database> TableConnection<D> {
     }
 }
 
-/// What is asked of a connection. It stays in no state between statements: a proxy may hand each one to another server
+/// The requests over a connection. It has no state between statements: a proxy may pass each one to another server
 /// connection. For the same reason nothing is prepared.
 struct PendingRead<'c, D: Database> {
     dialect: &'static Dialect,
@@ -119,7 +119,7 @@ where
         }
     }
 
-    /// Makes the table if there is none; whether it did.
+    /// Creates the table if it is missing. Returns whether it did.
     async fn make(&mut self) -> Result<bool, TableError> {
         match self.columns().await {
             Err(TableError::NoTable) => (),
@@ -129,7 +129,7 @@ where
         made.map(|_| true).map_err(|e| self.dialect.error(&e))
     }
 
-    /// The columns, of a table that is made if reading makes it.
+    /// The columns, of a table that is created first if reading creates it.
     async fn columns_to_read(&mut self) -> Result<Columns, TableError> {
         let mut columns = self.columns().await;
         if columns == Err(TableError::NoTable) && self.dialect.makes_table {
@@ -139,7 +139,7 @@ where
         Columns::of(&columns?)
     }
 
-    /// Reads the rows. How much text there is is asked first, so that more than may be held is never sent.
+    /// Reads the rows. The amount of text is read first, so that more than the bound is never sent.
     async fn read(&mut self, columns: &Columns) -> Result<Vec<TableRow>, TableError> {
         let words = self.dialect.words;
         let sizes = self
@@ -160,7 +160,7 @@ where
         Ok(rows)
     }
 
-    /// Passes row by row on, so that what is not kept is not held.
+    /// Passes on row by row, so that rows that are not kept take no memory.
     async fn take(&mut self, statement: String, mut take: impl FnMut(&D::Row) + Send) -> Result<(), TableError> {
         let dialect = self.dialect;
         let mut found = self.connection.fetch(sqlx::raw_sql(AssertSqlSafe(statement)));
@@ -185,7 +185,7 @@ where
         }
     }
 
-    /// Reads over the connection of the last reading; nothing if there is none or it has ended meanwhile.
+    /// Reads over the connection of the last reading; `None` if there is none or it has ended meanwhile.
     async fn again(&mut self) -> Option<Result<Vec<TableRow>, TableError>> {
         let (mut connection, since) = self.old().await?;
         let mut asked = self.ask(&mut connection);
@@ -206,7 +206,7 @@ where
                 self.connection = Some((connection, since));
                 Some(Ok(rows))
             }
-            // It may have ended just now, or the table was altered between two statements.
+            // It may just have ended, or the table was altered between two statements.
             Err(error) => {
                 tracing::debug!(%error, "the table is read again over a new connection");
                 None
@@ -255,7 +255,7 @@ mod tests {
     use sqlx::Sqlite;
     use sqlx::sqlite::SqliteConnectOptions;
 
-    /// How many rows are seen again after one was added; a store in memory ends with its connection.
+    /// How many rows are found after one was added; a store in memory ends with its connection.
     async fn seen_again(max_age: Option<Duration>) -> usize {
         let mut kept = TableConnection::<Sqlite>::new(&DIALECT, SqliteConnectOptions::new().in_memory(true), max_age);
         assert!(kept.rows().await.unwrap().is_empty());

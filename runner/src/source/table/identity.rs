@@ -1,4 +1,4 @@
-//! Which rows can be told apart. A row's id is the identity of its schedule, so each may come once only.
+//! Which rows can be distinguished. A row's id is the identity of its schedule, so each may occur only once.
 
 use std::collections::BTreeMap;
 
@@ -12,7 +12,7 @@ const NAMED: usize = 3;
 /// Characters of an odd id or of a name that are kept for a message.
 const SHOWN: usize = 40;
 
-/// Each id once, in the order of their first rows. Rows that cannot be told apart become one that says so.
+/// Each id once, in the order of their first rows. Rows that cannot be distinguished become one with an error.
 pub fn distinct(rows: Vec<TableRow>) -> Vec<TableRow> {
     let mut kept: Vec<TableRow> = Vec::with_capacity(rows.len());
     let mut places: BTreeMap<String, usize> = BTreeMap::new();
@@ -29,7 +29,7 @@ pub fn distinct(rows: Vec<TableRow>) -> Vec<TableRow> {
     kept
 }
 
-/// The row with what is wrong with its id alone.
+/// The row with only the problem of its id.
 fn checked(mut row: TableRow) -> TableRow {
     if row.id.is_empty() {
         row.fault = Some(RowFault::NoId(group_of(&row)));
@@ -40,7 +40,7 @@ fn checked(mut row: TableRow) -> TableRow {
     row
 }
 
-/// Takes another row of the same id in.
+/// Adds another row with the same id.
 fn join(kept: &mut TableRow, other: TableRow) {
     let before = std::mem::take(&mut kept.fault);
     kept.fault = Some(match before {

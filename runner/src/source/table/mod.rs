@@ -1,4 +1,4 @@
-//! The table `sys_crontab`: read every so often, whatever the database.
+//! The table `sys_crontab`: read periodically, from any of the databases.
 
 mod columns;
 mod connection;
@@ -41,13 +41,13 @@ use saved_rows::SavedRows;
 use store::Store;
 pub use store::TableError;
 
-/// What the rows in force are kept as.
+/// The kind under which the rows in force are saved.
 const KIND: &str = "rows";
 
-/// More changes than this in one reading are logged as a number: a first look, a restored dump.
+/// More changes than this in one reading are logged as a number: the first look, a restored dump.
 const LOGGED_CHANGES: usize = 20;
 
-/// Makes the table if there is none, in the way of its database; whether it did. The directory of a file must be there.
+/// Creates the table if it is missing. Returns whether it did. The directory of a file must exist.
 ///
 /// # Errors
 ///
@@ -65,7 +65,7 @@ fn open(settings: &TableSettings) -> Box<dyn Store> {
     }
 }
 
-/// The background work of the table.
+/// The background loop of the table.
 pub struct Table {
     store: Box<dyn Store>,
     /// A file that need not exist yet.
@@ -84,7 +84,7 @@ pub struct Table {
 }
 
 impl Table {
-    /// Nothing is read yet.
+    /// Nothing was read yet.
     pub fn new(
         settings: &TableSettings,
         interval: Duration,
@@ -112,34 +112,34 @@ impl Table {
         }
     }
 
-    /// Holds all rows for so long when none is left.
+    /// Keeps all rows in force for this long when none is left.
     #[must_use]
     pub fn guarded(mut self, guard: Duration) -> Self {
         self.rows = self.rows.guarded(guard);
         self
     }
 
-    /// Keeps what is in force there, for a restart while the database is away or a row has errors.
+    /// Saves what is in force there, for a restart while the database is unreachable or a row has errors.
     #[must_use]
     pub fn keeping(mut self, keep: Option<Arc<dyn StateStore>>) -> Self {
         self.memory = SavedState::new(keep, KIND, &self.place);
         self
     }
 
-    /// Asks this table to be read.
+    /// Requests a reading of this table.
     pub fn trigger(&self) -> Arc<Refresh> {
         Arc::clone(&self.trigger)
     }
 
-    /// Reads the table once; when to read again, if sooner than usual.
+    /// Reads the table once. Returns when to read again, if sooner than usual.
     pub async fn look(&mut self) -> Option<Duration> {
         if self.is_absent() {
-            // No fault: nobody has made it yet.
+            // Not an error: it was not created yet.
             let news = self
                 .shared
                 .fail(Source::Table, &SourceError::Absent(self.place.clone()));
             if news {
-                tracing::debug!(table = %self.place, "there is no table yet; `runner migrate` makes it");
+                tracing::debug!(table = %self.place, "there is no table yet; `runner migrate` creates it");
             }
             return None;
         }
@@ -169,7 +169,7 @@ impl Table {
         }
     }
 
-    /// Whether there is no file and never was.
+    /// Whether there never was a file.
     fn is_absent(&self) -> bool {
         let was_read = matches!(
             self.shared.state_of(Source::Table),
@@ -178,13 +178,13 @@ impl Table {
         !was_read && self.awaited.as_ref().is_some_and(|path| !path.exists())
     }
 
-    /// Goes on without an answer: with the rows of an earlier run, if they are known.
+    /// Continues without an answer: with the rows of an earlier run, if they are known.
     pub async fn fall_back(&mut self) {
         self.restore().await;
         self.unavailable(&TableError::Database("it does not answer yet".to_owned()));
     }
 
-    /// Brings the rows of an earlier run into force, if none was read in this one.
+    /// Puts the rows of an earlier run in force, if none was read in this one.
     async fn restore(&mut self) {
         if self.loaded || self.restored.is_some() {
             return;
@@ -215,7 +215,7 @@ impl Table {
         if *error == TableError::NoTable {
             let mut part: SourcePart = self.rows.part();
             let mut problem = Problem::error("D108", "table sys_crontab does not exist", rows::table_origin());
-            problem.hint = Some(format!("`runner migrate` makes it in {}", self.place));
+            problem.hint = Some(format!("`runner migrate` creates it in {}", self.place));
             part.problems.push(problem);
             self.shared.publish_part(Source::Table, part);
         }
@@ -239,7 +239,7 @@ impl Table {
 
 fn log_changes(changes: &[RowChange]) {
     for change in changes {
-        // What is wrong is always told; the rest only as long as people can read it.
+        // Errors are always logged; the rest only if it is short enough to read.
         match change {
             RowChange::Rejected { first, kept } => {
                 let in_force = if *kept {
@@ -282,7 +282,7 @@ impl BackgroundLoop for Table {
     }
 
     fn every(&self) -> Duration {
-        // Only a bound: each turn says itself when the next one is.
+        // Only a bound: each turn returns when the next one is due.
         self.interval * 2
     }
 

@@ -1,4 +1,4 @@
-//! `sys_crontab` in MySQL and MariaDB: its words and how to reach it.
+//! `sys_crontab` in MySQL and MariaDB: dialect and connection.
 
 use sqlx::mysql::MySqlConnectOptions;
 use sqlx::{ConnectOptions, MySql};
@@ -62,8 +62,8 @@ pub fn open(server: &DatabaseServer) -> TableConnection<MySql> {
     let options = MySqlConnectOptions::new()
         .database(&server.database)
         .disable_statement_logging();
-    // Reading text needs neither mode nor zone. A proxy that does not know such a statement ties the connection to one
-    // server, or refuses it; the character set it knows.
+    // Reading text needs neither SQL mode nor zone. A proxy that does not know such a statement pins the connection to
+    // one server, or refuses it; it does know the character set.
     let options = options
         .pipes_as_concat(false)
         .no_engine_substitution(false)

@@ -1,4 +1,4 @@
-//! A payload as JSON: its members as they were written, and how deep it is nested. Knows no row.
+//! A payload as JSON: its members unchanged, and its depth. Knows no row.
 
 use std::fmt;
 
@@ -31,7 +31,7 @@ pub fn depth(json: &str) -> usize {
     deepest
 }
 
-/// A JSON text: the members of an object as they stand there, or that it is something else.
+/// A JSON text: the unchanged members of an object, or another value.
 pub enum JsonText<'a> {
     Object(Vec<(String, &'a RawValue)>),
     Other,

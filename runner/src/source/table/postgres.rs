@@ -1,4 +1,4 @@
-//! `sys_crontab` in PostgreSQL: its words and how to reach it.
+//! `sys_crontab` in PostgreSQL: dialect and connection.
 
 use sqlx::postgres::PgConnectOptions;
 use sqlx::{ConnectOptions, Postgres};
@@ -9,7 +9,7 @@ use super::statement::{ByteColumn, SqlDialect};
 use crate::source::settings::DatabaseServer;
 
 static DIALECT: Dialect = Dialect {
-    // Of the table that the search path finds; a domain is what it is made of.
+    // Of the table that the search path finds; a domain is replaced by its base type.
     columns: "SELECT a.attname::text, (CASE t.typtype WHEN 'd' THEN t.typbasetype ELSE t.oid END)::regtype::text \
          FROM pg_catalog.pg_attribute a JOIN pg_catalog.pg_type t ON t.oid = a.atttypid \
          WHERE a.attrelid = 'sys_crontab'::regclass AND a.attnum > 0 AND NOT a.attisdropped",
@@ -58,7 +58,7 @@ impl SqlDialect for PostgresWords {
 pub fn open(server: &DatabaseServer) -> TableConnection<Postgres> {
     let options = PgConnectOptions::new_without_pgpass()
         .database(&server.database)
-        // Numbers are read as text. PgBouncer refuses a connection that asks for it.
+        // Numbers are read as text, so this is not needed, and PgBouncer refuses a connection that asks for it.
         .extra_float_digits(None)
         .disable_statement_logging();
     let options = match server.host.strip_prefix('/') {

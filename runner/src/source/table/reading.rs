@@ -1,4 +1,4 @@
-//! What comes back from the statements as rows, within the bound of all rows together. Knows no database.
+//! Turns the results of the statements into rows, within the bound of all rows together. Knows no database.
 
 use sqlx::{ColumnIndex, Decode, Type};
 
@@ -31,7 +31,7 @@ where
     size(row, 0)
 }
 
-/// How many of the first rows may be read with these sizes; nothing if all of them may.
+/// How many of the first rows may be read with these sizes; `None` if all of them.
 pub fn first(sizes: impl Iterator<Item = u64>) -> Option<usize> {
     let mut total = 0_u64;
     for (count, size) in sizes.take(MAX_ROWS).enumerate() {
@@ -78,7 +78,7 @@ where
 }
 
 impl TableRow {
-    /// The row without the text that there is no room for.
+    /// The row without its text, which exceeds the bound.
     #[must_use]
     pub fn beyond(self) -> Self {
         Self {
@@ -91,12 +91,12 @@ impl TableRow {
     }
 }
 
-/// How much text was taken in; the sizes that were asked for may have changed by the time the rows come.
+/// How much text was read; the sizes that were asked for may have changed before the rows arrive.
 #[derive(Debug, Default)]
 pub struct Budget(u64);
 
 impl Budget {
-    /// The row, or what is left of it if there is no room for it.
+    /// The row, without its text if that exceeds the bound.
     pub fn grant(&mut self, row: TableRow) -> TableRow {
         self.0 = self.0.saturating_add(row.size());
         match self.0 > MAX_TEXT {
@@ -116,7 +116,7 @@ where
     text.and_then(|text| text.parse().ok()).unwrap_or(0)
 }
 
-/// Whatever the driver thinks the type is: the statement has made it text.
+/// Whatever type the driver reports: the statement has converted it to text.
 fn cell<R>(row: &R, index: usize) -> Cell
 where
     R: sqlx::Row,

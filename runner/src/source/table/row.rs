@@ -1,4 +1,4 @@
-//! One row as a schedule: what its columns mean, and what is wrong with them. No I/O.
+//! One row as a schedule: the meaning of its columns, and their problems. No I/O.
 
 use bytes::Bytes;
 use std::collections::BTreeSet;
@@ -18,7 +18,7 @@ use crate::text::{Fields, Report, quoted};
 /// The key of a payload object that holds options of the schedule; it is removed before a task is made.
 const OPTIONS_KEY: &str = "_runner";
 
-/// Rows were made for schedulers that never look whether the previous task has ended.
+/// Rows were written for schedulers that never check whether the previous task has ended.
 const DEFAULT_OVERLAP: Overlap = Overlap::Allow;
 
 const KNOWN: [&str; 8] = [
@@ -32,17 +32,17 @@ const KNOWN: [&str; 8] = [
     "jitter",
 ];
 
-/// The size of a full `text` column of MySQL, which cuts off silently what is longer.
+/// The size of a full `text` column of MySQL, which silently truncates longer values.
 const TEXT_BYTES: usize = 65_535;
 
 /// The deepest nesting of a payload; handlers read it with parsers that recurse.
 const MAX_DEPTH: usize = 64;
 
-/// What a row says.
+/// The content of a row.
 pub struct RowReading {
-    /// The schedule, if nothing is wrong but perhaps warnings.
+    /// The schedule, if there are no errors.
     pub definition: Option<Definition>,
-    /// What it says about its tasks itself, and no function can say otherwise.
+    /// Options that it states for its tasks itself; those of a function do not override them.
     pub stated: FunctionOptions,
     /// Whether the row is switched on.
     pub enabled: bool,
@@ -50,7 +50,7 @@ pub struct RowReading {
     pub problems: Vec<Problem>,
 }
 
-/// Where a row stands, for people.
+/// The place of a row, for people.
 #[must_use]
 pub fn place(id: &str) -> String {
     match id {
@@ -115,7 +115,7 @@ impl Reader<'_> {
         &mut self.problems[index]
     }
 
-    /// What the column holds; empty for NULL.
+    /// The content of the column; empty for NULL.
     fn cell<T: Clone + Default>(&mut self, name: &str, cell: &Cell<T>) -> T {
         match cell {
             Ok(value) => value.clone().unwrap_or_default(),
@@ -156,7 +156,7 @@ impl Reader<'_> {
                 ("D114", text, key)
             }
             RowFault::OddId => {
-                let text = format!("the id is longer than {MAX_ID} characters or has characters that steer a terminal");
+                let text = format!("the id is longer than {MAX_ID} characters or has control characters");
                 ("D115", text, "use a number or a UUID")
             }
             RowFault::Beyond => {
@@ -174,7 +174,7 @@ impl Reader<'_> {
         self.error(code, text).hint = Some(hint.to_owned());
     }
 
-    /// A status that says neither on nor off is off, which may not be what was meant.
+    /// A status that is neither on nor off counts as off, which may not be intended.
     fn status(&mut self) {
         let text = match &self.row.status {
             Ok(Some(text)) if switch(text).is_some() => return,
@@ -269,7 +269,7 @@ impl Reader<'_> {
         None
     }
 
-    /// Byte for byte what the column holds, unless options must be taken out of it.
+    /// The bytes of the column, unless options must be removed from it.
     fn payload(&mut self) -> PayloadParts {
         let bytes = self.cell("payload", &self.row.payload);
         if bytes.trim_ascii().is_empty() {
@@ -310,7 +310,7 @@ impl Reader<'_> {
         }
     }
 
-    /// A payload of bytes: other schedulers hand them over, so they are no error, but where something was lost.
+    /// A payload of bytes: other schedulers pass them on, so they are only an error if something was lost.
     fn no_json(&mut self, bytes: &[u8], error: &NotJson) -> PayloadParts {
         let is_cut = bytes.len() == TEXT_BYTES && matches!(bytes.trim_ascii_start().first(), Some(b'{' | b'['));
         let has_options = bytes
@@ -325,7 +325,7 @@ impl Reader<'_> {
         } else if has_options {
             self.error("D103", text + "; the options in its _runner would be lost");
         } else {
-            self.warning("W253", text + "; its bytes are passed on as they are");
+            self.warning("W253", text + "; its bytes are passed on unchanged");
             return PayloadParts {
                 payload: Some(Bytes::copy_from_slice(bytes)),
                 options: None,
@@ -334,7 +334,7 @@ impl Reader<'_> {
         PayloadParts::default()
     }
 
-    /// Reads `_runner` as if it stood in a manifest: JSON is YAML.
+    /// Reads `_runner` as if it were in a manifest: JSON is YAML.
     fn options(&mut self, text: Option<&str>, context: &ScheduleContext) -> Options {
         let mut options = Options {
             context: context.clone(),

@@ -1,4 +1,4 @@
-//! What is in force of each row, given one reading of the table after another. No I/O.
+//! Which version of each row is in force, given one reading of the table after another. No I/O.
 //!
 //! A bad row affects only itself: its last good version stays in force, if it had one.
 
@@ -20,22 +20,22 @@ use crate::source::settings::DEFAULT_MASS_DELETE;
 use crate::source::shared::SourcePart;
 use crate::source::status::{LAST_GOOD, Rejected};
 
-/// How long most of the rows must be gone before their schedules are: a restored dump takes less.
+/// How long most of the rows must be missing before their schedules are removed: a restored dump takes less.
 const MASS_GRACE: Duration = Duration::from_secs(2);
 
-/// Up to this many rows may go at once without doubt, unless no row is left.
+/// Up to this many rows are removed at once without delay, unless no row is left.
 const FEW: usize = 3;
 
-/// So many rows that go together and leave none were perhaps deleted by mistake.
+/// This many rows that disappear together and leave none were perhaps deleted by mistake.
 const ALL: usize = 2;
 
-/// All rows that are in the table.
+/// All rows of the table.
 pub struct Rows {
     context: ScheduleContext,
     rows: BTreeMap<String, Known>,
     mass: Option<(Instant, Vec<String>)>,
     too_many: bool,
-    /// How long all rows must be gone before their schedules are.
+    /// How long all rows must be missing before their schedules are removed.
     guard: Duration,
     emptied: Option<Emptied>,
     /// Rows that were in force before the start, and when they were read, until the first reading.
@@ -53,30 +53,30 @@ struct Emptied {
 struct Known {
     row: TableRow,
     good: Option<Definition>,
-    /// The row that the good version was read from, if it was another one.
+    /// The row of the last good version, if it differs.
     good_row: Option<TableRow>,
-    /// What the good version says about its tasks.
+    /// Options that the good version states for its tasks.
     stated: FunctionOptions,
     problems: Vec<Problem>,
 }
 
-/// Something that happened to a row.
+/// A change of a row.
 #[derive(Debug, Clone, PartialEq)]
 pub enum RowChange {
-    /// It is new, or says something else than before.
+    /// It is new or changed.
     Applied(Box<Definition>),
-    /// It says something that is not in force.
+    /// Its content is not in force.
     Rejected {
         /// The first error.
         first: Problem,
         /// Whether its last good version stays in force.
         kept: bool,
     },
-    /// It is in force, and perhaps not what was meant.
+    /// It is in force with warnings.
     Doubted(Problem),
     /// It is gone.
     Removed(String),
-    /// So many rows are gone and none is left; their schedules stay in force for a while.
+    /// All rows are gone; their schedules stay in force for a while.
     Emptied {
         /// How many.
         rows: usize,
@@ -87,7 +87,7 @@ pub enum RowChange {
     AllGone(usize),
 }
 
-/// What one reading led to.
+/// The result of one reading.
 #[derive(Debug, Default)]
 pub struct RowStep {
     /// In no particular order.
@@ -111,11 +111,11 @@ impl Rows {
         }
     }
 
-    /// Says which rows were in force before the start. One that has errors in the next reading stays in force as it was
-    /// then. If the reading has no rows, all were deleted meanwhile, as if this had been seen; else the others are of no
-    /// interest.
+    /// Sets which rows were in force before the start. One that has errors in the next reading stays in force as it was
+    /// then. If the reading has no rows, all were deleted meanwhile, as if this had been seen; otherwise the others are
+    /// ignored.
     pub fn remember(&mut self, rows: Vec<TableRow>, at: Timestamp) {
-        // Those of which nothing is in force are looked at once more.
+        // Rows of which nothing is in force are checked again.
         self.rows.retain(|_, known| known.good.is_some());
         let rows = rows.into_iter().map(|row| (row.id.clone(), row)).collect();
         self.kept = Some((at, rows));
@@ -137,7 +137,7 @@ impl Rows {
         Some((known, *at))
     }
 
-    /// Brings all rows into force that were before the start.
+    /// Puts all rows in force that were before the start.
     fn restore_all(&mut self) {
         let ids: Vec<String> = self.kept.iter().flat_map(|(_, rows)| rows.keys().cloned()).collect();
         let known = |id: String| self.kept(&id).map(|(known, _)| (id, known));
@@ -147,13 +147,13 @@ impl Rows {
         }
     }
 
-    /// An instant as people are shown it.
+    /// An instant for display.
     #[must_use]
     pub fn shown(&self, at: Timestamp) -> String {
         self.context.shown(at)
     }
 
-    /// Holds all rows for so long when none is left.
+    /// Keeps all rows in force for this long when none is left.
     #[must_use]
     pub fn guarded(self, guard: Duration) -> Self {
         Self { guard, ..self }
@@ -167,7 +167,7 @@ impl Rows {
             .collect()
     }
 
-    /// Takes in one reading.
+    /// Processes one reading.
     pub fn apply(&mut self, mut rows: Vec<TableRow>, now: Instant) -> RowStep {
         let mut step = RowStep::default();
         self.too_many = rows.len() > MAX_ROWS;
@@ -242,7 +242,7 @@ impl Rows {
         }
     }
 
-    /// Drops rows that are gone, unless that are most of them and they have only just gone.
+    /// Drops rows that are gone, unless these are most of them and have only just disappeared.
     fn forget(&mut self, gone: BTreeMap<String, Known>, now: Instant, step: &mut RowStep) {
         let lost = gone.values().filter(|k| k.good.is_some()).count();
         let all = lost + self.rows.values().filter(|k| k.good.is_some()).count();
@@ -283,7 +283,7 @@ impl Rows {
 
     fn emptied_problem(&self, emptied: Emptied) -> Problem {
         let rows = emptied.rows;
-        let hint = "put them back, or let them go; source.mass_delete says how long they stay";
+        let hint = "put them back, or wait; source.mass_delete says how long they stay";
         let mut problem = match emptied.held {
             true => {
                 let guard = duration::format(self.guard);
@@ -300,7 +300,7 @@ impl Rows {
         problem
     }
 
-    /// What is in force, and what is wrong.
+    /// The content in force, and its problems.
     #[must_use]
     pub fn part(&self) -> SourcePart {
         let good = || self.rows.values().filter_map(|k| Some((k.good.as_ref()?, &k.stated)));

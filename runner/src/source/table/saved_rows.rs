@@ -1,6 +1,7 @@
-//! The rows that were last in force, kept outside of the process: what a restart fires while the database is away.
+//! The rows that were last in force, saved outside of the process: a restart fires them while the database is
+//! unreachable.
 //!
-//! Only what is written; neither where it is kept nor how a row is read.
+//! Only the format; neither where it is saved nor how a row is read.
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -12,12 +13,12 @@ use crate::source::saved_state::SavedText;
 use crate::source::state_store::MAX_KEPT;
 use crate::text::{hex, unhex};
 
-/// Rows that were in force, and since when it is known that they were.
+/// Rows that were in force, and when they were read.
 #[derive(Serialize, Deserialize)]
 pub struct SavedRows {
     pub at: Timestamp,
     rows: Vec<SavedRow>,
-    /// How many rows had no place.
+    /// How many rows did not fit.
     #[serde(default)]
     left_out: usize,
 }
@@ -29,7 +30,7 @@ struct SavedRow {
     kind: Option<String>,
     spec: Option<String>,
     payload: Option<String>,
-    /// The payload in hexadecimal digits, if it is no text.
+    /// The payload in hexadecimal digits, if it is not text.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     payload_hex: Option<String>,
     status: Option<String>,
@@ -56,7 +57,7 @@ impl SavedRows {
 
 /// As JSON of at most [`MAX_KEPT`] bytes, and a fingerprint of the rows in it.
 pub fn body_of(rows: &[&TableRow], at: Timestamp) -> (SavedText, u64) {
-    // Room for the rest of the document.
+    // Space for the rest of the document.
     let mut room = MAX_KEPT - 1024;
     let mut kept = Vec::new();
     for row in rows {
@@ -125,7 +126,7 @@ mod tests {
         assert_eq!(
             body_of(&some.iter().collect::<Vec<_>>(), later).1,
             first,
-            "the time is no part of it"
+            "the time is not part of it"
         );
         let large: Vec<TableRow> = (0..20).map(|id| row(id, &"x".repeat(1 << 20))).collect();
         let (body, _) = body_of(&large.iter().collect::<Vec<_>>(), later);

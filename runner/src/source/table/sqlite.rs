@@ -1,4 +1,4 @@
-//! `sys_crontab` in a SQLite file, most often the one of the embedded broker: its words and how to open it.
+//! `sys_crontab` in a SQLite file, usually that of the embedded broker: dialect and connection.
 
 use std::path::{Path, PathBuf};
 
@@ -35,7 +35,7 @@ impl SqlDialect for SqliteWords {
         format!("length(CAST({} AS BLOB))", self.quoted(&column.name))
     }
 
-    /// The type of a column binds none of its values.
+    /// The type of a column does not bind its values.
     fn bytes(&self, column: &Column) -> ByteColumn {
         ByteColumn::Where(format!("typeof({}) = 'blob'", self.quoted(&column.name)))
     }
@@ -49,7 +49,7 @@ impl SqlDialect for SqliteWords {
     }
 }
 
-/// A SQLite file: the one that is at its path, also when another one has taken its place.
+/// A SQLite file: always the one at its path, even after it was replaced.
 pub struct SqliteFile {
     path: PathBuf,
     kept: TableConnection<Sqlite>,
@@ -57,12 +57,12 @@ pub struct SqliteFile {
     read: Option<(u64, u64)>,
 }
 
-/// A SQLite file, not opened yet; made if it is missing.
+/// A SQLite file, not opened yet; created if it is missing.
 pub fn open(path: &Path) -> SqliteFile {
     SqliteFile::new(path, true)
 }
 
-/// A SQLite file that reading never makes: one that was removed while its broker had it open must not appear anew.
+/// A SQLite file that reading never creates: one that was removed while its broker had it open must not reappear.
 pub fn open_existing(path: &Path) -> SqliteFile {
     SqliteFile::new(path, false)
 }
@@ -82,7 +82,7 @@ impl Store for SqliteFile {
     async fn rows(&mut self) -> Result<Vec<TableRow>, TableError> {
         match (self.read, identity(&self.path)) {
             (Some(_), None) => return Err(TableError::Database(format!("{} was removed", self.path.display()))),
-            // A connection would go on reading the file that is gone.
+            // A connection would continue to read the removed file.
             (Some(before), now) if now != Some(before) => self.kept = kept(&self.path, false),
             _ => (),
         }

@@ -1,6 +1,7 @@
-//! The statements that read the table, for the columns that it has: every value as text, and none longer than it may be.
+//! The statements that read the table, for the columns that it has: every value as text, within its bound.
 //!
-//! What a database says differently is its [`Words`]. Names of columns come from the table itself and are the known ones.
+//! The differences of a database are its [`Words`]. Names of columns come from the table itself and are among the known
+//! ones.
 
 use super::columns::{Column, Columns};
 use super::store::{MAX_CELL, MAX_ID, MAX_PAYLOAD, MAX_ROWS};
@@ -8,7 +9,7 @@ use super::store::{MAX_CELL, MAX_ID, MAX_PAYLOAD, MAX_ROWS};
 /// The table.
 const TABLE: &str = "sys_crontab";
 
-/// One more row than are used, to see that there are more.
+/// One row more than is used, to detect that there are more.
 const LIMIT: usize = MAX_ROWS + 1;
 
 /// The most bytes of name and status of a row whose text is not read.
@@ -16,7 +17,7 @@ const HEAD_CELL: u64 = 255;
 
 /// Expressions of one database.
 pub trait SqlDialect: Send + Sync {
-    /// A name, so that it is no key word.
+    /// A quoted name, so that it cannot be a key word.
     fn quoted(&self, name: &str) -> String;
 
     /// The expression as text, whatever its type.
@@ -27,10 +28,10 @@ pub trait SqlDialect: Send + Sync {
         self.cast(&self.quoted(&column.name))
     }
 
-    /// How many bytes a column has that is text or bytes, or anything else as text.
+    /// The size of a column in bytes; that of its text if it is neither text nor bytes.
     fn size(&self, column: &Column) -> String;
 
-    /// Whether the column holds bytes and not text.
+    /// Whether the column contains bytes rather than text.
     fn bytes(&self, column: &Column) -> ByteColumn;
 
     /// The hexadecimal digits of a column that holds bytes.
@@ -78,7 +79,7 @@ pub fn sizes(words: &dyn SqlDialect, columns: &Columns) -> String {
     format!("SELECT {total} {} LIMIT {LIMIT}", from(words, columns))
 }
 
-/// The first rows, or all: with their text, as far as it is not too long.
+/// The first rows, or all, with each text that is within its bound.
 pub fn rows(words: &dyn SqlDialect, columns: &Columns, first: Option<usize>) -> String {
     let mut selected = vec![id(words, columns)];
     let (payload, form) = either(words, &columns.payload);

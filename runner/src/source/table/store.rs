@@ -1,7 +1,7 @@
-//! What the table needs of a database, and what goes wrong there. One file for each database beside this one.
+//! What the table needs from a database, and its errors. Each database has a file of its own.
 //!
-//! Every column is read as text, by a cast in the statement: a table that people made themselves may hold
-//! other types than ours, and the drivers are strict about them. A payload may be bytes.
+//! Every column is read as text, by a cast in the statement: a table that users created themselves may have
+//! other types, and the drivers are strict about them. A payload may be bytes.
 
 use std::time::Duration;
 
@@ -10,10 +10,10 @@ use async_trait::async_trait;
 /// How long connecting and reading may take together.
 pub const TIMEOUT: Duration = Duration::from_secs(5);
 
-/// The most rows that are read; each enabled one is a schedule that is looked at every second.
+/// The most rows that are read; each enabled one is a schedule that is checked every second.
 pub const MAX_ROWS: usize = 10_000;
 
-/// The most bytes of a payload that are read; larger things belong in a store, and their name in the payload.
+/// The most bytes of a payload that are read; larger data belongs in a store, and its name in the payload.
 pub const MAX_PAYLOAD: u64 = 1024 * 1024;
 
 /// The most bytes of any other column that are read: what a `text` column of MySQL holds.
@@ -31,10 +31,10 @@ pub type Cell<T = String> = Result<Option<T>, Unread>;
 /// Why a column was not read.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Unread {
-    /// It holds bytes that are no text.
-    #[error("is no text: {0}")]
+    /// It contains bytes that are not text.
+    #[error("is not text: {0}")]
     NoText(String),
-    /// It is longer than it may be.
+    /// It exceeds its bound.
     #[error("has {bytes} bytes, and at most {most} are read")]
     TooLong {
         /// Its length.
@@ -44,7 +44,7 @@ pub enum Unread {
     },
 }
 
-/// One row as it stands in the table.
+/// One row as it is in the table.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TableRow {
     /// The primary key; bytes as hexadecimal digits.
@@ -76,20 +76,20 @@ impl TableRow {
     }
 }
 
-/// What keeps a whole row from being used.
+/// Why a whole row cannot be used.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum RowFault {
-    /// It has no id, like others perhaps.
+    /// It has no id; others may have none either.
     NoId(AmbiguousRows),
-    /// Its id cannot be one: longer than [`MAX_ID`], or with characters that steer a terminal.
+    /// Its id cannot be one: longer than [`MAX_ID`], or with control characters.
     OddId,
     /// Others have the same id.
     SameId(AmbiguousRows),
-    /// The rows before it have [`MAX_TEXT`] already, so that its text was not read.
+    /// The rows before it reached [`MAX_TEXT`], so its text was not read.
     Beyond,
 }
 
-/// Rows that cannot be told apart.
+/// Rows that cannot be distinguished.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct AmbiguousRows {
     /// How many.
@@ -102,7 +102,7 @@ pub struct AmbiguousRows {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum TableError {
     /// The database answers, and has no such table.
-    #[error("table sys_crontab does not exist; `runner migrate` makes it")]
+    #[error("table sys_crontab does not exist; `runner migrate` creates it")]
     NoTable,
     /// The table lacks a column that every row needs.
     #[error("table sys_crontab has no column {missing}; its columns are {there}")]
@@ -112,7 +112,7 @@ pub enum TableError {
         /// Those that it has.
         there: String,
     },
-    /// Account or password stand in a file or a variable, and cannot be read now.
+    /// Account or password are in a file or a variable that cannot be read now.
     #[error("cannot read the login of the database: {0}")]
     Login(String),
     /// Anything else, in the words of the database.
@@ -124,7 +124,7 @@ pub enum TableError {
 }
 
 impl TableError {
-    /// From what a driver says; `missing` is the database's code for "no such table".
+    /// From a driver's error; `missing` is the database's code for "no such table".
     pub fn of(error: &sqlx::Error, missing: &str) -> Self {
         if let sqlx::Error::Database(database) = error {
             let unknown = database.message().contains("no such table");
@@ -137,13 +137,13 @@ impl TableError {
     }
 }
 
-/// A database that may hold the table.
+/// A database that may have the table.
 #[async_trait]
 pub trait Store: Send {
     /// Every row, ordered by id, one more than [`MAX_ROWS`] at most; an id may come more than once.
     async fn rows(&mut self) -> Result<Vec<TableRow>, TableError>;
 
-    /// Makes the table if there is none; whether it did.
+    /// Creates the table if it is missing. Returns whether it did.
     async fn migrate(&mut self) -> Result<bool, TableError>;
 }
 

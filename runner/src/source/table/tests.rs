@@ -99,7 +99,7 @@ fn a_payload_is_kept_byte_for_byte() {
     let task = read_bytes.definition.unwrap().task;
     assert_eq!(task.payload.as_deref(), Some(&b"[\"\xff\"]"[..]));
     let expected =
-        "payload is not valid JSON: byte 0xff at line 1 column 3 is not UTF-8; its bytes are passed on as they are";
+        "payload is not valid JSON: byte 0xff at line 1 column 3 is not UTF-8; its bytes are passed on unchanged";
     assert_eq!(read_bytes.problems[0].message, expected);
     for text in ["~", "", "  "] {
         assert_eq!(
@@ -134,17 +134,17 @@ fn what_says_neither_on_nor_off_is_off_and_named() {
     ] {
         let read = read(&row("t", "@daily", "~", status));
         assert_eq!(read.definition.unwrap().enabled, on.unwrap_or(false), "{status}");
-        let told: Vec<String> = read
+        let reported: Vec<String> = read
             .problems
             .iter()
             .map(|p| format!("{} {}", p.code, p.message))
             .collect();
         let value = if status == "~" { "NULL" } else { status };
         match on {
-            Some(_) => assert_eq!(told, [""; 0], "{status}"),
+            Some(_) => assert_eq!(reported, [""; 0], "{status}"),
             None => assert!(
-                told.len() == 1 && told[0].starts_with("W252 ") && told[0].contains(value),
-                "{told:?}"
+                reported.len() == 1 && reported[0].starts_with("W252 ") && reported[0].contains(value),
+                "{reported:?}"
             ),
         }
     }
@@ -177,23 +177,23 @@ fn options_ride_in_the_payload_and_leave_it() {
 }
 
 #[test]
-fn what_is_wrong_with_a_row_is_told() {
+fn what_is_wrong_with_a_row_is_reported() {
     for (row, expected) in bad_rows().into_iter().chain(unread_rows()) {
-        let mut told: Vec<String> = read(&row)
+        let mut reported: Vec<String> = read(&row)
             .problems
             .iter()
             .map(|p| format!("{} {}", p.code, p.message))
             .collect();
-        told.sort_by_key(|t| expected.iter().position(|e| t.contains(e)));
-        assert_eq!(told.len(), expected.len(), "{told:?} {expected:?}");
+        reported.sort_by_key(|t| expected.iter().position(|e| t.contains(e)));
+        assert_eq!(reported.len(), expected.len(), "{reported:?} {expected:?}");
         assert!(
-            told.iter().zip(&expected).all(|(t, e)| t.contains(e)),
-            "{told:?} {expected:?}"
+            reported.iter().zip(&expected).all(|(t, e)| t.contains(e)),
+            "{reported:?} {expected:?}"
         );
     }
 }
 
-/// Rows, and everything that is told about each, in this order or another.
+/// Rows, and all problems of each, in any order.
 fn bad_rows() -> Vec<(TableRow, Vec<&'static str>)> {
     let deep = format!("{}{}", "[".repeat(10_000), "]".repeat(10_000));
     let cut = format!("{{\"a\":\"{}", "x".repeat(65_535 - 6));
@@ -268,7 +268,7 @@ fn unread_rows() -> Vec<(TableRow, Vec<&'static str>)> {
                 spec: Err(Unread::NoText("invalid utf-8".into())),
                 ..row("t", "@daily", "~", "1")
             },
-            vec!["D106 column spec is no text: invalid utf-8"],
+            vec!["D106 column spec is not text: invalid utf-8"],
         ),
         (
             TableRow {
@@ -336,18 +336,18 @@ fn rows_of_one_id_are_an_error_and_the_version_in_force_stays() {
     let three = || vec![named("0", "a"), named("0", "b"), named("", "c")];
     let step = rows.apply(three(), now);
     assert_eq!(step.changes.len(), 2, "{:?}", step.changes);
-    assert!(rows.apply(three(), now).changes.is_empty(), "told once");
+    assert!(rows.apply(three(), now).changes.is_empty(), "reported once");
     let part = rows.part();
     assert_eq!(part.definitions, []);
-    let told: Vec<String> = part.problems.iter().map(ToString::to_string).collect();
+    let reported: Vec<String> = part.problems.iter().map(ToString::to_string).collect();
     assert!(
-        told[0].contains("D113") && told[0].contains("1 row has no id (\"c\")"),
-        "{told:?}"
+        reported[0].contains("D113") && reported[0].contains("1 row has no id (\"c\")"),
+        "{reported:?}"
     );
     let expected = "2 rows have this id (\"a\", \"b\"); none of them is applied";
     assert!(
-        told[1].contains("D114") && told[1].contains("id 0") && told[1].contains(expected),
-        "{told:?}"
+        reported[1].contains("D114") && reported[1].contains("id 0") && reported[1].contains(expected),
+        "{reported:?}"
     );
     rows.apply(vec![named("0", "a")], now);
     assert_eq!((rows.part().definitions.len(), rows.part().problems.len()), (1, 0));
@@ -357,7 +357,7 @@ fn rows_of_one_id_are_an_error_and_the_version_in_force_stays() {
 }
 
 #[test]
-fn most_rows_gone_must_be_gone_for_a_while_and_too_many_are_told() {
+fn most_rows_gone_must_be_gone_for_a_while_and_too_many_are_reported() {
     let many = |n: usize| {
         (0..n)
             .map(|i| TableRow {
@@ -427,7 +427,7 @@ fn when_no_row_is_left_all_stay_for_the_guard_and_it_is_an_error() {
     );
 }
 
-/// What is kept, in the memory of a test.
+/// Saved state, in the memory of a test.
 #[derive(Default)]
 struct TestStore(std::sync::Mutex<std::collections::HashMap<String, Vec<u8>>>);
 
@@ -458,7 +458,7 @@ async fn a_restart_without_the_table_fires_the_last_rows_until_it_can_be_read() 
         ..file.settings()
     };
     let (first, stop) = catalog(settings.clone()).await;
-    // The last good version is kept, whatever became of its row.
+    // The last good version is kept, whatever happened to its row.
     file.execute("UPDATE sys_crontab SET spec = '0 25 * * *' WHERE id = 2")
         .await;
     assert!(first.sync().await);
@@ -525,7 +525,7 @@ async fn rows_that_were_all_deleted_before_a_restart_stay_for_the_guard() {
         (&before, vec!["D110".to_owned()])
     );
     drop((again, stop));
-    // Once they have been let go, nothing is left to be missed.
+    // Once they were removed, nothing is left to be missed.
     let hasty = SourceSettings {
         mass_delete: Duration::ZERO,
         ..settings.clone()
@@ -565,21 +565,21 @@ async fn a_row_that_is_broken_at_a_restart_stays_as_it_was() {
         assert!(said.message.contains("its last good version, of 20"), "{said}");
         assert_eq!(again.statuses()[0].state, SourceState::Loaded);
     }
-    // Switching it off works as for any row, and mending it too.
+    // Switching it off works as for any row, and so does repairing it.
     file.execute("UPDATE sys_crontab SET status = 2 WHERE id = 2").await;
     let (off, _stop) = catalog(settings.clone()).await;
     assert_eq!(off.plan().schedules.values().filter(|d| d.enabled).count(), 1);
     file.execute("UPDATE sys_crontab SET status = 1, spec = '@hourly' WHERE id = 2")
         .await;
-    let (mended, _stop) = catalog(settings).await;
-    let specs: Vec<_> = mended
+    let (repaired, _stop) = catalog(settings).await;
+    let specs: Vec<_> = repaired
         .plan()
         .schedules
         .values()
         .map(|d| d.timing.text.clone())
         .collect();
     assert_eq!(specs[1], "@hourly");
-    assert!(mended.plan().problems.iter().all(|p| p.code != "W104"));
+    assert!(repaired.plan().problems.iter().all(|p| p.code != "W104"));
 }
 
 struct File {
@@ -677,7 +677,7 @@ async fn a_file_that_cannot_be_read_keeps_the_last_rows() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_file_that_was_replaced_is_read_anew_and_one_that_was_removed_is_not_made() {
+async fn a_file_that_was_replaced_is_read_again_and_one_that_was_removed_is_not_created() {
     let (file, other) = (
         File {
             dir: tempfile::tempdir().unwrap(),
@@ -721,7 +721,7 @@ async fn text_without_bound_is_not_read_and_costs_its_own_rows() {
     };
     file.execute(include_str!("../../../migrations/sqlite/0100_sys_crontab.sql"))
         .await;
-    // 66 payloads of 1 MiB, one of a byte more in front, and one that is no text behind.
+    // 66 payloads of 1 MiB, one of a byte more in front, and one that is not text behind.
     file.execute(
         "INSERT INTO sys_crontab (name, type, spec, payload, status) VALUES ('long', 't', '@daily', printf('%.*c', 1048577, '1'), 1); \
          WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 66) INSERT INTO sys_crontab (name, type, \
@@ -730,7 +730,7 @@ async fn text_without_bound_is_not_read_and_costs_its_own_rows() {
     )
     .await;
     let loaded = Catalog::load_once(file.settings(), Arc::new(SystemClock)).await;
-    let told: Vec<String> = loaded
+    let reported: Vec<String> = loaded
         .plan
         .problems
         .iter()
@@ -740,7 +740,7 @@ async fn text_without_bound_is_not_read_and_costs_its_own_rows() {
     // 63 of them and what else is in the rows are less than 64 MiB, 64 are more.
     let beyond = (65..=68).map(|id| format!("sys_crontab id {id} D117"));
     let expected: Vec<String> = ["sys_crontab id 1 D116".to_owned()].into_iter().chain(beyond).collect();
-    assert_eq!(told, expected);
+    assert_eq!(reported, expected);
     assert_eq!(loaded.plan.schedules.len(), 63);
     file.execute("DELETE FROM sys_crontab WHERE id BETWEEN 1 AND 67").await;
     let loaded = Catalog::load_once(file.settings(), Arc::new(SystemClock)).await;
@@ -763,13 +763,13 @@ async fn a_file_with_marks_of_deletion_and_keys_of_bytes_is_read() {
     let plan = Catalog::load_once(file.settings(), Arc::new(SystemClock)).await.plan;
     let ids: Vec<(&str, bool)> = plan.schedules.iter().map(|(id, d)| (id.as_str(), d.enabled)).collect();
     assert_eq!(ids, [("db:7", false), ("db:8190f5a2", true), ("db:8290f5a2", true)]);
-    let told: Vec<String> = plan
+    let reported: Vec<String> = plan
         .problems
         .iter()
         .filter(|p| p.code != "W240")
         .map(|p| format!("{} {}", p.place, p.code))
         .collect();
-    assert_eq!(told, ["sys_crontab, no id D113", "sys_crontab id 7 W252"]);
+    assert_eq!(reported, ["sys_crontab, no id D113", "sys_crontab id 7 W252"]);
 }
 
 #[tokio::test]

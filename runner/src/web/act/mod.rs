@@ -1,5 +1,5 @@
-//! Operators' actions. Each is a form that the guard has checked, writes an audit line before and after, and answers with
-//! a redirect and a notice.
+//! Operators' actions. Each is a form that the guard has checked, writes an audit line before and after, and answers
+//! with a redirect and a notice.
 
 use std::fmt::Display;
 

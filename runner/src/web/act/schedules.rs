@@ -73,8 +73,8 @@ fn pause(app: &AppState, cx: &RequestContext, form: &Form) -> Result<Pause, Page
     Ok(pause.because(form.get("note")))
 }
 
-/// Enqueues the schedule's task now, in addition to its occurrences: the cursor stays. While another run is unfinished, the
-/// page of the schedule asks for confirmation.
+/// Enqueues the schedule's task now, in addition to its occurrences: the cursor stays. While another run is unfinished,
+/// the page of the schedule asks for confirmation.
 async fn run(app: &AppState, cx: &RequestContext, definition: &Definition, force: bool) -> Result<Response, PageError> {
     let page = urls::schedule(definition.id.as_str());
     let run = ManualRun {

@@ -1,5 +1,5 @@
-//! Authenticates and authorises requests: cookies become a [`RequestContext`], and every change must prove that it comes
-//! from one of our forms and from a user with the right to it.
+//! Authenticates and authorises requests: cookies become a [`RequestContext`], and every change must prove that it
+//! comes from one of our forms and from a user with the right to it.
 //!
 //! Closed by default: a route that is not listed as open requires an operator.
 
@@ -121,8 +121,8 @@ fn same_site(settings: &WebSettings, site: &ReachedBy, headers: &HeaderMap) -> R
     })
 }
 
-/// Whether this origin is the dashboard's: by the name of the request, by the one that a trusted proxy forwards, or by the
-/// one in the settings.
+/// Whether this origin is the dashboard's: by the name of the request, by the one that a trusted proxy forwards, or by
+/// the one in the settings.
 fn is_ours(settings: &WebSettings, site: &ReachedBy, origin: &HttpOrigin) -> bool {
     let public = settings.public_url.as_ref().map(|url| &url.origin);
     origin.is_at(&site.host) || origin.is_at(site.browser_host()) || public == Some(origin)

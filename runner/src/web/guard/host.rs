@@ -1,5 +1,5 @@
-//! The host names that requests may use: the guard against DNS rebinding. Without a login, also the guard against a proxy
-//! that forwards other machines.
+//! The host names that requests may use: the guard against DNS rebinding. Without a login, also the guard against a
+//! proxy that forwards other machines.
 
 use axum::extract::{Request, State};
 use axum::http::{HeaderMap, Uri, header};

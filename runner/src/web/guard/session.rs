@@ -1,5 +1,5 @@
-//! Sessions: a cookie whose signature and expiry alone make it valid, so that every process with the same key accepts it,
-//! before and after a restart. Removing a user or changing a password ends the user's sessions.
+//! Sessions: a cookie whose signature and expiry alone make it valid, so that every process with the same key accepts
+//! it, before and after a restart. Removing a user or changing a password ends the user's sessions.
 
 use std::time::Duration;
 
@@ -29,8 +29,8 @@ pub fn issue(settings: &WebSettings, user: &User, now: Timestamp) -> String {
     sign::sealed(&settings.key, LABEL, &text)
 }
 
-/// Name and current role of the cookie's user; `None` if it expired or was altered, or if the user is gone or has another
-/// password.
+/// Name and current role of the cookie's user; `None` if it expired or was altered, or if the user is gone or has
+/// another password.
 fn check(settings: &WebSettings, cookie: &str, now: Timestamp) -> Option<(String, UserRole)> {
     let text = sign::opened(&settings.key, LABEL, cookie)?;
     let mut parts = text.splitn(4, '|');

@@ -20,7 +20,7 @@ use jiff::tz::TimeZone;
 use super::{DstRule, Expression, find_zone};
 
 /// Cases of a generated test: `short`, or twenty times as many on request.
-#[allow(clippy::disallowed_methods)] // how long to test is no setting of the program
+#[allow(clippy::disallowed_methods)] // how long to test is not a setting of the program
 fn cases(short: u32) -> u32 {
     match std::env::var_os("RUNNER_LONG") {
         Some(_) => short * 20,

@@ -1,5 +1,5 @@
-//! Comparison with a naive oracle: it walks absolute time in steps of a minute and applies the rules as they are worded.
-//! Half of the starts are near a change of clock.
+//! Comparison with a naive oracle: it walks absolute time in steps of a minute and applies the rules as they are
+//! worded. Half of the starts are near a change of clock.
 
 use jiff::civil::DateTime;
 use jiff::tz::{AmbiguousOffset, TimeZone};
@@ -145,7 +145,7 @@ fn place() -> impl Strategy<Value = (&'static str, Timestamp)> {
         .prop_map(|(name, minutes, close, delta)| {
             let at = Timestamp::from_second(minutes * 60).unwrap();
             let zone = zone(name);
-            // Some tables end in an entry that is no change and not on a whole minute.
+            // Some tables end in an entry that is not a change and not on a whole minute.
             let mut changes = zone.following(at).map(|change| change.timestamp());
             let change = changes.find(|change| change.as_second() % 60 == 0);
             match change {

@@ -30,7 +30,7 @@ pub(super) fn read(field: &Field<'_>, report: &mut Report<'_>) -> Option<Functio
 }
 
 fn read_spec(field: &Field<'_>, report: &mut Report<'_>) -> Option<ExecSpec> {
-    // A plain list is the command: the commonest function needs no nesting.
+    // A plain list is the command: the most common function needs no nesting.
     if let Value::List(_) = field.node.value {
         return read_command(field, false, report).map(ExecSpec::new);
     }
@@ -118,7 +118,7 @@ fn check_variables<'v>(field: &Field<'_>, names: impl Iterator<Item = &'v String
     for name in names {
         let letters = |c: char| c.is_ascii_alphanumeric() || c == '_';
         if name.is_empty() || name.starts_with(|c: char| c.is_ascii_digit()) || !name.chars().all(letters) {
-            let text = format!("{}: {} is no name of a variable", field.path, quoted(name));
+            let text = format!("{}: {} is not a name of a variable", field.path, quoted(name));
             report.error("E305", field.node.mark, text);
         }
     }

@@ -1,18 +1,18 @@
-//! What is doubtful about a command as it is written: mostly words that only a shell would understand.
+//! Warnings about a command: mostly words that only a shell would understand.
 //!
-//! Doubts, not faults: a program may have a dollar in its name. Whether it exists is looked at elsewhere.
+//! Not errors: a program may have a dollar in its name. Whether it exists is checked elsewhere.
 
 use runner_core::function::ExecSpec;
 
 use crate::text::quoted;
 
-/// Arguments that mean something to a shell and nothing to a program.
+/// Arguments with a meaning for a shell and none for a program.
 const FOR_SHELLS: [&str; 12] = ["|", "||", "&&", "&", ";", ">", ">>", "<", "2>&1", "2>", "&>", "|&"];
 
 /// Beginnings of such arguments, with a file right after them. A single `>` or `<` also begins a comparison.
 const REDIRECTIONS: [&str; 6] = [">>", ">/", "2>", "&>", ">&", "</"];
 
-/// What a shell does itself: no such programs exist.
+/// Built-ins of shells: no such programs exist.
 const BUILT_IN: [&str; 8] = ["cd", "source", ".", "export", "set", "ulimit", "umask", "alias"];
 
 /// Characters of a text that only a shell understands.
@@ -23,7 +23,7 @@ const SHELL_CHARACTERS: [char; 16] = [
 /// How much of a command a hint repeats, in characters.
 const SHOWN: usize = 120;
 
-/// What to write in place of `exec: TEXT`.
+/// What to write instead of `exec: TEXT`.
 pub fn instead_of(text: &str) -> String {
     if text.contains(SHELL_CHARACTERS) {
         return format!("write exec: {{command: {}, shell: true}}", shown(text));
@@ -32,7 +32,7 @@ pub fn instead_of(text: &str) -> String {
     format!("write exec: [{}]; or {{command: …, shell: true}}", words.join(", "))
 }
 
-/// What to write in place of `command: TEXT` without a shell.
+/// What to write instead of `command: TEXT` without a shell.
 pub fn beside_shell(text: &str) -> String {
     if text.contains(SHELL_CHARACTERS) {
         return "add shell: true, which gives the text to /bin/sh".to_owned();
@@ -48,7 +48,7 @@ fn shown(text: &str) -> String {
     }
 }
 
-/// Each with what would be right.
+/// Each with a correction.
 pub fn doubts(spec: &ExecSpec) -> Vec<(String, String)> {
     let mut doubts = Vec::new();
     let mut doubt = |what: String, hint: &str| doubts.push((what, hint.to_owned()));
@@ -56,7 +56,7 @@ pub fn doubts(spec: &ExecSpec) -> Vec<(String, String)> {
         if mentions(value, name) {
             doubt(
                 format!(
-                    "exec.env.{name} {} is taken as it stands: no shell replaces variables in it",
+                    "exec.env.{name} {} is taken literally: no shell replaces variables in it",
                     quoted(value)
                 ),
                 &format!("write the value out, or ${{env:{name}}} for that of the runner"),
@@ -64,7 +64,7 @@ pub fn doubts(spec: &ExecSpec) -> Vec<(String, String)> {
         } else if is_variable(value) || value.starts_with("~/") {
             // The value itself may be a secret that only looks like one.
             doubt(
-                format!("exec.env.{name} is taken as it stands: no shell replaces ~ or variables in it"),
+                format!("exec.env.{name} is taken literally: no shell replaces ~ or variables in it"),
                 "write the value out, or ${env:NAME} for that of the runner",
             );
         }
@@ -80,7 +80,7 @@ pub fn doubts(spec: &ExecSpec) -> Vec<(String, String)> {
     if let Some(word) = beside {
         doubt(
             format!(
-                "the program {} is looked for in the directory in which it runs, which is new and empty",
+                "the program {} is searched in the directory in which it runs, which is new and empty",
                 quoted(word)
             ),
             "write its full path, or set exec.cwd",
@@ -92,17 +92,17 @@ pub fn doubts(spec: &ExecSpec) -> Vec<(String, String)> {
     let name = quoted(program);
     if program.starts_with('~') || program.contains('$') {
         doubt(
-            format!("the program {name} is taken as it stands: no shell replaces ~ or variables in it"),
+            format!("the program {name} is taken literally: no shell replaces ~ or variables in it"),
             "write its full path",
         );
     } else if BUILT_IN.contains(&program.as_str()) {
         doubt(
-            format!("{name} is a command of shells and no program"),
+            format!("{name} is a command of shells, not a program"),
             "use {command: \"…\", shell: true}, or exec.cwd",
         );
     } else if is_assignment(program) {
         doubt(
-            format!("{name} is a program like any other: only a shell sets a variable by it"),
+            format!("{name} is run as a program: only a shell sets a variable by it"),
             "set it under exec.env",
         );
     } else if beside.is_none() && arguments.is_empty() && program.contains(' ') {
@@ -117,16 +117,16 @@ pub fn doubts(spec: &ExecSpec) -> Vec<(String, String)> {
     doubts
 }
 
-/// What is doubtful about an argument of a program that is started without a shell.
+/// A warning about an argument of a program that is started without a shell.
 fn of_argument(program: &str, argument: &str) -> Option<(String, &'static str)> {
     let shown = quoted(argument);
     let redirects = REDIRECTIONS.iter().any(|r| argument.starts_with(r)) && argument.len() > 2;
     if FOR_SHELLS.contains(&argument) || redirects {
-        let what = format!("{shown} is an argument like any other: there is no shell to understand it");
+        let what = format!("{shown} is passed as an argument: there is no shell to interpret it");
         return Some((what, "use {command: \"…\", shell: true}"));
     }
     if argument.contains("${env:") || argument.contains("${file:") {
-        let what = format!("{shown} is taken as it stands: references are resolved in exec.env only");
+        let what = format!("{shown} is taken literally: references are resolved in exec.env only");
         return Some((
             what,
             "set a variable under exec.env; arguments can be seen by other users",
@@ -143,17 +143,17 @@ fn of_argument(program: &str, argument: &str) -> Option<(String, &'static str)> 
     let substituted =
         |open: &str, close: &str| argument.starts_with(open) && argument.len() > 2 && argument.ends_with(close);
     if !interpreter && (substituted("$(", ")") || substituted("`", "`")) {
-        let what = format!("the argument {shown} is taken as it stands: only a shell runs the command in it");
+        let what = format!("the argument {shown} is taken literally: only a shell runs the command in it");
         return Some((what, "use {command: \"…\", shell: true}"));
     }
     if !interpreter && (is_variable(argument) || argument.starts_with("~/")) {
-        let what = format!("the argument {shown} is taken as it stands: no shell replaces ~ or variables in it");
+        let what = format!("the argument {shown} is taken literally: no shell replaces ~ or variables in it");
         return Some((what, "write it out, or use shell: true"));
     }
     None
 }
 
-/// Whether a value holds the variable of its own name, as in `PATH: $PATH:/opt/bin`.
+/// Whether a value contains the variable of its own name, as in `PATH: $PATH:/opt/bin`.
 fn mentions(value: &str, name: &str) -> bool {
     if value.contains(&format!("${{{name}}}")) {
         return true;
@@ -165,7 +165,7 @@ fn mentions(value: &str, name: &str) -> bool {
         .any(|(at, found)| !value[at + found.len()..].starts_with(letters))
 }
 
-/// `$NAME`, `${NAME}`, or a path that begins so; names of the environment are upper case by custom.
+/// `$NAME`, `${NAME}`, or a path that begins so; environment variables are upper case by convention.
 fn is_variable(argument: &str) -> bool {
     let Some(rest) = argument.strip_prefix('$') else {
         return false;

@@ -86,7 +86,7 @@ fn check_headers(field: &Field<'_>, spec: &HttpSpec, report: &mut Report<'_>) {
     for (name, value) in &spec.headers {
         let token = |c: char| c.is_ascii_alphanumeric() || "!#$%&'*+-.^_`|~".contains(c);
         let wrong = if name.is_empty() || !name.chars().all(token) {
-            "is no name of a header"
+            "is not a name of a header"
         } else if value.chars().any(|c| c.is_control() && c != '\t') {
             "has a control character in its value"
         } else if ["host", "content-length", "transfer-encoding", "connection"].contains(&name.to_lowercase().as_str())

@@ -9,7 +9,7 @@ use runner_core::function::FunctionKind;
 
 use crate::text::{Field, Fields, Report, one_of};
 
-/// The longest task type, in characters, as in the column of the table and then some.
+/// The longest task type, in characters, a little more than the column of the table holds.
 pub const MAX_TASK_TYPE: usize = 100;
 
 /// One kind of function in a manifest.
