@@ -322,7 +322,7 @@ async fn a_task_that_migrates_before_its_queue_is_not_damage() {
         from.ask::<String>(&words).await;
     };
     migrate(std::slice::from_ref(&moved)).await;
-    // The list is here and names it, its key is elsewhere: damage cannot be told from migration.
+    // The list is here and names it, its key is elsewhere: damage cannot be distinguished from migration.
     let error = broker.repair(std::slice::from_ref(&queue), 1000).await.unwrap_err();
     assert!(error.is_transient(), "{error:?}");
     let pending = format!("asynq:{{{name}}}:pending");

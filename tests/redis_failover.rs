@@ -167,8 +167,8 @@ async fn strike(set: &SentinelSet, settings: RedisSettings, blow: Blow) -> Figur
         let begun: &HashMap<String, u32> = &begun;
         accepted.ids.iter().filter(|id| !begun.contains_key(*id)).count()
     };
-    // Everything is drained within two leases, once the worker has found the new primary: a primary that woke up accepts calls
-    // until the sentinels reconfigure it. What is missing then was lost with the primary.
+    // Everything is drained within two leases, once the worker has found the new primary: a primary that woke up
+    // accepts calls until the sentinels reconfigure it. What is missing then was lost with the primary.
     let patience = Instant::now() + LEASE * 2 + Duration::from_secs(40);
     while missing() > 0 && Instant::now() < patience {
         tokio::time::sleep(Duration::from_millis(50)).await;
@@ -290,7 +290,7 @@ async fn sentinels_and_their_logins_are_distinguished() {
     let (code, text) = refused(change(|s| s.addresses = vec!["127.0.0.1:1".to_owned()])).await;
     assert_eq!(code, "broker_unavailable", "{text}");
     assert!(text.contains("no sentinel answers"), "{text}");
-    // One sentinel that refuses the login is no reason to stop.
+    // One sentinel that refuses the login must not stop the search.
     let stranger = RedisServer::start(&["--requirepass", "another"]);
     let mut odd = right.clone();
     if let RedisTarget::Sentinels(sentinels) = &mut odd.target {

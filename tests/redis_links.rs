@@ -224,7 +224,7 @@ async fn a_user_a_password_and_a_database_come_from_a_url() {
     let at = |login: &str| RedisSettings::from_url(&format!("redis://{login}@127.0.0.1:{}/5", server.port)).unwrap();
     let broker = RedisBroker::connect(at("app:p%40ss")).await.unwrap();
     assert!(broker.describe().ends_with("/5"), "{}", broker.describe());
-    for wrong in ["app:hunter2", "nobody:hunter2"] {
+    for wrong in ["app:hunter2", "stranger:hunter2"] {
         let (code, text) = refused(at(wrong)).await;
         assert_eq!(code, "broker_auth", "{text}");
         assert!(text.contains("WRONGPASS") && !text.contains("hunter2"), "{text}");

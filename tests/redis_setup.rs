@@ -14,7 +14,7 @@ pub fn tests() -> Vec<kit::Trial> {
     kit::trials![
         needs(Redis): a_server_that_may_evict_is_not_started_on_unless_that_is_allowed,
             missing_tls_files_are_a_settings_error, a_changed_eviction_policy_is_noticed_and_so_is_its_end,
-            a_denied_login_is_reported_by_readyz_and_in_the_log, a_flushed_server_is_reported_and_work_goes_on;
+            a_denied_login_is_reported_by_readyz_and_in_the_log, a_flushed_server_is_reported_and_work_continues;
         needs(Cluster): one_node_that_may_evict_is_enough;
     ]
 }
@@ -172,7 +172,7 @@ async fn a_denied_login_is_reported_by_readyz_and_in_the_log() {
     assert!(runner.stop().await.success());
 }
 
-async fn a_flushed_server_is_reported_and_work_goes_on() {
+async fn a_flushed_server_is_reported_and_work_continues() {
     let server = RedisServer::start(&["--appendonly", "yes"]);
     let db: RedisDb = server.fresh_db();
     let mut link = db.connect().await;

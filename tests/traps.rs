@@ -1,7 +1,8 @@
 //! The pitfalls of asynq's format: for each, the tests that show that we avoid it.
 //!
-//! A pitfall is something that a reader of the format gets wrong once. The table names tests by their functions, wherever
-//! they are; tests without a better place are here. Not here: the content of Redis after each operation (`golden`).
+//! A pitfall is something that a reader of the format gets wrong once. The table names tests by their functions,
+//! wherever they are; tests without a better place are here. Not here: the content of Redis after each operation
+//! (`golden`).
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -35,7 +36,7 @@ const TRAPS: [(&str, &[&str]); 25] = [
         "an id without a hash stays active forever",
         &[
             "a_ghost_is_dropped_and_its_neighbours_are_claimed",
-            "damage_is_found_and_put_right",
+            "damage_is_found_and_repaired",
         ],
     ),
     (
@@ -58,7 +59,7 @@ const TRAPS: [(&str, &[&str]); 25] = [
         "no timeout and no deadline is read as half an hour",
         &[
             "a_task_without_limits_gets_thirty_minutes",
-            "a_timeout_of_less_than_a_second_is_none_but_no_default_comes_for_it",
+            "a_timeout_of_less_than_a_second_is_none_and_gets_no_default",
             "a_deadline_alone_leaves_the_timeout_open_and_the_epoch_is_none",
         ],
     ),
@@ -97,7 +98,7 @@ const TRAPS: [(&str, &[&str]); 25] = [
         "a delayed task of a group runs alone, a failed one goes back to the group",
         &[
             "a_delayed_task_of_a_group_runs_alone",
-            "a_failed_task_of_a_group_goes_back_to_it",
+            "a_failed_task_of_a_group_returns_to_it",
             "schedule_with_group",
             "group_retry",
         ],
@@ -109,7 +110,7 @@ const TRAPS: [(&str, &[&str]); 25] = [
     (
         "what counts as a retry, as processed, as failed",
         &[
-            "a_retry_that_is_no_failure_counts_nothing",
+            "a_retry_without_a_failure_counts_nothing",
             "an_archived_task_keeps_its_error_and_counts_as_failed",
             "retry",
             "archive",
@@ -174,7 +175,7 @@ const TRAPS: [(&str, &[&str]); 25] = [
     ),
     (
         "days are those of UTC, and their counters get their end once",
-        &["counters_begin_anew_with_the_utc_day", "done"],
+        &["counters_restart_with_the_utc_day", "done"],
     ),
     (
         "the names of groups are a hint",

@@ -56,8 +56,8 @@ fn begun(site: &Site, name: &str, attempt: u32) -> Option<handlers::Event> {
 }
 
 /// Freezes a worker with two tasks: one that ends meanwhile from its point of view, and one that continues. Returns how
-/// many of its verdicts were refused (none if it stopped both before), how many had an effect, and how long the other one
-/// ran after the thaw.
+/// many of its verdicts were refused (none if it stopped both before), how many had an effect, and how long the other
+/// one ran after the thaw.
 async fn freeze(db: &RedisDb) -> (usize, usize, i64) {
     let site = handlers::at(Site::new(&format!(
         "{}roles: [worker, web]\nworker: {{concurrency: 4, lease: 3s}}\n",
@@ -141,7 +141,7 @@ async fn until_begun(site: &Site, runner: &Runner, attempt: u32) -> handlers::Ev
     .await
 }
 
-/// A pause between claim and verdict, again and again: returns how many late calls were refused, and how many had an effect.
+/// Repeated pauses between claim and verdict: returns how many late calls were refused, and how many had an effect.
 async fn model(db: &RedisDb, runs: usize) -> (usize, usize) {
     let clock = Arc::new(ManualClock::at(Timestamp::from_second(START).unwrap()));
     let broker = broker(db).with_clock(clock.clone());

@@ -1,9 +1,9 @@
 //! F19: a corrupt value in Redis, wherever a script or a command reads, affects no other task.
 //!
-//! The values to corrupt are not listed here but observed: each call of the seam runs once while the server reports what it
-//! accesses. Then it runs again for each key and field of that in each of six corrupt forms, beside five healthy tasks.
-//! Afterwards each healthy task is in exactly one place, that of its state, and runs to its end. A script that no call here
-//! runs, and a key or field in its text that no call here accesses, fail the test.
+//! The values to corrupt are not listed here but observed: each call of the seam runs once while the server reports
+//! what it accesses. Then it runs again for each key and field of that in each of six corrupt forms, beside five
+//! healthy tasks. Afterwards each healthy task is in exactly one place, that of its state, and runs to its end. A
+//! script that no call here runs, and a key or field in its text that no call here accesses, fail the test.
 
 mod accesses;
 mod calls;
@@ -219,7 +219,7 @@ impl Store {
                 places.extend(score.map(|_| place));
             }
             if state.as_deref().is_none_or(|state| places != [state]) {
-                wrong.push(format!("{name} is {state:?} and lies in {places:?}"));
+                wrong.push(format!("{name} is {state:?} and is in {places:?}"));
             }
         }
         wrong

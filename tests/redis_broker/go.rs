@@ -136,9 +136,9 @@ async fn a_late_verdict_does_not_end_a_new_task_of_the_same_id() {
         let _: i64 = ask(&mut link, &["LREM", "asynq:{default}:active", "0", "a"]).await;
         let _: i64 = ask(&mut link, &["ZREM", "asynq:{default}:lease", "a"]).await;
         let _: i64 = ask(&mut link, &["DEL", key]).await;
-        let mut anew = redis::cmd("HSET");
-        anew.arg(key).arg("msg").arg(message).arg("state").arg("pending");
-        let _: i64 = anew.query_async(&mut link).await.unwrap();
+        let mut again = redis::cmd("HSET");
+        again.arg(key).arg("msg").arg(message).arg("state").arg("pending");
+        let _: i64 = again.query_async(&mut link).await.unwrap();
         let _: i64 = ask(&mut link, &["LPUSH", "asynq:{default}:pending", "a"]).await;
         take_as_go(&mut link, "a", "99999999999").await;
         eventually_within(Duration::from_secs(5), "the lease is over", async || {

@@ -13,7 +13,7 @@ pub fn tests() -> Vec<kit::Trial> {
     kit::trials![
         needs(Redis): a_queue_without_tasks_stores_no_claims,
             a_note_on_a_task_taken_by_another_program_leaves_an_empty_queue,
-            claims_that_no_worker_looks_after_have_an_end;
+            claims_that_no_worker_serves_expire;
     ]
 }
 
@@ -76,7 +76,7 @@ async fn a_note_on_a_task_taken_by_another_program_leaves_an_empty_queue() {
     is_sound(&broker).await;
 }
 
-async fn claims_that_no_worker_looks_after_have_an_end() {
+async fn claims_that_no_worker_serves_expire() {
     let (broker, mut link, _db) = open().await;
     put(&broker, &["a"]).await;
     let claims = claim(&broker, 9).await;

@@ -111,7 +111,7 @@ pub(crate) fn terms(settings: &TlsFiles, host: &str) -> Result<HandshakeSetup, S
         was: AtomicBool::new(false),
     });
     let wanted = settings.server_name.as_deref().unwrap_or(host);
-    let name = ServerName::try_from(wanted.to_owned()).map_err(|_| format!("{wanted:?} is no name of a server"))?;
+    let name = ServerName::try_from(wanted.to_owned()).map_err(|_| format!("{wanted:?} is not a name of a server"))?;
     let config = ClientConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()
         .map_err(|error| error.to_string())?
@@ -129,13 +129,16 @@ fn roots(settings: &TlsFiles) -> Result<RootCertStore, String> {
     match &settings.ca_file {
         Some(path) => {
             for authority in certificates(path)? {
-                roots
-                    .add(authority)
-                    .map_err(|error| format!("{} holds what is no authority: {error}", path.display()))?;
+                roots.add(authority).map_err(|error| {
+                    format!(
+                        "{} contains something that is not an authority: {error}",
+                        path.display()
+                    )
+                })?;
             }
         }
         None => {
-            // One unreadable authority is no reason to distrust the others.
+            // One unreadable authority does not invalidate the others.
             roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
             if roots.is_empty() {
                 return Err("this system names no authorities to trust; tls.ca_file can".to_owned());

@@ -136,7 +136,7 @@ fn fields_in(code: &str) -> Vec<String> {
             continue;
         };
         let rest = rest.split(')').next().unwrap_or_default();
-        // Every other part is between quotes; a text concatenated to a key is no field.
+        // Every other part is between quotes; a text concatenated to a key is not a field.
         let parts: Vec<&str> = rest.split('\'').collect();
         for nth in (1..parts.len()).step_by(2) {
             let joined = parts[nth - 1].trim_end().ends_with("..");

@@ -10,10 +10,10 @@ use crate::{Acted, Action, ActionError, MAX_ACTED, Refusal, Verdict};
 pub(super) fn clauses() -> Vec<Clause> {
     clauses![
         every_action_on_a_list_is_the_move_of_the_table,
-        an_action_on_a_list_leaves_other_lists_and_queues_alone,
+        an_action_on_a_list_does_not_touch_other_lists_and_queues,
         an_action_on_an_empty_list_does_nothing,
         a_list_is_run_in_its_order,
-        a_long_list_is_worked_off_call_by_call,
+        a_long_list_is_processed_call_by_call,
         all_groups_of_a_queue_are_acted_on,
         deleting_a_list_releases_the_locks_and_archiving_it_does_not,
         tasks_of_a_list_that_is_run_wait_for_nothing_any_more,
@@ -56,7 +56,7 @@ async fn every_action_on_a_list_is_the_move_of_the_table(fresh: Fresh) {
     fresh.is_sound().await;
 }
 
-async fn an_action_on_a_list_leaves_other_lists_and_queues_alone(fresh: Fresh) {
+async fn an_action_on_a_list_does_not_touch_other_lists_and_queues(fresh: Fresh) {
     let later = |name: &str| task(name).run(Run::In(secs(60)));
     fresh
         .put([later("a"), later("b"), task("c"), later("d").queue(queue("low"))])
@@ -75,7 +75,7 @@ async fn an_action_on_a_list_leaves_other_lists_and_queues_alone(fresh: Fresh) {
 async fn an_action_on_an_empty_list_does_nothing(fresh: Fresh) {
     let nowhere = fresh
         .broker
-        .act_all(&queue("nobody ever used this"), TaskState::Retry, Action::Run)
+        .act_all(&queue("never used"), TaskState::Retry, Action::Run)
         .await;
     assert_eq!(nowhere.unwrap(), acted(0));
     fresh.put([task("a")]).await;
@@ -105,7 +105,7 @@ async fn a_list_is_run_in_its_order(fresh: Fresh) {
     fresh.is_sound().await;
 }
 
-async fn a_long_list_is_worked_off_call_by_call(fresh: Fresh) {
+async fn a_long_list_is_processed_call_by_call(fresh: Fresh) {
     let most = MAX_ACTED as u64;
     let many = (0..MAX_ACTED + 5).map(|n| task(&format!("{n:05}")).max_retry(0));
     fresh.put(many).await;
@@ -213,7 +213,7 @@ async fn only_a_scheduled_task_gets_another_payload(fresh: Fresh) {
         }
         clear(&fresh, name).await;
     }
-    let absent = fresh.broker.update_payload(&queue, &id("nobody"), "new".into()).await;
+    let absent = fresh.broker.update_payload(&queue, &id("absent"), "new".into()).await;
     assert!(matches!(absent, Err(ActionError::NotFound(..))), "{absent:?}");
     fresh.put([task("b")]).await;
     fresh.end(&fresh.claim_one().await, archive("no")).await;

@@ -11,7 +11,7 @@ pub(super) fn clauses() -> Vec<Clause> {
         a_claim_takes_from_the_queues_in_the_order_given,
         a_claim_takes_no_more_than_asked_for,
         a_claimed_task_is_active_under_its_lease,
-        the_fence_grows_with_each_claim_of_a_task,
+        the_run_number_grows_with_each_claim_of_a_task,
         a_paused_queue_yields_nothing_until_it_is_resumed,
         two_claims_at_once_never_get_the_same_task,
         an_idle_worker_is_woken_by_a_task,
@@ -34,7 +34,7 @@ async fn a_claim_takes_from_the_queues_in_the_order_given(fresh: Fresh) {
             task("d"),
         ])
         .await;
-    let order = [high.clone(), queue("nobody ever used this"), low.clone()];
+    let order = [high.clone(), queue("never used"), low.clone()];
     let claims = fresh.broker.claim(&order, 3, LEASE).await.unwrap();
     assert_eq!(names(&claims), ["h1", "h2", "l1"]);
     let claims = fresh.broker.claim(&[low, high], 9, LEASE).await.unwrap();
@@ -67,7 +67,7 @@ async fn a_claimed_task_is_active_under_its_lease(fresh: Fresh) {
     fresh.is_sound().await;
 }
 
-async fn the_fence_grows_with_each_claim_of_a_task(fresh: Fresh) {
+async fn the_run_number_grows_with_each_claim_of_a_task(fresh: Fresh) {
     fresh.put([task("a")]).await;
     let first = fresh.claim_one().await;
     fresh.end(&first, Verdict::HandBack).await;

@@ -27,8 +27,8 @@ pub(super) fn clauses() -> Vec<Clause> {
         a_cursor_without_fires_behind_it_leaves_nothing_out,
         a_leader_from_a_wrong_clock_is_replaced,
         a_lease_from_a_wrong_clock_is_cut_to_the_longest_one,
-        a_lease_from_a_wrong_clock_is_written_anew_by_a_live_worker,
-        a_staged_set_from_a_wrong_clock_goes_back_after_its_time,
+        a_lease_from_a_wrong_clock_is_rewritten_by_a_live_worker,
+        a_staged_set_from_a_wrong_clock_returns_after_its_time,
         what_waits_for_an_instant_of_a_wrong_clock_can_be_run,
     ]
 }
@@ -76,7 +76,7 @@ async fn a_cursor_from_a_wrong_clock_is_set_to_the_present_and_put_on_record(fre
         let known = fresh.broker.corrections().await.unwrap().unwrap();
         assert_eq!((known.at, known.ahead), (right, step));
         assert_eq!(known.schedules, 2 * (nth as u64 + 1));
-        // A second look finds nothing wrong, and it goes on like any other.
+        // A second look finds no problem, and it continues like any other.
         assert_eq!(register(&fresh, &same, "1").await.was, None);
     }
     fresh.clock.advance(secs(60));
@@ -129,7 +129,7 @@ async fn what_fired_while_the_clock_was_ahead_does_not_fire_again(fresh: Fresh) 
     assert_eq!(standing(&fresh, "s").await.cursor, before);
     done(&fresh, &commit("s", before, fresh.now())).await;
     let over = standing(&fresh, "s").await;
-    assert_eq!(over.cursor, fresh.now(), "it goes on behind the span");
+    assert_eq!(over.cursor, fresh.now(), "it continues behind the span");
     fresh.is_sound().await;
 }
 
@@ -215,7 +215,7 @@ async fn a_lease_from_a_wrong_clock_is_cut_to_the_longest_one(fresh: Fresh) {
     fresh.is_sound().await;
 }
 
-async fn a_lease_from_a_wrong_clock_is_written_anew_by_a_live_worker(fresh: Fresh) {
+async fn a_lease_from_a_wrong_clock_is_rewritten_by_a_live_worker(fresh: Fresh) {
     let right = fresh.now();
     fresh.put([task("a")]).await;
     fresh.clock.set(later(right, STEPS[0]));
@@ -230,7 +230,7 @@ async fn a_lease_from_a_wrong_clock_is_written_anew_by_a_live_worker(fresh: Fres
     fresh.is_sound().await;
 }
 
-async fn a_staged_set_from_a_wrong_clock_goes_back_after_its_time(fresh: Fresh) {
+async fn a_staged_set_from_a_wrong_clock_returns_after_its_time(fresh: Fresh) {
     let right = fresh.now();
     let rule = GroupRule {
         grace: secs(1),
@@ -268,7 +268,7 @@ async fn a_cursor_without_fires_behind_it_leaves_nothing_out(fresh: Fresh) {
     let (from, right) = minute(&fresh, "s").await;
     done(&fresh, &commit("s", from, right)).await;
     fresh.clock.advance(STEPS[0]);
-    // Registered under another revision the cursor stands at a present that is wrong; nothing fired there.
+    // Registered under another revision the cursor is at a wrong present; nothing fired there.
     register(&fresh, "s", "2").await;
     fresh.clock.set(right);
     let corrected = register(&fresh, "s", "2").await;

@@ -6,7 +6,7 @@ use super::{Clause, Fresh};
 pub(super) fn clauses() -> Vec<Clause> {
     clauses![
         a_document_is_kept_replaced_renewed_and_dropped,
-        documents_of_one_kind_are_listed_apart,
+        documents_are_listed_by_kind,
     ]
 }
 
@@ -29,7 +29,7 @@ async fn a_document_is_kept_replaced_renewed_and_dropped(fresh: Fresh) {
     fresh.is_sound().await;
 }
 
-async fn documents_of_one_kind_are_listed_apart(fresh: Fresh) {
+async fn documents_are_listed_by_kind(fresh: Fresh) {
     let broker = &fresh.broker;
     assert_eq!(broker.documents("sets").await.unwrap(), []);
     for (kind, name, body) in [("sets", "a", "1"), ("sets", "b:{}*", "2"), ("rows", "a", "3")] {

@@ -1,6 +1,6 @@
 //! Clauses about groups: when one is ripe, what is taken, which tasks go back to theirs, what an operator sees.
 //!
-//! What becomes of the tasks that were taken is in `staged`.
+//! What happens to the staged tasks is in `staged`.
 
 use std::time::Duration;
 
@@ -12,18 +12,18 @@ use crate::{Acted, Action, GroupInfo, GroupRule, Page, StagedSet, Verdict};
 
 pub(super) fn clauses() -> Vec<Clause> {
     clauses![
-        a_group_is_ripe_when_nobody_joined_for_the_grace_period,
-        a_task_that_joins_begins_the_grace_period_anew,
+        a_group_is_ripe_when_no_task_joined_for_the_grace_period,
+        a_task_that_joins_restarts_the_grace_period,
         a_group_is_ripe_when_its_first_task_waited_for_the_longest_delay,
         a_group_is_ripe_when_it_has_its_largest_size,
         no_more_than_the_largest_size_is_taken_and_those_that_joined_first,
         tasks_that_joined_at_the_same_instant_are_taken_in_the_order_of_their_ids,
         an_empty_group_is_never_ripe,
-        groups_of_other_queues_and_of_similar_names_are_left_alone,
+        groups_of_other_queues_and_of_similar_names_are_not_touched,
         all_names_of_groups_are_found_part_by_part,
         a_delayed_task_of_a_group_runs_alone,
-        a_failed_task_of_a_group_goes_back_to_it,
-        a_snoozed_task_of_a_group_goes_back_to_it,
+        a_failed_task_of_a_group_returns_to_it,
+        a_snoozed_task_of_a_group_returns_to_it,
         groups_are_listed_by_name_with_their_sizes,
         the_tasks_of_one_group_are_listed_in_its_order,
         one_group_is_acted_on_and_the_others_are_not,
@@ -44,7 +44,7 @@ pub(super) fn grouped(name: &str, group: &str) -> Task {
 }
 
 impl Fresh {
-    /// Takes a group of `default` aside, if it is ripe.
+    /// Stages a group of `default`, if it is ripe.
     pub(super) async fn stage(&self, group: &str, rule: &GroupRule) -> Option<StagedSet> {
         self.broker.stage(&QueueName::default(), group, rule).await.unwrap()
     }
@@ -65,7 +65,7 @@ impl Fresh {
     }
 }
 
-async fn a_group_is_ripe_when_nobody_joined_for_the_grace_period(fresh: Fresh) {
+async fn a_group_is_ripe_when_no_task_joined_for_the_grace_period(fresh: Fresh) {
     fresh.put([grouped("a", "g"), grouped("b", "g")]).await;
     assert_eq!(fresh.stage("g", &rule()).await, None);
     fresh.clock.advance(secs(59));
@@ -79,7 +79,7 @@ async fn a_group_is_ripe_when_nobody_joined_for_the_grace_period(fresh: Fresh) {
     fresh.is_sound().await;
 }
 
-async fn a_task_that_joins_begins_the_grace_period_anew(fresh: Fresh) {
+async fn a_task_that_joins_restarts_the_grace_period(fresh: Fresh) {
     fresh.put([grouped("a", "g")]).await;
     for name in ["b", "c"] {
         fresh.clock.advance(secs(59));
@@ -161,7 +161,7 @@ async fn an_empty_group_is_never_ripe(fresh: Fresh) {
         max_size: Some(1),
         ..rule()
     };
-    assert_eq!(fresh.stage("nobody", &eager).await, None);
+    assert_eq!(fresh.stage("absent", &eager).await, None);
     fresh.put([grouped("a", "g")]).await;
     let set = fresh.stage("g", &eager).await.expect("ripe");
     fresh.clock.advance(secs(3600));
@@ -171,7 +171,7 @@ async fn an_empty_group_is_never_ripe(fresh: Fresh) {
     fresh.is_sound().await;
 }
 
-async fn groups_of_other_queues_and_of_similar_names_are_left_alone(fresh: Fresh) {
+async fn groups_of_other_queues_and_of_similar_names_are_not_touched(fresh: Fresh) {
     let names = ["g", "g:1", "g:", "G", "g 1", "ünï→🦀", "%", "_"];
     for name in names {
         fresh.put([grouped(&format!("in {name}"), name)]).await;
@@ -251,7 +251,7 @@ async fn goes_back(fresh: &Fresh, name: &str) {
     assert_eq!(fresh.staged_ids(&set).await, ["other", name]);
 }
 
-async fn a_failed_task_of_a_group_goes_back_to_it(fresh: Fresh) {
+async fn a_failed_task_of_a_group_returns_to_it(fresh: Fresh) {
     let claim = run_alone(&fresh, "a").await;
     fresh.end(&claim, retry(5, "no")).await;
     goes_back(&fresh, "a").await;
@@ -267,11 +267,11 @@ async fn a_failed_task_of_a_group_goes_back_to_it(fresh: Fresh) {
     assert_eq!(fresh.forward().await, 1);
     assert_eq!(fresh.group_ids("g").await, ["silent"]);
     let names = fresh.broker.group_names(&QueueName::default(), None).await.unwrap();
-    assert_eq!(names.names, ["g"], "its group is looked at again");
+    assert_eq!(names.names, ["g"], "its group is visited again");
     fresh.is_sound().await;
 }
 
-async fn a_snoozed_task_of_a_group_goes_back_to_it(fresh: Fresh) {
+async fn a_snoozed_task_of_a_group_returns_to_it(fresh: Fresh) {
     let claim = run_alone(&fresh, "a").await;
     let snooze = Verdict::Snooze {
         delay: secs(5),
@@ -316,7 +316,7 @@ async fn the_tasks_of_one_group_are_listed_in_its_order(fresh: Fresh) {
         fresh.clock.advance(secs(1));
     }
     assert_eq!(fresh.group_ids("g").await, ["c", "a", "b"]);
-    assert!(fresh.group_ids("nobody").await.is_empty());
+    assert!(fresh.group_ids("absent").await.is_empty());
     let page = Page { number: 2, size: 2 };
     let page = fresh
         .broker
@@ -344,7 +344,7 @@ async fn one_group_is_acted_on_and_the_others_are_not(fresh: Fresh) {
         (Action::Delete, None),
     ] {
         fresh.put(names.map(|(name, group)| grouped(name, group))).await;
-        assert_eq!(act("nobody", action).await, acted(0), "{action:?}");
+        assert_eq!(act("absent", action).await, acted(0), "{action:?}");
         assert_eq!(act("x", action).await, acted(2), "{action:?}");
         assert_eq!((fresh.state("a").await, fresh.state("c").await), (state, state));
         assert_eq!(fresh.state("b").await, Some(TaskState::Aggregating));

@@ -14,7 +14,7 @@ pub(super) fn clauses() -> Vec<Clause> {
         the_history_of_a_queue_has_every_day_newest_first,
         a_history_is_of_one_to_ninety_days,
         the_size_of_a_queue_grows_with_its_tasks,
-        what_a_schedule_enqueued_is_told_newest_first,
+        what_a_schedule_enqueued_is_listed_newest_first,
     ]
 }
 
@@ -42,10 +42,10 @@ async fn the_history_of_a_queue_has_every_day_newest_first(fresh: Fresh) {
 }
 
 async fn a_history_is_of_one_to_ninety_days(fresh: Fresh) {
-    let nowhere = queue("nobody ever used this");
-    for (asked, told) in [(0, 1), (1, 1), (90, 90), (91, 90), (usize::MAX, 90)] {
+    let nowhere = queue("never used");
+    for (asked, returned) in [(0, 1), (1, 1), (90, 90), (91, 90), (usize::MAX, 90)] {
         let history = fresh.broker.history(&nowhere, asked).await.unwrap();
-        assert_eq!(history.len(), told, "{asked}");
+        assert_eq!(history.len(), returned, "{asked}");
         assert_eq!(history[0].day, date(2030, 1, 2));
         assert!(history.iter().all(|day| (day.processed, day.failed) == (0, 0)));
         assert!(
@@ -76,7 +76,7 @@ async fn the_size_of_a_queue_grows_with_its_tasks(fresh: Fresh) {
     fresh.is_sound().await;
 }
 
-async fn what_a_schedule_enqueued_is_told_newest_first(fresh: Fresh) {
+async fn what_a_schedule_enqueued_is_listed_newest_first(fresh: Fresh) {
     let mut expected = Vec::new();
     let (mut from, mut to) = minute(&fresh, "s").await;
     for _ in 0..5 {

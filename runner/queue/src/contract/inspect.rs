@@ -12,10 +12,10 @@ use crate::{ActionError, GLANCE_BYTES, HEAD_BYTES, Lists, Page, Settled, Settlem
 pub(super) fn clauses() -> Vec<Clause> {
     clauses![
         an_empty_store_has_no_queues,
-        the_broker_tells_its_time_and_its_name,
+        the_broker_has_a_clock_and_a_name,
         queues_are_listed_by_name_with_a_count_for_every_state,
         the_latency_of_a_queue_is_that_of_its_oldest_pending_task,
-        counters_begin_anew_with_the_utc_day,
+        counters_restart_with_the_utc_day,
         a_list_is_read_page_by_page,
         what_is_over_is_listed_newest_first_page_by_page,
         timed_lists_are_in_the_order_of_their_times,
@@ -23,8 +23,8 @@ pub(super) fn clauses() -> Vec<Clause> {
         a_pending_task_says_since_when,
         unusual_names_are_kept_byte_for_byte,
         lists_have_the_beginning_of_large_payloads_and_results,
-        what_lies_under_an_id_can_be_seen_and_deleted,
-        some_queues_are_looked_at_without_the_others,
+        what_is_stored_under_an_id_can_be_read_and_deleted,
+        some_queues_are_read_without_the_others,
         queues_that_have_something_on_a_list_are_found_among_many,
     ]
 }
@@ -42,7 +42,7 @@ async fn an_empty_store_has_no_queues(fresh: Fresh) {
     fresh.is_sound().await;
 }
 
-async fn the_broker_tells_its_time_and_its_name(fresh: Fresh) {
+async fn the_broker_has_a_clock_and_a_name(fresh: Fresh) {
     let now = fresh.broker.now().await.unwrap();
     assert_eq!(now, fresh.now());
     assert!(!fresh.broker.describe().is_empty());
@@ -87,7 +87,7 @@ async fn the_latency_of_a_queue_is_that_of_its_oldest_pending_task(fresh: Fresh)
     fresh.is_sound().await;
 }
 
-async fn counters_begin_anew_with_the_utc_day(fresh: Fresh) {
+async fn counters_restart_with_the_utc_day(fresh: Fresh) {
     fresh.put([task("a"), task("b")]).await;
     fresh.end(&fresh.claim_one().await, Verdict::Done).await;
     fresh.clock.advance(secs(24 * 3600));
@@ -100,7 +100,7 @@ async fn counters_begin_anew_with_the_utc_day(fresh: Fresh) {
     fresh.is_sound().await;
 }
 
-async fn some_queues_are_looked_at_without_the_others(fresh: Fresh) {
+async fn some_queues_are_read_without_the_others(fresh: Fresh) {
     let tasks = ["c", "a", "b"].map(|name| task(name).queue(queue(name)));
     fresh.put(tasks).await;
     let names = fresh.broker.queue_names().await.unwrap();
@@ -200,7 +200,7 @@ async fn lists_have_the_beginning_of_large_payloads_and_results(fresh: Fresh) {
     fresh.is_sound().await;
 }
 
-async fn what_lies_under_an_id_can_be_seen_and_deleted(fresh: Fresh) {
+async fn what_is_stored_under_an_id_can_be_read_and_deleted(fresh: Fresh) {
     fresh.put([task("a").payload("{}"), task("b")]).await;
     let name = queue("default");
     let raw = fresh.broker.raw_task(&name, b"a").await.unwrap().unwrap();

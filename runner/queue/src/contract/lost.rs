@@ -1,10 +1,10 @@
-//! Clauses about runs whose end nobody reported: what is remembered of them, and when a task is put aside for them.
+//! Clauses about runs whose end was never reported: what is recorded, and when a task is archived because of them.
 
 use runner_core::task::{AttemptOutcome, QueueName, TaskState};
 
-use super::keep::server;
 use super::settle::attempts;
 use super::shared::{LEASE, id, retry, secs, task};
+use super::upkeep::server;
 use super::{Clause, Fresh};
 use crate::{Absolved, Action, Claim, LEASE_EXPIRED, Recovered, Verdict};
 
@@ -12,18 +12,18 @@ pub(super) fn clauses() -> Vec<Clause> {
     clauses![
         a_lost_run_is_remembered_with_when_and_by_whom,
         a_run_that_is_lost_before_the_first_heartbeat_is_known_too,
-        a_task_whose_worker_dies_again_and_again_is_poison,
+        a_task_whose_worker_dies_repeatedly_is_poison,
         a_crash_beside_others_makes_nothing_poison,
         without_a_bound_no_task_is_poison,
         a_claim_says_what_its_task_is_suspected_of,
         a_reported_end_clears_a_suspect,
         what_was_not_run_stays_a_suspect,
-        a_poisonous_task_that_is_run_again_counts_anew,
+        the_crashes_of_a_poison_task_that_is_run_again_start_at_zero,
         a_last_retry_counts_before_poison_does,
-        a_run_whose_process_lives_is_no_crash,
+        a_run_whose_process_is_alive_is_not_a_crash,
         only_the_last_crash_is_taken_back,
         a_lost_claim_cannot_be_noted_as_alone,
-        tasks_that_were_lost_together_come_back_apart,
+        tasks_that_were_lost_together_return_at_different_times,
     ]
 }
 
@@ -62,7 +62,7 @@ async fn absolve(fresh: &Fresh, claim: &Claim) -> Absolved {
 
 async fn a_lost_run_is_remembered_with_when_and_by_whom(fresh: Fresh) {
     fresh.put([task("a"), task("b")]).await;
-    // Nobody has said who claims yet.
+    // No claimant is set yet.
     let begun = fresh.now();
     fresh.claim_one().await;
     let info = server("s1", &fresh);
@@ -98,7 +98,7 @@ async fn a_run_that_is_lost_before_the_first_heartbeat_is_known_too(fresh: Fresh
     fresh.is_sound().await;
 }
 
-async fn a_task_whose_worker_dies_again_and_again_is_poison(fresh: Fresh) {
+async fn a_task_whose_worker_dies_repeatedly_is_poison(fresh: Fresh) {
     fresh.put([task("a")]).await;
     for lost in [1, 2] {
         let one = lose(&fresh, 3).await;
@@ -133,7 +133,7 @@ async fn a_crash_beside_others_makes_nothing_poison(fresh: Fresh) {
         assert!(fresh.broker.run_alone(&claim, alone).await.unwrap());
     }
     assert!(!lose_run(&fresh, 3).await.poison);
-    // What was noted of one run says nothing about the next.
+    // A note about one run does not apply to the next.
     let claim = fresh.claim_one().await;
     assert!(fresh.broker.run_alone(&claim, true).await.unwrap());
     fresh.end(&claim, Verdict::HandBack).await;
@@ -224,9 +224,9 @@ async fn what_was_not_run_stays_a_suspect(fresh: Fresh) {
     fresh.is_sound().await;
 }
 
-async fn a_run_whose_process_lives_is_no_crash(fresh: Fresh) {
+async fn a_run_whose_process_is_alive_is_not_a_crash(fresh: Fresh) {
     fresh.put([task("a")]).await;
-    // However often the store is away, and whatever was noted of the run.
+    // However often the store is unreachable, and whatever was noted of the run.
     for _ in 0..4 {
         let claim = fresh.claim_one().await;
         assert_eq!(claim.suspicion(), None);
@@ -272,7 +272,7 @@ async fn a_lost_claim_cannot_be_noted_as_alone(fresh: Fresh) {
     fresh.is_sound().await;
 }
 
-async fn tasks_that_were_lost_together_come_back_apart(fresh: Fresh) {
+async fn tasks_that_were_lost_together_return_at_different_times(fresh: Fresh) {
     let names: Vec<String> = (0..40).map(|n| format!("t{n}")).collect();
     fresh.put(names.iter().map(|name| task(name))).await;
     assert_eq!(fresh.claim(40).await.len(), 40);
@@ -293,7 +293,7 @@ async fn tasks_that_were_lost_together_come_back_apart(fresh: Fresh) {
     fresh.is_sound().await;
 }
 
-async fn a_poisonous_task_that_is_run_again_counts_anew(fresh: Fresh) {
+async fn the_crashes_of_a_poison_task_that_is_run_again_start_at_zero(fresh: Fresh) {
     fresh.put([task("a")]).await;
     assert!(lose_alone(&fresh, 1).await.poison);
     let queue = QueueName::default();

@@ -1,4 +1,4 @@
-//! Clauses about runs of schedules that people ask for.
+//! Clauses about manual runs of schedules.
 
 use runner_core::schedule::Overlap;
 use runner_core::task::{Task, TaskState};
@@ -10,8 +10,8 @@ use crate::{Decision, DecisionKind, ManualRun, ManuallyRun, Refusal, Verdict};
 
 pub(super) fn clauses() -> Vec<Clause> {
     clauses![
-        a_run_by_hand_is_on_record_and_leaves_the_cursor_alone,
-        a_run_by_hand_is_refused_while_another_run_has_not_ended_unless_nothing_stands_in_its_way,
+        a_run_by_hand_is_recorded_and_does_not_move_the_cursor,
+        a_run_by_hand_is_refused_while_another_run_has_not_ended_unless_overlap_is_allowed,
         an_occurrence_is_skipped_while_a_run_by_hand_has_not_ended,
         a_run_by_hand_that_is_refused_leaves_no_record,
         a_schedule_that_was_never_registered_can_be_run_by_hand,
@@ -35,7 +35,7 @@ async fn asked(fresh: &Fresh, name: &str, task: Task, overlap: Overlap) -> Decis
     }
 }
 
-async fn a_run_by_hand_is_on_record_and_leaves_the_cursor_alone(fresh: Fresh) {
+async fn a_run_by_hand_is_recorded_and_does_not_move_the_cursor(fresh: Fresh) {
     let (from, _) = minute(&fresh, "s").await;
     let decision = asked(&fresh, "s", task("by-hand"), Overlap::Skip).await;
     assert_eq!(
@@ -45,13 +45,13 @@ async fn a_run_by_hand_is_on_record_and_leaves_the_cursor_alone(fresh: Fresh) {
     assert_eq!(decision.task, Some(id("by-hand")));
     let on_record = fresh.broker.decisions(Some(&schedule("s")), 9).await.unwrap();
     assert_eq!(on_record, [decision]);
-    let stands = standing(&fresh, "s").await;
-    assert_eq!((stands.cursor, stands.last), (from, None));
+    let state = standing(&fresh, "s").await;
+    assert_eq!((state.cursor, state.last), (from, None));
     assert_eq!(fresh.claim_ids(9).await, ["by-hand"]);
     fresh.is_sound().await;
 }
 
-async fn a_run_by_hand_is_refused_while_another_run_has_not_ended_unless_nothing_stands_in_its_way(fresh: Fresh) {
+async fn a_run_by_hand_is_refused_while_another_run_has_not_ended_unless_overlap_is_allowed(fresh: Fresh) {
     let (from, to) = minute(&fresh, "s").await;
     done(&fresh, &commit("s", from, to)).await;
     let fired = id(&format!("s@{}", to.as_second()));
@@ -68,7 +68,7 @@ async fn a_run_by_hand_is_refused_while_another_run_has_not_ended_unless_nothing
     assert_eq!(ask(&fresh, "s", task("a"), Overlap::Skip).await, waits);
     assert!(fresh.look("a").await.is_none(), "nothing was written");
     asked(&fresh, "s", task("a"), Overlap::SkipIgnoringRetries).await;
-    // One by hand stands in the way of the next one too.
+    // A manual run blocks the next one too.
     let second = ask(&fresh, "s", task("b"), Overlap::SkipIgnoringRetries).await;
     assert!(matches!(second, ManuallyRun::Busy { task, .. } if task == id("a")));
     asked(&fresh, "s", task("b"), Overlap::Allow).await;

@@ -30,10 +30,9 @@ mod claim;
 mod clock;
 mod document;
 mod group;
-mod held;
 mod history;
+mod holders;
 mod inspect;
-mod keep;
 mod lost;
 mod manual;
 mod occurrence;
@@ -49,11 +48,12 @@ mod staged;
 mod stale;
 mod states;
 mod types;
+mod upkeep;
 
 /// One clause.
 #[derive(Clone, Copy)]
 pub struct Clause {
-    /// What it says, with underscores.
+    /// Its sentence, with underscores.
     pub name: &'static str,
     /// Panics when the broker does not keep it.
     pub keep: fn(Fresh) -> LocalBoxFuture<'static, ()>,
@@ -72,7 +72,7 @@ pub fn all() -> Vec<Clause> {
         stale::clauses(),
         lost::clauses(),
         states::clauses(),
-        keep::clauses(),
+        upkeep::clauses(),
         act::clauses(),
         bulk::clauses(),
         remove::clauses(),
@@ -86,7 +86,7 @@ pub fn all() -> Vec<Clause> {
         manual::clauses(),
         document::clauses(),
         clock::clauses(),
-        held::clauses(),
+        holders::clauses(),
     ]
     .concat()
 }
@@ -109,7 +109,7 @@ pub struct Fresh {
     pub held: Box<dyn Any + Send>,
 }
 
-/// Where the clock of a [`Fresh`] broker stands at first: 2030-01-02 03:04:05 UTC, a whole second.
+/// The initial time of a [`Fresh`] broker: 2030-01-02 03:04:05 UTC, a whole second.
 pub const START: i64 = 1_893_553_445;
 
 impl Fresh {

@@ -13,12 +13,12 @@ pub(super) fn clauses() -> Vec<Clause> {
     clauses![
         an_occurrence_is_skipped_while_the_previous_task_is_pending_active_or_scheduled,
         an_occurrence_fires_when_the_previous_task_is_archived_completed_or_gone,
-        a_task_that_waits_for_its_retry_stands_in_the_way_unless_the_policy_ignores_retries,
-        overlap_allow_fires_whatever_became_of_the_previous_task,
-        a_task_left_in_another_queue_stands_in_the_way_only_while_a_worker_holds_it,
+        a_task_that_waits_for_its_retry_blocks_unless_the_policy_ignores_retries,
+        overlap_allow_fires_whatever_the_state_of_the_previous_task,
+        a_task_left_in_another_queue_blocks_only_while_a_worker_holds_it,
         a_skip_says_that_no_server_serves_the_queue,
         several_occurrences_under_overlap_skip_make_one_task,
-        an_occurrence_whose_task_is_there_already_is_not_enqueued_twice,
+        an_occurrence_whose_task_exists_is_not_enqueued_twice,
         an_occurrence_that_meets_a_uniqueness_lock_is_skipped,
         the_task_of_an_occurrence_takes_its_uniqueness_lock,
         the_task_of_an_occurrence_goes_to_its_own_queue,
@@ -82,7 +82,7 @@ async fn fires_in(fresh: &Fresh, name: &str, queue: &str, from: Timestamp) -> (D
     (done(fresh, &commit).await.remove(0), to)
 }
 
-async fn a_task_left_in_another_queue_stands_in_the_way_only_while_a_worker_holds_it(fresh: Fresh) {
+async fn a_task_left_in_another_queue_blocks_only_while_a_worker_holds_it(fresh: Fresh) {
     let lease = secs(30);
     for (name, held) in [("waiting", false), ("held", true)] {
         let old = format!("{name}-old");
@@ -103,7 +103,7 @@ async fn a_task_left_in_another_queue_stands_in_the_way_only_while_a_worker_hold
         };
         assert_eq!(second.kind, expected, "{name}: {}", second.reason);
         if held {
-            // The worker died, and no other one looks after its queue: the task stays active for ever.
+            // The worker died, and no other one serves its queue: the task stays active forever.
             fresh.clock.advance(secs(20));
             let (third, _) = fires_in(&fresh, name, "new", to).await;
             assert_eq!(third.kind, DecisionKind::Fired, "{}", third.reason);
@@ -161,7 +161,7 @@ async fn an_occurrence_fires_when_the_previous_task_is_archived_completed_or_gon
     fresh.is_sound().await;
 }
 
-async fn a_task_that_waits_for_its_retry_stands_in_the_way_unless_the_policy_ignores_retries(fresh: Fresh) {
+async fn a_task_that_waits_for_its_retry_blocks_unless_the_policy_ignores_retries(fresh: Fresh) {
     let fail = async |_: &str| fresh.end(&fresh.claim_one().await, retry(3600, "no")).await;
     let failed_at = fresh.now().checked_add(secs(60)).unwrap();
     let decision = overlap(&fresh, "a", Overlap::Skip, fail).await;
@@ -189,7 +189,7 @@ async fn a_task_that_waits_for_its_retry_stands_in_the_way_unless_the_policy_ign
     fresh.is_sound().await;
 }
 
-async fn overlap_allow_fires_whatever_became_of_the_previous_task(fresh: Fresh) {
+async fn overlap_allow_fires_whatever_the_state_of_the_previous_task(fresh: Fresh) {
     let decision = overlap(&fresh, "a", Overlap::Allow, async |_| {}).await;
     assert_eq!(decision.kind, DecisionKind::Fired);
     assert_eq!(fresh.list(TaskState::Pending).await.len(), 2);
@@ -207,7 +207,7 @@ async fn several_occurrences_under_overlap_skip_make_one_task(fresh: Fresh) {
     fresh.is_sound().await;
 }
 
-async fn an_occurrence_whose_task_is_there_already_is_not_enqueued_twice(fresh: Fresh) {
+async fn an_occurrence_whose_task_exists_is_not_enqueued_twice(fresh: Fresh) {
     let (from, to) = minute(&fresh, "s").await;
     fresh.put([task(&format!("s@{}", to.as_second()))]).await;
     let decisions = done(&fresh, &commit("s", from, to)).await;

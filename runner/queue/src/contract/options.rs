@@ -1,4 +1,4 @@
-//! Clauses about the options of a task: what is refused, what is cut off, what stands for what was not given.
+//! Clauses about the options of a task: what is refused, what is cut off, which defaults apply.
 //!
 //! They are asynq's, for both brokers, so that a task means the same wherever it waits.
 
@@ -14,7 +14,7 @@ use crate::{MAX_ERROR_BYTES, Refusal, Verdict};
 pub(super) fn clauses() -> Vec<Clause> {
     clauses![
         spans_are_cut_to_whole_seconds,
-        a_timeout_of_less_than_a_second_is_none_but_no_default_comes_for_it,
+        a_timeout_of_less_than_a_second_is_none_and_gets_no_default,
         a_deadline_alone_leaves_the_timeout_open_and_the_epoch_is_none,
         a_retention_of_less_than_a_second_keeps_nothing,
         what_is_blank_in_any_script_is_refused,
@@ -41,7 +41,7 @@ async fn spans_are_cut_to_whole_seconds(fresh: Fresh) {
     fresh.is_sound().await;
 }
 
-async fn a_timeout_of_less_than_a_second_is_none_but_no_default_comes_for_it(fresh: Fresh) {
+async fn a_timeout_of_less_than_a_second_is_none_and_gets_no_default(fresh: Fresh) {
     fresh
         .put([task("a").timeout(millis(500)), task("b").timeout(secs(0))])
         .await;
@@ -91,7 +91,7 @@ async fn what_is_blank_in_any_script_is_refused(fresh: Fresh) {
         fresh.broker.queues().await.unwrap().is_empty(),
         "a refused task names no queue"
     );
-    // What looks empty but is no white space is a name.
+    // A text that looks empty but is not white space is a name.
     fresh.put([Task::new("\u{200b}").id(id("\u{200b}"))]).await;
     fresh.is_sound().await;
 }

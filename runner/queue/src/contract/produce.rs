@@ -20,7 +20,7 @@ pub(super) fn clauses() -> Vec<Clause> {
         a_uniqueness_lock_is_released_when_its_task_is_done_completed_or_deleted,
         a_uniqueness_lock_outlives_retry_archive_hand_back_and_snooze,
         a_refused_task_leaves_no_uniqueness_lock,
-        the_end_of_a_task_leaves_the_lock_of_its_successor_alone,
+        the_end_of_a_task_does_not_release_the_lock_of_its_successor,
         a_uniqueness_lock_lapses_after_its_time,
         the_lock_of_a_delayed_task_counts_from_when_it_is_to_run,
         a_delayed_task_waits_for_its_time,
@@ -205,7 +205,7 @@ async fn a_refused_task_leaves_no_uniqueness_lock(fresh: Fresh) {
     fresh.is_sound().await;
 }
 
-async fn the_end_of_a_task_leaves_the_lock_of_its_successor_alone(fresh: Fresh) {
+async fn the_end_of_a_task_does_not_release_the_lock_of_its_successor(fresh: Fresh) {
     fresh.put([locked("first").unique(secs(2))]).await;
     let first = fresh.claim_one().await;
     let second = async || fresh.try_put(locked("second")).await.is_ok();

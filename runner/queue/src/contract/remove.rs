@@ -11,12 +11,12 @@ pub(super) fn clauses() -> Vec<Clause> {
     clauses![
         a_queue_with_tasks_is_removed_by_force_only,
         a_queue_with_active_tasks_is_never_removed,
-        tasks_that_nobody_holds_any_more_do_not_keep_a_queue,
+        tasks_that_no_worker_holds_any_more_do_not_keep_a_queue,
         an_empty_queue_is_removed,
         an_unknown_queue_cannot_be_removed,
         nothing_of_a_removed_queue_is_left,
-        removing_a_queue_leaves_the_others_alone,
-        a_large_queue_is_removed_call_by_call_and_nobody_claims_from_it_meanwhile,
+        removing_a_queue_does_not_touch_the_others,
+        a_large_queue_is_removed_call_by_call_and_yields_no_claims_meanwhile,
         a_late_verdict_does_not_touch_the_task_of_a_new_queue_of_the_same_name,
     ]
 }
@@ -64,8 +64,8 @@ async fn a_queue_with_active_tasks_is_never_removed(fresh: Fresh) {
     fresh.is_sound().await;
 }
 
-/// Of a queue that no worker serves nobody takes them back.
-async fn tasks_that_nobody_holds_any_more_do_not_keep_a_queue(fresh: Fresh) {
+/// If no worker serves the queue, none takes them back.
+async fn tasks_that_no_worker_holds_any_more_do_not_keep_a_queue(fresh: Fresh) {
     fresh.put([task("a").unique(secs(90_000)), task("b"), task("c")]).await;
     let late = fresh.claim_one().await;
     fresh.clock.advance(secs(20));
@@ -177,7 +177,7 @@ async fn nothing_of_a_removed_queue_is_left(fresh: Fresh) {
     fresh.is_sound().await;
 }
 
-async fn removing_a_queue_leaves_the_others_alone(fresh: Fresh) {
+async fn removing_a_queue_does_not_touch_the_others(fresh: Fresh) {
     let low = queue("low");
     fresh
         .put([task("a"), task("a").queue(low.clone()).unique(secs(60))])
@@ -190,7 +190,7 @@ async fn removing_a_queue_leaves_the_others_alone(fresh: Fresh) {
     fresh.is_sound().await;
 }
 
-async fn a_large_queue_is_removed_call_by_call_and_nobody_claims_from_it_meanwhile(fresh: Fresh) {
+async fn a_large_queue_is_removed_call_by_call_and_yields_no_claims_meanwhile(fresh: Fresh) {
     fresh.put((0..MAX_ACTED + 7).map(|n| task(&format!("{n}")))).await;
     let part = remove(&fresh, true).await.unwrap();
     assert_eq!((part.tasks, part.more), (MAX_ACTED as u64, true));

@@ -1,4 +1,4 @@
-//! Clauses about what is remembered of runs when their tasks are gone.
+//! Clauses about run records after their tasks are gone.
 
 use runner_core::schedule::SCHEDULE_HEADER;
 use runner_core::task::{AttemptOutcome, QueueName, Task};
@@ -83,7 +83,7 @@ async fn the_run_of_a_function_is_remembered_when_its_task_is_gone(fresh: Fresh)
     assert_eq!(runs(&fresh, "backup").await, [expected]);
     assert!(fresh.broker.run(&queue("other"), &id("a")).await.unwrap().is_none());
     assert!(fresh.broker.runs("backup", &[], 9).await.unwrap().is_empty());
-    // Without output what was returned stands for it, cut like output.
+    // Without output the result takes its place, cut like output.
     fresh.put([function("call", "b")]).await;
     let claim = fresh.claim_one().await;
     let mut settlement = verdict(&claim, Verdict::Done);

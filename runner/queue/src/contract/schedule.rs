@@ -21,17 +21,17 @@ pub(super) fn clauses() -> Vec<Clause> {
         a_commit_enqueues_records_and_moves_the_cursor,
         a_commit_of_several_occurrences_enqueues_them_in_order,
         a_commit_from_another_cursor_changes_nothing,
-        repeating_a_commit_tells_that_it_was_ours_and_enqueues_nothing,
+        repeating_a_commit_shows_that_it_was_ours_and_enqueues_nothing,
         a_commit_of_an_unknown_schedule_changes_nothing,
         a_commit_ahead_of_its_time_is_early_and_changes_nothing,
         all_or_nothing_holds_when_only_the_last_occurrence_is_early,
-        commits_of_one_call_stand_alone,
+        commits_of_one_call_are_independent,
         twenty_commits_of_one_occurrence_at_once_make_one_task,
         missed_occurrences_are_recorded_as_one_decision,
-        a_missed_range_is_told_before_the_fires_beside_it,
+        a_missed_range_is_decided_before_the_fires_beside_it,
         a_paused_schedule_fires_nothing_and_resumes_from_now,
         what_fell_into_a_pause_is_one_decision,
-        resuming_a_schedule_that_runs_leaves_its_cursor_alone,
+        resuming_a_schedule_that_is_not_paused_does_not_move_its_cursor,
         decisions_are_listed_newest_first_by_schedule_and_bounded,
         a_busy_schedule_pushes_out_no_decisions_but_its_own,
         one_instance_leads_until_it_resigns,
@@ -189,7 +189,7 @@ async fn a_commit_from_another_cursor_changes_nothing(fresh: Fresh) {
     fresh.is_sound().await;
 }
 
-async fn repeating_a_commit_tells_that_it_was_ours_and_enqueues_nothing(fresh: Fresh) {
+async fn repeating_a_commit_shows_that_it_was_ours_and_enqueues_nothing(fresh: Fresh) {
     let (from, to) = minute(&fresh, "s").await;
     done(&fresh, &commit("s", from, to)).await;
     for _ in 0..3 {
@@ -241,7 +241,7 @@ async fn all_or_nothing_holds_when_only_the_last_occurrence_is_early(fresh: Fres
     fresh.is_sound().await;
 }
 
-async fn commits_of_one_call_stand_alone(fresh: Fresh) {
+async fn commits_of_one_call_are_independent(fresh: Fresh) {
     let (from, to) = minute(&fresh, "a").await;
     register(&fresh, "b", "1").await;
     let all = [commit("none", from, to), commit("a", from, to), commit("b", from, to)];
@@ -288,9 +288,9 @@ async fn missed_occurrences_are_recorded_as_one_decision(fresh: Fresh) {
         more: false,
         bound: None,
     });
-    let told = done(&fresh, &late).await;
+    let decided = done(&fresh, &late).await;
     let recorded = fresh.broker.decisions(None, 10).await.unwrap();
-    assert_eq!(told, recorded, "what is missed is told as loudly as what is skipped");
+    assert_eq!(decided, recorded, "what is missed is reported like what is skipped");
     assert_eq!(recorded.len(), 1);
     let missed = &recorded[0];
     assert_eq!((missed.kind, missed.count), (DecisionKind::Missed, 7));
@@ -300,7 +300,7 @@ async fn missed_occurrences_are_recorded_as_one_decision(fresh: Fresh) {
     fresh.is_sound().await;
 }
 
-async fn a_missed_range_is_told_before_the_fires_beside_it(fresh: Fresh) {
+async fn a_missed_range_is_decided_before_the_fires_beside_it(fresh: Fresh) {
     let (from, to) = minute(&fresh, "s").await;
     let mut both = commit("s", from, to);
     let first = from.checked_add(secs(1)).unwrap();
@@ -311,10 +311,10 @@ async fn a_missed_range_is_told_before_the_fires_beside_it(fresh: Fresh) {
         more: true,
         bound: None,
     });
-    let told = done(&fresh, &both).await;
-    let kinds: Vec<_> = told.iter().map(|d| (d.kind, d.nominal, d.count)).collect();
+    let decided = done(&fresh, &both).await;
+    let kinds: Vec<_> = decided.iter().map(|d| (d.kind, d.nominal, d.count)).collect();
     assert_eq!(kinds, [(DecisionKind::Missed, first, 1), (DecisionKind::Fired, to, 1)]);
-    let reason = &told[0].reason;
+    let reason = &decided[0].reason;
     let said = format!("too late, from {first}; older ones were not counted");
     assert_eq!(*reason, said);
     fresh.is_sound().await;
@@ -398,7 +398,7 @@ async fn what_fell_into_a_pause_is_one_decision(fresh: Fresh) {
     fresh.is_sound().await;
 }
 
-async fn resuming_a_schedule_that_runs_leaves_its_cursor_alone(fresh: Fresh) {
+async fn resuming_a_schedule_that_is_not_paused_does_not_move_its_cursor(fresh: Fresh) {
     let (from, _) = minute(&fresh, "s").await;
     fresh
         .broker

@@ -15,7 +15,7 @@ pub(super) fn clauses() -> Vec<Clause> {
         a_done_task_with_retention_is_kept_with_its_result,
         what_a_failed_attempt_had_of_a_result_is_kept,
         a_failed_task_waits_for_its_retry_and_carries_the_error,
-        a_retry_that_is_no_failure_counts_nothing,
+        a_retry_without_a_failure_counts_nothing,
         a_wait_is_at_most_a_second_longer_than_promised_and_never_shorter,
         an_archived_task_keeps_its_error_and_counts_as_failed,
         a_task_handed_back_is_next_and_unchanged,
@@ -104,7 +104,7 @@ async fn a_failed_task_waits_for_its_retry_and_carries_the_error(fresh: Fresh) {
     fresh.is_sound().await;
 }
 
-async fn a_retry_that_is_no_failure_counts_nothing(fresh: Fresh) {
+async fn a_retry_without_a_failure_counts_nothing(fresh: Fresh) {
     fresh.put([task("a")]).await;
     let how = Verdict::Retry {
         after: secs(5),

@@ -14,7 +14,7 @@ pub(super) const LEASE: Duration = Duration::from_secs(30);
 /// How much later than asked for a lapse by real time may be seen on a busy machine.
 const LAPSE_LIMIT: Duration = Duration::from_secs(20);
 
-/// How often it is looked for.
+/// How often it is checked.
 const LAPSE_LOOK: Duration = Duration::from_millis(50);
 
 pub(super) fn secs(n: u64) -> Duration {
@@ -72,7 +72,7 @@ impl Fresh {
             let deadline = tokio::time::Instant::now() + after + LAPSE_LIMIT;
             while !holds().await {
                 assert!(tokio::time::Instant::now() < deadline, "it did not lapse");
-                #[allow(clippy::disallowed_methods)] // the store tells nobody when something lapsed
+                #[allow(clippy::disallowed_methods)] // the store does not notify of a lapse
                 tokio::time::sleep(LAPSE_LOOK).await;
             }
             return;
@@ -83,7 +83,7 @@ impl Fresh {
         assert!(holds().await, "it did not lapse");
     }
 
-    /// Enqueues one task, whatever comes of it.
+    /// Enqueues one task, whatever the result.
     pub(super) async fn try_put(&self, task: Task) -> Result<Enqueued, Refusal> {
         let mut answers = self.broker.enqueue(&[task]).await.unwrap();
         assert_eq!(answers.len(), 1);

@@ -1,4 +1,4 @@
-//! Clauses about the tasks of a group that were taken aside: whose they are, how they end, how they come back.
+//! Clauses about staged tasks of a group: their owner, how they end, how they return.
 
 use std::time::Duration;
 
@@ -20,14 +20,14 @@ pub(super) fn clauses() -> Vec<Clause> {
         dropping_a_set_deletes_its_tasks_and_counts_nothing,
         dropping_a_set_releases_no_lock,
         a_set_is_not_taken_back_before_its_deadline,
-        a_stale_set_goes_back_to_its_group_as_it_lay_there,
-        a_stale_set_joins_what_came_meanwhile,
-        a_set_that_went_back_can_be_neither_read_nor_dropped,
+        a_stale_set_returns_to_its_group_in_its_old_order,
+        a_stale_set_joins_tasks_that_were_added_meanwhile,
+        a_set_that_returned_can_be_neither_read_nor_dropped,
         reclaim_takes_no_more_than_its_limit,
-        tasks_whose_aggregator_died_after_the_enqueue_are_put_together_again,
+        tasks_whose_aggregator_died_after_the_enqueue_are_combined_again,
         a_large_set_is_read_and_dropped_whole,
         removing_a_queue_removes_its_staged_sets,
-        a_repair_leaves_staged_tasks_alone,
+        a_repair_does_not_touch_staged_tasks,
     ]
 }
 
@@ -143,7 +143,7 @@ async fn a_set_is_not_taken_back_before_its_deadline(fresh: Fresh) {
     fresh.is_sound().await;
 }
 
-async fn a_stale_set_goes_back_to_its_group_as_it_lay_there(fresh: Fresh) {
+async fn a_stale_set_returns_to_its_group_in_its_old_order(fresh: Fresh) {
     for name in ["c", "a", "b"] {
         fresh.put([grouped(name, "g:x")]).await;
         fresh.clock.advance(secs(1));
@@ -164,13 +164,13 @@ async fn a_stale_set_goes_back_to_its_group_as_it_lay_there(fresh: Fresh) {
     assert_eq!(fresh.glance().await.counts[&TaskState::Aggregating], 3);
     assert!(reclaim(&fresh).await.is_empty(), "once");
     let names = fresh.broker.group_names(&QueueName::default(), None).await.unwrap();
-    assert_eq!(names.names, ["g:x"], "the group is looked at again");
+    assert_eq!(names.names, ["g:x"], "the group is visited again");
     let again = fresh.stage("g:x", &rule()).await.expect("it is as old as it was");
     assert_eq!(fresh.staged_ids(&again).await, ["c", "a", "b"]);
     fresh.is_sound().await;
 }
 
-async fn a_stale_set_joins_what_came_meanwhile(fresh: Fresh) {
+async fn a_stale_set_joins_tasks_that_were_added_meanwhile(fresh: Fresh) {
     fresh.put([grouped("a", "g")]).await;
     take(&fresh, "g").await;
     fresh.put([grouped("b", "g")]).await;
@@ -182,7 +182,7 @@ async fn a_stale_set_joins_what_came_meanwhile(fresh: Fresh) {
     fresh.is_sound().await;
 }
 
-async fn a_set_that_went_back_can_be_neither_read_nor_dropped(fresh: Fresh) {
+async fn a_set_that_returned_can_be_neither_read_nor_dropped(fresh: Fresh) {
     fresh.put([grouped("a", "g")]).await;
     let set = take(&fresh, "g").await;
     fresh.clock.advance(SET_DEADLINE);
@@ -219,12 +219,12 @@ async fn reclaim_takes_no_more_than_its_limit(fresh: Fresh) {
     fresh.is_sound().await;
 }
 
-async fn tasks_whose_aggregator_died_after_the_enqueue_are_put_together_again(fresh: Fresh) {
+async fn tasks_whose_aggregator_died_after_the_enqueue_are_combined_again(fresh: Fresh) {
     fresh.put([grouped("a", "g"), grouped("b", "g")]).await;
     let set = take(&fresh, "g").await;
     assert_eq!(fresh.staged_ids(&set).await, ["a", "b"]);
     fresh.put([task("one of two")]).await;
-    // Nobody drops the set.
+    // The set is not dropped.
     fresh.clock.advance(SET_DEADLINE);
     assert_eq!(reclaim(&fresh).await, [("g".to_owned(), 2)]);
     let again = fresh.stage("g", &rule()).await.expect("ripe");
@@ -277,7 +277,7 @@ async fn removing_a_queue_removes_its_staged_sets(fresh: Fresh) {
     fresh.is_sound().await;
 }
 
-async fn a_repair_leaves_staged_tasks_alone(fresh: Fresh) {
+async fn a_repair_does_not_touch_staged_tasks(fresh: Fresh) {
     let eager = GroupRule {
         max_size: Some(1),
         ..rule()

@@ -9,20 +9,20 @@ use crate::{KnownTypes, ServerInfo, ServerStatus, UNCLAIMED_AFTER, Unclaimed, Ve
 pub(super) fn clauses() -> Vec<Clause> {
     clauses![
         a_task_of_an_unknown_type_stays_where_it_is,
-        names_prefixes_and_exceptions_are_told_apart,
+        names_prefixes_and_exceptions_are_listed_apart,
         long_lists_of_names_and_exceptions_count_like_short_ones,
         many_unknown_tasks_hide_no_known_one_behind_them,
         a_known_task_that_is_handed_back_before_unknown_ones_is_found,
         unknown_tasks_stop_no_other_queue_and_no_settlement,
-        unknown_tasks_are_nothing_to_wake_up_for,
-        the_types_of_the_oldest_pending_tasks_are_told,
-        a_type_that_no_worker_takes_is_told_after_a_minute,
+        unknown_tasks_do_not_wake_a_worker,
+        the_types_of_the_oldest_pending_tasks_are_listed,
+        a_type_that_no_worker_takes_is_listed_after_a_minute,
     ]
 }
 
 const NONE: [&str; 0] = [];
 
-/// A task that nobody knows here.
+/// A task of a type that is unknown here.
 fn foreign(name: &str) -> Task {
     Task::new(format!("go:{name}")).id(id(name))
 }
@@ -60,7 +60,7 @@ async fn a_task_of_an_unknown_type_stays_where_it_is(fresh: Fresh) {
     fresh.is_sound().await;
 }
 
-async fn names_prefixes_and_exceptions_are_told_apart(fresh: Fresh) {
+async fn names_prefixes_and_exceptions_are_listed_apart(fresh: Fresh) {
     let kinds = ["a", "ab", "b", "b:1", "b:2", "\u{e9}", "c"];
     let tasks = kinds.map(|kind| Task::new(kind).id(id(kind)));
     fresh.put(tasks).await;
@@ -118,7 +118,7 @@ async fn many_unknown_tasks_hide_no_known_one_behind_them(fresh: Fresh) {
     }
     assert_eq!(found, ["a", "b"]);
     assert!(fresh.claim(1).await.is_empty());
-    // What lies before it is known by now.
+    // The tasks before it are known by now.
     fresh.put([task("c"), task("d")]).await;
     assert_eq!(fresh.claim_ids(1).await, ["c"]);
     assert_eq!(fresh.claim_ids(9).await, ["d"]);
@@ -170,7 +170,7 @@ async fn unknown_tasks_stop_no_other_queue_and_no_settlement(fresh: Fresh) {
     fresh.is_sound().await;
 }
 
-async fn the_types_of_the_oldest_pending_tasks_are_told(fresh: Fresh) {
+async fn the_types_of_the_oldest_pending_tasks_are_listed(fresh: Fresh) {
     let default = QueueName::default();
     assert_eq!(fresh.broker.pending_types(&default, 10).await.unwrap(), []);
     let first = fresh.now();
@@ -179,8 +179,8 @@ async fn the_types_of_the_oldest_pending_tasks_are_told(fresh: Fresh) {
     fresh.put([Task::new("a"), Task::new("a"), Task::new("c")]).await;
     let mut types = fresh.broker.pending_types(&default, 4).await.unwrap();
     types.sort_by(|x, y| x.kind.cmp(&y.kind));
-    let told: Vec<_> = types.iter().map(|t| (t.kind.as_str(), t.count, t.oldest)).collect();
-    assert_eq!(told, [("a", 3, Some(first)), ("b", 1, Some(first))]);
+    let listed: Vec<_> = types.iter().map(|t| (t.kind.as_str(), t.count, t.oldest)).collect();
+    assert_eq!(listed, [("a", 3, Some(first)), ("b", 1, Some(first))]);
     fresh.is_sound().await;
 }
 
@@ -200,7 +200,7 @@ fn server(pid: u32, handlers: &[&str], now: jiff::Timestamp) -> ServerInfo {
     }
 }
 
-async fn a_type_that_no_worker_takes_is_told_after_a_minute(fresh: Fresh) {
+async fn a_type_that_no_worker_takes_is_listed_after_a_minute(fresh: Fresh) {
     let ttl = secs(3600);
     let (ours, go) = (server(1, &["test:*"], fresh.now()), server(2, &[], fresh.now()));
     let since = fresh.now();
@@ -209,8 +209,8 @@ async fn a_type_that_no_worker_takes_is_told_after_a_minute(fresh: Fresh) {
     let look = async |fresh: &Fresh| {
         let queues = fresh.broker.queues().await.unwrap();
         let found = unclaimed(&*fresh.broker, &queues).await.unwrap();
-        let told = |u: Unclaimed| (u.queue.to_string(), u.kind, u.count, u.oldest);
-        found.into_iter().map(told).collect::<Vec<_>>()
+        let listed = |u: Unclaimed| (u.queue.to_string(), u.kind, u.count, u.oldest);
+        found.into_iter().map(listed).collect::<Vec<_>>()
     };
     fresh.broker.heartbeat(&ours, &[], ttl).await.unwrap();
     fresh.clock.advance(UNCLAIMED_AFTER - secs(1));
@@ -218,10 +218,10 @@ async fn a_type_that_no_worker_takes_is_told_after_a_minute(fresh: Fresh) {
     fresh.clock.advance(secs(1));
     let odd = ("default".to_owned(), "odd".to_owned(), 2, since);
     let low = ("low".to_owned(), "test:b".to_owned(), 1, since);
-    let mut told = look(&fresh).await;
-    told.sort();
-    assert_eq!(told, [odd, low.clone()]);
-    // One in Go says nothing of its types; that it works on one of them is enough.
+    let mut listed = look(&fresh).await;
+    listed.sort();
+    assert_eq!(listed, [odd, low.clone()]);
+    // A Go worker does not list its types; that it works on one of them is enough.
     let working = Working {
         id: id("other"),
         kind: "odd".to_owned(),
@@ -236,7 +236,7 @@ async fn a_type_that_no_worker_takes_is_told_after_a_minute(fresh: Fresh) {
     fresh.is_sound().await;
 }
 
-async fn unknown_tasks_are_nothing_to_wake_up_for(fresh: Fresh) {
+async fn unknown_tasks_do_not_wake_a_worker(fresh: Fresh) {
     let queues = [QueueName::default()];
     fresh.put([foreign("x"), foreign("y")]).await;
     fresh.knows(&["test:*"]);

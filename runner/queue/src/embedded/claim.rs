@@ -97,7 +97,7 @@ impl Claims for EmbeddedBroker {
     async fn run_alone(&self, claim: &Claim, alone: bool) -> BrokerResult<bool> {
         let claim = claim.clone();
         let change = move |tx: &mut Tx<'_>| recover::set_alone(tx, &claim, alone);
-        // Unsynced: a power cut ends the run, which is no crash then.
+        // Unsynced: a power cut ends the run, which is not a crash then.
         self.writer.write_unsynced("note whether a run is alone", change).await
     }
 

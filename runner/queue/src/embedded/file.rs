@@ -33,8 +33,8 @@ const MIGRATIONS: [&str; 13] = [
     include_str!("../../migrations/sqlite/0013_receipts.sql"),
 ];
 
-/// How long opening is retried while another process locks the file. Two processes that create a file at once block each
-/// other, and SQLite does not always wait then; a new connection sees what the other one did.
+/// How long opening is retried while another process locks the file. Two processes that create a file at once block
+/// each other, and SQLite does not always wait then; a new connection sees what the other one did.
 const PATIENCE: Duration = Duration::from_secs(10);
 
 /// Between two attempts.
@@ -97,8 +97,8 @@ pub fn make_file(path: &Path) -> std::io::Result<()> {
 
 const UPDATING: &str = "bring its file up to date";
 
-/// Runs missing migrations in one transaction, so that several processes may open the file at once. An up-to-date file is
-/// not locked, because others may be writing continuously.
+/// Runs missing migrations in one transaction, so that several processes may open the file at once. An up-to-date file
+/// is not locked, because others may be writing continuously.
 fn migrate(writer: &Connection) -> BrokerResult<()> {
     let failed = |e: rusqlite::Error| broker_error(UPDATING, e.into());
     if steps_done(writer)? == MIGRATIONS.len() {

@@ -1,8 +1,8 @@
 //! The embedded broker: one SQLite file, for one host and any number of processes on it.
 //!
-//! Needs no configuration and no other program. All changes go through one writer thread, which shares the sync of the disk
-//! among the writes that arrived meanwhile (`writer`); reads use read-only connections. Each subject of the seam has its
-//! file; this one assembles them.
+//! Needs no configuration and no other program. All changes go through one writer thread, which shares the sync of the
+//! disk among the writes that arrived meanwhile (`writer`); reads use read-only connections. Each subject of the seam
+//! has its file; this one assembles them.
 
 mod act;
 mod audit;
@@ -124,8 +124,8 @@ impl EmbeddedBroker {
     ///
     /// # Errors
     ///
-    /// `Refused` if the file cannot be created, is no database or comes from a newer program; `Unreachable` if another
-    /// process keeps it locked; `Full` if the disk is full.
+    /// `Refused` if the file cannot be created, is not a database or comes from a newer program; `Unreachable` if
+    /// another process keeps it locked; `Full` if the disk is full.
     pub async fn open(path: impl AsRef<Path>, clock: Arc<dyn Clock>) -> BrokerResult<Self> {
         let path = path.as_ref().to_path_buf();
         let failed = |source| BrokerError::Unreachable {
@@ -169,8 +169,8 @@ impl EmbeddedBroker {
         &self.path
     }
 
-    /// Checks the file for inconsistencies: wrong counts, locks and attempts without a task, a damaged index. One line each;
-    /// empty for a sound file. Reads every row: for tests and repair.
+    /// Checks the file for inconsistencies: wrong counts, locks and attempts without a task, a damaged index. One line
+    /// each; empty for a sound file. Reads every row: for tests and repair.
     ///
     /// # Errors
     ///
@@ -206,7 +206,7 @@ impl Broker for EmbeddedBroker {
     }
 
     async fn now(&self) -> BrokerResult<Timestamp> {
-        const DOING: &str = "see whether it answers";
+        const DOING: &str = "check whether it answers";
         self.health.check_in_place().map_err(|e| broker_error(DOING, e))?;
         let query = |conn: &Connection| conn.value::<i64>("SELECT count(*) FROM sqlite_schema", []);
         self.readers.query(DOING, query).await?;

@@ -15,7 +15,7 @@ use super::health::FileHealth;
 use super::writer::{Tx, Writer};
 use crate::{BrokerError, BrokerResult};
 
-const DOING: &str = "see whether it can be written";
+const DOING: &str = "check whether it can be written";
 
 /// Bytes that must be written before a file that refused a write counts as writable again: a few large transactions.
 const ROOM: i64 = 256 * 1024;

@@ -54,8 +54,8 @@ fn key(server: &ServerInfo) -> String {
     format!("{}:{}:{}", server.host, server.pid, server.id)
 }
 
-/// When this process last sent a heartbeat, and how long its claims last. Leases are extended before each heartbeat, so none
-/// of its own can end within half a lease after one.
+/// When this process last sent a heartbeat, and how long its claims last. Leases are extended before each heartbeat, so
+/// none of its own can end within half a lease after one.
 #[derive(Debug, Default)]
 pub(super) struct LastHeartbeat(Mutex<(Option<Instant>, Duration)>);
 
@@ -91,7 +91,7 @@ pub(super) fn heartbeat(
     working: &[Working],
     ttl: Duration,
 ) -> Result<(), SqlError> {
-    // A pattern for several queues is no queue itself.
+    // A pattern is not a queue.
     for queue in server.queues.keys().filter(|name| !name.contains('*')) {
         tx.tally.ensure_queue(queue);
     }

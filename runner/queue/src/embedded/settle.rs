@@ -140,7 +140,7 @@ fn end(tx: &mut Tx<'_>, settlement: &Settlement, seq: i64, batch: &mut Batch) ->
             tx.tally.moved(queue.as_str(), from, to, 1);
         }
     }
-    // Handing back or waiting for a handler is no run, so it proves nothing about crashes.
+    // Handing back or waiting for a handler is not a run, so it proves nothing about crashes.
     let was_run = !matches!(
         settlement.verdict,
         Verdict::HandBack
@@ -158,7 +158,7 @@ fn end(tx: &mut Tx<'_>, settlement: &Settlement, seq: i64, batch: &mut Batch) ->
     }
 }
 
-/// An empty result is no result.
+/// An empty result counts as none.
 fn result_of(settlement: &Settlement) -> Option<&[u8]> {
     settlement.result.as_deref().filter(|result| !result.is_empty())
 }

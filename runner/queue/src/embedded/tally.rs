@@ -13,8 +13,8 @@ use super::error::SqlError;
 /// Microseconds of a UTC day.
 pub(super) const DAY: i64 = 24 * 3600 * 1_000_000;
 
-/// A larger number is corrupt: adding to it would leave the range of integers, and the statement would fail forever. The
-/// statements below spell it out.
+/// A larger number is corrupt: adding to it would leave the range of integers, and the statement would fail forever.
+/// The statements below spell it out.
 pub(super) const LARGEST: i64 = 4_000_000_000_000_000_000;
 
 const ADD_SUMS: &str = "INSERT INTO queues (name, pending, active, scheduled, retry, archived, completed, aggregating, \
@@ -131,7 +131,8 @@ impl Tally {
 
     fn ends(&mut self, conn: &Connection, queue: &str) -> Result<&mut Ends, SqlError> {
         let sums = self.of(queue);
-        // Read once per transaction: no one else writes meanwhile, and the transaction's own tasks are counted from here on.
+        // Read once per transaction: no one else writes meanwhile, and the transaction's own tasks are counted from
+        // here on.
         if sums.ends.is_none() {
             let (first, last): (Option<i64>, Option<i64>) = conn.one(
                 // Positions beyond LARGEST are corrupt; starting from one would overflow.

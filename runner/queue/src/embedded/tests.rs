@@ -163,7 +163,7 @@ async fn a_task_of_another_process_is_noticed_long_before_the_next_look() {
     let directory = tempfile::tempdir().unwrap();
     let (first, other) = (open(&directory).await, open(&directory).await);
     let mut shortest = Duration::MAX;
-    // A busy machine may be slow now and then.
+    // A busy machine may sometimes be slow.
     for _ in 0..5 {
         let all = queues();
         let mut wait = std::pin::pin!(first.wait_for_work(&all, Duration::from_secs(60)));
@@ -378,7 +378,7 @@ fn statements(source: &str) -> Vec<String> {
 }
 
 #[tokio::test]
-async fn damage_is_found_and_put_right() {
+async fn damage_is_found_and_repaired() {
     let directory = tempfile::tempdir().unwrap();
     let broker = open(&directory).await;
     let tasks: Vec<Task> = ["a", "b", "c"].map(Task::new).into();

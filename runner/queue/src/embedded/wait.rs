@@ -18,8 +18,8 @@ use super::type_filter::ClaimFilter;
 use super::wakeups::{SLOWEST_LOOK, Wakeups};
 use crate::BrokerResult;
 
-/// How often a waiter checks whether the file was written, which is about the longest that a task of another process waits
-/// for an idle worker. A check calls the file system, not the store: about a microsecond.
+/// How often a waiter checks whether the file was written, which is about the longest that a task of another process
+/// waits for an idle worker. A check calls the file system, not the store: about a microsecond.
 const GLANCE: Duration = Duration::from_millis(20);
 
 /// Waits until one of the queues has something to claim, at most this long.
@@ -76,7 +76,7 @@ async fn is_claimable(readers: &Readers, filter: &Arc<ClaimFilter>, queues: &[Qu
     readers.query("look for tasks to claim", look).await
 }
 
-/// Reads the tasks, as a claim does, instead of the sums: a wrong sum would wake the claim again and again.
+/// Reads the tasks, as a claim does, instead of the sums: a wrong sum would wake the claim repeatedly.
 fn has_claimable(conn: &Connection, filter: &ClaimFilter, queues: &[QueueName]) -> Result<bool, SqlError> {
     let with_pending = conn.all(
         "SELECT q.name FROM json_each(?) j CROSS JOIN queues q ON q.name = j.value \

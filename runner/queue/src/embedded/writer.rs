@@ -90,8 +90,8 @@ impl Writer {
 
     /// Submits a change and waits until it is on the disk. `doing` completes "trying to".
     ///
-    /// `change` must be all or nothing. It may run twice, and may panic: when another change in the transaction fails, all of
-    /// them are retried one by one.
+    /// `change` must be all or nothing. It may run twice, and may panic: when another change in the transaction fails,
+    /// all of them are retried one by one.
     pub(super) async fn write<T: Send + 'static>(
         &self,
         doing: &'static str,
@@ -100,8 +100,8 @@ impl Writer {
         self.submit(doing, true, change).await
     }
 
-    /// The same without waiting for the disk: for changes that a power cut may undo without harm, such as a claim whose worker
-    /// dies with the power.
+    /// The same without waiting for the disk: for changes that a power cut may undo without harm, such as a claim whose
+    /// worker dies with the power.
     pub(super) async fn write_unsynced<T: Send + 'static>(
         &self,
         doing: &'static str,
@@ -207,8 +207,8 @@ struct WriterThread {
 }
 
 impl WriterThread {
-    /// Group commit. While one transaction is written and synced, callers go on queueing; everything queued by then, up to
-    /// [`GROUP`], becomes the next transaction. A single write is never delayed to wait for others.
+    /// Group commit. While one transaction is written and synced, callers keep queueing; everything queued by then, up
+    /// to [`GROUP`], becomes the next transaction. A single write is never delayed to wait for others.
     ///
     /// Changes are applied in the order in which they arrived, and a caller is answered only after its transaction
     /// committed: an answer never announces what a crash could undo, except for writes that asked for no sync.
@@ -240,8 +240,8 @@ impl WriterThread {
         }
     }
 
-    /// Commits a group and answers its callers. If one of several changes fails, the whole transaction is rolled back and each
-    /// change gets its own transaction, so that it fails or succeeds by itself.
+    /// Commits a group and answers its callers. If one of several changes fails, the whole transaction is rolled back
+    /// and each change gets its own transaction, so that it fails or succeeds by itself.
     fn write(&mut self, group: &mut Vec<Box<dyn QueuedChange>>) {
         let mut done = self.commit(group);
         if done.as_ref().is_err_and(Failure::is_full) && self.log.truncate(&self.conn) {
@@ -331,8 +331,8 @@ impl WriterThread {
         self.conn.exec(text, []).map(drop).map_err(Failure::Group)
     }
 
-    /// Rolls back a failed transaction, unless SQLite has done so already. If that fails, the connection is unusable and is
-    /// replaced.
+    /// Rolls back a failed transaction, unless SQLite has done so already. If that fails, the connection is unusable
+    /// and is replaced.
     fn undo(&mut self) {
         if self.conn.is_autocommit() || self.exec("ROLLBACK").is_ok() {
             return;

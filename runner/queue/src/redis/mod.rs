@@ -1,15 +1,16 @@
 //! The Redis broker, in the exact format of asynq: Go programs share the same Redis and notice nothing.
 //!
-//! `format` says what lies in Redis, `net` how it is reached, `ops` what is done there; each knows only those before it.
+//! `format` is the content of Redis, `net` the connections, `ops` the operations; each knows only those before it.
 //!
-//! What lies where is said by `format::keys` and `format::wire`; every change of a task is one script, so that it happens as a
-//! whole. Our own data lies under `runner:`, apart from three fields of the task's hash, which others ignore: `run`
-//! fences late workers and says who claimed it and when (only while it is ours), `lost` counts its runs that ended
-//! without a report, `att` says that attempts are on record. Needs Redis 6.2 or newer. Nothing of Redis leaves this room.
+//! `format::keys` and `format::wire` say what is stored where; every change of a task is one script, so that it is
+//! atomic. The data of this program is under `runner:`, apart from three fields of the task's hash, which others
+//! ignore: `run` fences late workers and says who claimed it and when (only while it is ours), `lost` counts its runs
+//! that ended without a report, `att` says that attempts are on record. Needs Redis 6.2 or newer. Nothing of Redis
+//! leaves this room.
 //!
 //! One server, or a cluster. Each script keeps to the keys of one queue, or to those of all schedules, and so to one
-//! slot of a cluster, but for two that only one server runs: claims from several queues a call, which `ops::per_queue` makes
-//! queue by queue in a cluster, and commits of schedules, which `ops::cluster_commit` divides there.
+//! slot of a cluster, but for two that only one server runs: claims from several queues a call, which `ops::per_queue`
+//! makes queue by queue in a cluster, and commits of schedules, which `ops::cluster_commit` divides there.
 
 mod format;
 mod net;
@@ -66,7 +67,7 @@ pub struct RedisBroker {
     passed: PassedOver,
     stop_channel: String,
     allow_eviction: bool,
-    mended: UnreportedRepairs,
+    repairs: UnreportedRepairs,
     rounds: Mutex<RepairCursor>,
     notes: NoteCursor,
     epoch: Epoch,
@@ -97,7 +98,7 @@ impl RedisBroker {
             lease_ms: AtomicU64::new(0),
             passed: PassedOver::default(),
             stop_channel: keys::stop(settings.database),
-            mended: UnreportedRepairs::default(),
+            repairs: UnreportedRepairs::default(),
             rounds: Mutex::default(),
             notes: NoteCursor::default(),
             epoch: Epoch::default(),

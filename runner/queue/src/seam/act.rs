@@ -9,18 +9,18 @@ use serde::Serialize;
 
 use super::BrokerResult;
 
-/// Tasks that one call acts on at most, so that a store is never busy with one call for long.
+/// The most tasks that one call acts on, so that a store is never busy with one call for long.
 pub const MAX_ACTED: usize = 1000;
 
-/// How long after its lease ran out a task counts as held when its queue is removed: its worker may be a little late.
+/// How long after its lease expired a task counts as held when its queue is removed: its worker may be a little late.
 pub const REMOVE_GRACE: Duration = Duration::from_secs(5);
 
 /// What an operator does to a task.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Action {
-    /// Puts it on its queue now.
+    /// Makes it pending now.
     Run,
-    /// Puts it aside.
+    /// Archives it.
     Archive,
     /// Deletes it and releases its uniqueness lock.
     Delete,
@@ -37,7 +37,7 @@ impl Action {
         }
     }
 
-    /// What a task is afterwards: `run`, `archived`, `deleted`.
+    /// What was done to the task: `run`, `archived`, `deleted`.
     #[must_use]
     pub fn done(self) -> &'static str {
         match self {
@@ -59,7 +59,7 @@ impl Action {
     }
 }
 
-/// Why an action was not carried out; nothing was changed.
+/// Why an action was refused; nothing was changed.
 #[derive(Debug, thiserror::Error)]
 pub enum ActionError {
     /// No such task.
@@ -91,7 +91,7 @@ pub enum ActionError {
     Broker(#[from] super::BrokerError),
 }
 
-/// What one call did to many tasks.
+/// The result of one call on many tasks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
 pub struct Acted {
     /// Tasks acted on.
@@ -106,7 +106,7 @@ pub enum RemoveError {
     /// No such queue.
     #[error("no queue {0}")]
     Unknown(QueueName),
-    /// Workers hold tasks of it: their leases ran out less than [`REMOVE_GRACE`] ago, if at all.
+    /// Workers hold tasks of it: leases have not expired, or less than [`REMOVE_GRACE`] ago.
     #[error("queue {queue} has {tasks} active tasks; pause it and wait for them to end, or cancel them")]
     Active {
         /// The queue.
@@ -127,39 +127,39 @@ pub enum RemoveError {
     Broker(#[from] super::BrokerError),
 }
 
-/// What operators do to tasks and queues.
+/// Actions of operators on tasks and queues.
 #[async_trait]
 pub trait Actions {
     /// Carries out an operator's action.
     async fn act(&self, queue: &QueueName, id: &TaskId, action: Action) -> Result<(), ActionError>;
 
-    /// Carries out an action on [`MAX_ACTED`] tasks of a list, of archived and completed ones on the oldest, of others on the
-    /// first; for tasks that wait in groups, of all groups of the queue. Call it again while there are more.
+    /// Carries out an action on [`MAX_ACTED`] tasks of a list, of archived and completed ones on the oldest, of others
+    /// on the first; for tasks that wait in groups, of all groups of the queue. Call it again while there are more.
     ///
-    /// Tasks that come meanwhile are taken too: a caller who wants to end counts first.
+    /// Tasks that are added meanwhile are included: a caller that must come to an end counts first.
     async fn act_all(&self, queue: &QueueName, state: TaskState, action: Action) -> Result<Acted, ActionError>;
 
     /// The same for the tasks that wait in one group.
     async fn act_group(&self, queue: &QueueName, group: &str, action: Action) -> Result<Acted, ActionError>;
 
-    /// Gives a scheduled task another payload, of [`MAX_PAYLOAD`](runner_core::task::MAX_PAYLOAD) bytes at most. Its
-    /// uniqueness lock stays the one that it took.
+    /// Replaces the payload of a scheduled task by one of [`MAX_PAYLOAD`](runner_core::task::MAX_PAYLOAD) bytes at
+    /// most. Its uniqueness lock stays the one that it took.
     async fn update_payload(&self, queue: &QueueName, id: &TaskId, payload: Bytes) -> Result<(), ActionError>;
 
-    /// Deletes what lies under an id, as [`Action::Delete`] does with a task that can be read.
+    /// Deletes what is stored under an id, as [`Action::Delete`] does with a task that can be read.
     async fn delete_raw(&self, queue: &QueueName, id: &[u8]) -> Result<(), ActionError>;
 
-    /// Removes a queue with everything of it: tasks, their attempts and locks, counters, pause. Without `force`
-    /// only an empty one; never one that has active tasks, unless their leases ran out more than
+    /// Removes a queue with all its data: tasks, their attempts and locks, counters, pause. Without `force`
+    /// only an empty one; never one that has active tasks, unless their leases expired more than
     /// [`REMOVE_GRACE`](super::REMOVE_GRACE) ago.
     ///
-    /// Deletes at most [`MAX_ACTED`] tasks a call: while there are more, the queue is paused, and calling again
-    /// goes on. Nothing keeps producers from using the name again.
+    /// Deletes at most [`MAX_ACTED`] tasks a call: while there are more, the queue is paused, and the next call
+    /// continues. Producers can use the name again.
     async fn remove_queue(&self, queue: &QueueName, force: bool) -> Result<Acted, RemoveError>;
 
-    /// Stops claims from a queue; whether it was running.
+    /// Stops claims from a queue. Returns whether it was running.
     async fn pause_queue(&self, queue: &QueueName) -> BrokerResult<bool>;
 
-    /// Lets claims go on; whether it was paused.
+    /// Allows claims again. Returns whether it was paused.
     async fn resume_queue(&self, queue: &QueueName) -> BrokerResult<bool>;
 }

@@ -1,4 +1,4 @@
-//! What a store can do at best: the measure that a broker's speed is held against.
+//! What a store can do at best: the yardstick for a broker's speed.
 //!
 //! Raw effects in large batches, with nothing decoded and no handler. Not a part of [`crate::Broker`]: for
 //! measurements only, in queues of their own.
@@ -7,21 +7,21 @@ use async_trait::async_trait;
 
 use super::BrokerResult;
 
-/// The store without the broker: each call does so much work and nothing else; the caller takes the time.
+/// The store without the broker: each call does the given work and nothing else; the caller measures the time.
 #[async_trait]
 pub trait Ceiling: Send + Sync {
     /// Tasks in one script or transaction that are worth comparing; the best of them is the ceiling.
     fn batches(&self) -> &'static [usize];
 
-    /// Makes so many tasks wait, `batch` at a time.
+    /// Enqueues this many tasks, `batch` at a time.
     async fn enqueue(&self, tasks: usize, batch: usize) -> BrokerResult<()>;
 
-    /// Makes so many tasks wait, one call after the other.
+    /// Enqueues this many tasks, one a call.
     async fn enqueue_singly(&self, tasks: usize) -> BrokerResult<()>;
 
-    /// Claims and settles, `batch` at a time, until so many are done; there must be as many.
+    /// Claims and settles, `batch` at a time, until this many are done; there must be as many.
     async fn drain(&self, tasks: usize, batch: usize) -> BrokerResult<()>;
 
-    /// Both at once: enqueues so many and drains them meanwhile.
+    /// Both at once: enqueues this many and drains them meanwhile.
     async fn steady(&self, tasks: usize, batch: usize) -> BrokerResult<()>;
 }

@@ -1,4 +1,4 @@
-//! Claims: the right to run a task and to settle it, and how it ends.
+//! Claims: the right to run a task and to settle it, and how a claim ends.
 //!
 //! Not here: what happens to a claim whose worker dies (`lost`, `upkeep`).
 
@@ -12,9 +12,9 @@ use runner_core::task::QueueName;
 
 use super::{Absolved, Attempt, BrokerResult, KnownTypes, TaskRecord};
 
-/// A task that this process holds until its lease runs out.
+/// A task that this process holds until its lease expires.
 ///
-/// Only a broker makes one, so nobody can settle a task they do not hold.
+/// Only a broker makes one, so no code can settle a task that it does not hold.
 #[derive(Debug, Clone)]
 pub struct Claim {
     // Shared: a claim is handed to the table of tasks in flight, to the attempt and to the settlement.
@@ -25,7 +25,7 @@ pub struct Claim {
 }
 
 impl Claim {
-    // Only brokers make claims, and a producer may be built without any.
+    // Only brokers make claims, and a producer may be built without them.
     #[cfg_attr(not(any(feature = "redis", feature = "embedded")), allow(dead_code))]
     pub(crate) fn new(record: TaskRecord, run: u64, lease_until: Timestamp) -> Self {
         Self {
@@ -36,7 +36,7 @@ impl Claim {
         }
     }
 
-    /// Of a claim that nobody else has yet: that is not copied.
+    /// Changes a claim that is not shared yet, so that nothing is copied.
     #[cfg(feature = "redis")]
     pub(crate) fn record_mut(&mut self) -> &mut TaskRecord {
         Arc::make_mut(&mut self.record)
@@ -47,7 +47,7 @@ impl Claim {
         Self { suspicion, ..self }
     }
 
-    /// What the task is suspected of; `None` for nearly all.
+    /// The crashes that the task is suspected of; `None` for nearly all.
     #[must_use]
     pub fn suspicion(&self) -> Option<Suspicion> {
         self.suspicion
@@ -72,9 +72,10 @@ impl Claim {
     }
 }
 
-/// What is known of a task whose last run ended with its worker process: it may be the cause, or have run beside it.
+/// What is known of a task whose last run ended with its worker process: the task may be the cause, or have run beside
+/// it.
 ///
-/// A task that ends by itself, however that is, is suspected no longer.
+/// A task that ends by itself, with any result, is no longer suspected.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Suspicion {
     /// Crashes in a row that are counted against it, at least 1; see [`Upkeep::recover`](super::Upkeep::recover).
@@ -83,8 +84,8 @@ pub struct Suspicion {
     pub ran: Duration,
 }
 
-/// No lease is longer: the settings allow no more. One that reaches further was written while the clock was wrong, and is
-/// cut to this.
+/// The longest lease: the settings allow no more. One that reaches further was written while the clock was wrong, and
+/// is cut to this.
 pub const LONGEST_LEASE: Duration = Duration::from_secs(3600);
 
 /// How a claim ends.
@@ -116,7 +117,7 @@ pub enum Verdict {
         /// leaves no note: the handler said so.
         waiting_for: Option<String>,
     },
-    /// It is not to be done any more: gone, even with a retention; counts as processed.
+    /// There is nothing left to do: deleted, even with a retention; counts as processed.
     Revoke,
 }
 
@@ -127,26 +128,26 @@ pub struct Settlement {
     pub claim: Claim,
     /// How.
     pub verdict: Verdict,
-    /// What the handler returned, kept with a completed task, or what it had by the time it failed, kept with one that is
-    /// retried or archived; at most [`MAX_RESULT_BYTES`](crate::MAX_RESULT_BYTES). The last one stays until an operator
-    /// runs the task again.
+    /// What the handler returned, kept with a completed task, or what it had by the time it failed, kept with one that
+    /// is retried or archived; at most [`MAX_RESULT_BYTES`](crate::MAX_RESULT_BYTES). The last one stays until an
+    /// operator runs the task again.
     pub result: Option<Bytes>,
-    /// What to remember of the attempt; `None` remembers nothing (the cheapest).
+    /// The attempt to record; `None` records nothing (the cheapest).
     pub attempt: Option<Attempt>,
 }
 
-/// What became of one settlement.
+/// The result of one settlement.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Settled {
     /// It took effect.
     Accepted,
-    /// The claim was not ours any more (lease lost, or settled before); nothing was written.
+    /// The claim was no longer ours (lease lost, or settled before); nothing was written.
     Stale,
     /// The server that holds its queue did not answer, while others did: as if the call had failed for it alone.
     Unknown,
 }
 
-/// What came of [`Claims::exchange`]; each half may fail alone.
+/// The result of [`Claims::exchange`]; each half may fail on its own.
 #[derive(Debug)]
 pub struct Exchanged {
     /// As [`Claims::settle`].
@@ -155,27 +156,27 @@ pub struct Exchanged {
     pub claims: BrokerResult<Vec<Claim>>,
 }
 
-/// What a worker asks of a broker about the tasks that it runs.
+/// Claims of a worker on the tasks that it runs.
 #[async_trait]
 pub trait Claims {
-    /// Says whose claims those of this broker are from now on; the first one stays. Asks no store.
+    /// Names the claimant of this broker's claims from now on; the first call counts. Does not access the store.
     fn claims_as(&self, host: &str, pid: u32);
 
-    /// Says which task types the claims of this broker are for from now on; until then for all. Asks no store. Waits for
-    /// work that are under way look again.
+    /// Sets the task types that this broker claims from now on; initially all. Does not access the store. Waits for
+    /// work that are under way check again.
     fn claims_types(&self, types: &KnownTypes);
 
     /// Takes up to `max` tasks, from the first queue that has any onwards. Paused queues yield nothing.
     ///
     /// Only tasks of the types of [`Claims::claims_types`]: others stay in their queue, in place and untouched, for a
-    /// worker that knows them. A call looks at a bounded number of those; while they are many, it may bring fewer tasks
-    /// than there are, and the next call goes on behind them.
+    /// worker that knows them. A call checks a bounded number of those; if there are many, it may return fewer tasks
+    /// than there are, and the next call continues behind them.
     ///
-    /// A task whose type cannot be read, or that cannot be decoded although its type is known, is put aside as archived
-    /// and never returned, its neighbours are.
+    /// A task whose type cannot be read, or that cannot be decoded although its type is known, is archived
+    /// and not returned; its neighbours are.
     async fn claim(&self, queues: &[QueueName], max: usize, lease: Duration) -> BrokerResult<Vec<Claim>>;
 
-    /// Ends claims, each on its own; one answer for each, in order.
+    /// Ends claims independently; one answer for each, in order.
     ///
     /// The same settlement may be sent again after an error; if it had taken effect, it is `Stale` then.
     async fn settle(&self, settlements: &[Settlement]) -> BrokerResult<Vec<Settled>>;
@@ -203,18 +204,19 @@ pub trait Claims {
         Ok(Exchanged { settled, claims })
     }
 
-    /// Extends leases to `lease` from now; for each claim the new end, or `None` if it is not ours any more.
+    /// Extends leases to `lease` from now; for each claim the new end, or `None` if it is no longer ours.
     async fn extend(&self, claims: &[Claim], lease: Duration) -> BrokerResult<Vec<Option<Timestamp>>>;
 
-    /// Whether a call of this broker that claims failed so that the store may have made claims that this process does not know of.
+    /// Whether a claiming call of this broker failed in such a way that the store may have made claims that this
+    /// process does not know.
     fn has_unanswered(&self) -> bool {
         false
     }
 
     /// The claims that such calls made, their leases extended. `known`: every claim that this process holds, or gave up
-    /// while its lease may last; their runs are left out. Ask while no other call that claims is under way, since its claims
-    /// are not known yet; for the same reason only one worker may use a broker. What this does not find comes back when its
-    /// lease ends, and counts as a crash then.
+    /// while its lease may last; their runs are left out. Ask while no other call that claims is under way, since its
+    /// claims are not known yet; for the same reason only one worker may use a broker. What this does not find comes
+    /// back when its lease ends, and counts as a crash then.
     ///
     /// # Errors
     ///
@@ -224,11 +226,11 @@ pub trait Claims {
         Ok(Vec::new())
     }
 
-    /// Notes whether this run is the only one in flight in its process; whether the claim still is ours. Forgotten when
-    /// the claim ends. Nothing else may be started before a `false` is written.
+    /// Notes whether this run is the only one in flight in its process. Returns whether the claim is still ours.
+    /// Deleted when the claim ends. No other task may be started before a `false` is written.
     async fn run_alone(&self, claim: &Claim, alone: bool) -> BrokerResult<bool>;
 
-    /// Says that the process of these claims lives although they were lost: what was counted as a crash of theirs is
-    /// taken back, and the task is suspected of no more than before. One answer for each, in order.
+    /// Reports that the process of these claims is alive although they were lost: the crash that was counted for each
+    /// is subtracted, and the task is as suspected as before. One answer for each, in order.
     async fn absolve(&self, claims: &[Claim]) -> BrokerResult<Vec<Absolved>>;
 }

@@ -1,4 +1,4 @@
-//! Decisions on record: what became of an occurrence, and why.
+//! Decisions on record: the fate of an occurrence, and why.
 
 use jiff::Timestamp;
 use runner_core::schedule::ScheduleId;
@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::RunEnd;
 
-/// What was decided about an occurrence.
+/// The decision about an occurrence.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum DecisionKind {
@@ -19,9 +19,9 @@ pub enum DecisionKind {
     Missed,
     /// The schedule was paused.
     Paused,
-    /// About no occurrence: the schedule was run by hand.
+    /// Not about an occurrence: the schedule was run by hand.
     Manual,
-    /// About no occurrence: the cursor was ahead of the broker's clock and was set to the present.
+    /// Not about an occurrence: the cursor was ahead of the broker's clock and was set to the present.
     Corrected,
 }
 
@@ -61,19 +61,19 @@ impl DecisionKind {
 pub struct Decision {
     /// Which schedule.
     pub schedule: ScheduleId,
-    /// Which occurrence; the newest one when it speaks for several.
+    /// Which occurrence; the newest one when it covers several.
     pub nominal: Timestamp,
     /// What.
     pub kind: DecisionKind,
     /// Why, in a word or a sentence: `on_time`, `catch_up`, `overlap: previous task … is active`, `too late`.
     pub reason: String,
-    /// The task that was enqueued, or that stood in the way.
+    /// The task that was enqueued, or that blocked it.
     pub task: Option<TaskId>,
     /// The queue of that task; `None` where an older version recorded the decision.
     pub queue: Option<QueueName>,
-    /// How the task that was enqueued ended, if it has and anything is known of it. A fresh decision has no end yet.
+    /// How the enqueued task ended, if it has and a record exists. A new decision has none yet.
     pub end: Option<RunEnd>,
-    /// How many occurrences it speaks for.
+    /// How many occurrences it covers.
     pub count: u32,
     /// When it was decided, by the broker's clock.
     pub decided_at: Timestamp,

@@ -1,5 +1,5 @@
-//! Schedules as they appear to other programs on the same store, and theirs as they appear here: asynq's scheduler
-//! entries. For display alone; nothing is fired because of an entry.
+//! Schedules as other programs on the same store see them, and entries of these as this program sees them: asynq's
+//! scheduler entries. For display alone; nothing is fired because of an entry.
 
 use std::time::Duration;
 
@@ -65,7 +65,7 @@ impl ForeignEntry {
     }
 }
 
-/// A task that a schedule put on a queue.
+/// A task that a schedule enqueued.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct EnqueueEvent {
     /// The task.
@@ -83,7 +83,7 @@ pub struct EnqueueEventPage {
     pub total: u64,
 }
 
-/// What a scheduler shows to other programs, and what theirs show.
+/// What a scheduler shows to other programs, and what their schedulers show.
 #[async_trait]
 pub trait Entries {
     /// Shows all schedules to other tools for `ttl`; a broker without such tools does nothing.
@@ -95,6 +95,6 @@ pub trait Entries {
         Ok(Vec::new())
     }
 
-    /// What a schedule enqueued, as far as the store remembers.
+    /// What a schedule enqueued, as far as it is on record.
     async fn enqueue_events(&self, schedule: &ScheduleId, page: Page) -> BrokerResult<EnqueueEventPage>;
 }

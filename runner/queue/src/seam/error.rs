@@ -1,4 +1,4 @@
-//! What can go wrong between the program and its store; a variant exists only if some caller branches on it.
+//! Errors between the program and its store; a variant exists only if some caller branches on it.
 
 /// Any error of a library below the seam, kept as the cause.
 pub type BoxError = Box<dyn std::error::Error + Send + Sync>;
@@ -28,7 +28,8 @@ pub enum BrokerError {
         #[source]
         source: BoxError,
     },
-    /// The store does not let us in, or not do this: credentials and permissions. Mended there or in the settings.
+    /// The store denies access or this operation: credentials and permissions. To be corrected there or in the
+    /// settings.
     #[error("the broker does not let us {doing}")]
     Denied {
         /// What was being done, to be read after "does not let us".
@@ -37,7 +38,7 @@ pub enum BrokerError {
         #[source]
         source: BoxError,
     },
-    /// The store answered with an error that trying again does not mend: its version, its certificate, the address.
+    /// The store answered with an error that a retry does not solve: its version, its certificate, the address.
     #[error("the broker refused to {doing}")]
     Refused {
         /// What was being done.
@@ -51,11 +52,11 @@ pub enum BrokerError {
     Replaced {
         /// What was being done.
         doing: &'static str,
-        /// Which file, and what is done about it.
+        /// Which file, and what to do about it.
         what: String,
     },
-    /// The store did it, all of it that was not to be refused, but did not confirm that it survives the loss of a
-    /// server, as it was asked to.
+    /// The store did it, except for what it had to refuse, but did not confirm that it survives the loss of a
+    /// server, as requested.
     #[error(
         "the broker was asked to {doing}, and only {confirmed} of {wanted} replicas confirmed: it may be lost with the server"
     )]
@@ -67,17 +68,17 @@ pub enum BrokerError {
         /// Replicas that were to confirm.
         wanted: u32,
     },
-    /// What lies in the store is not what should lie there.
+    /// The data in the store is damaged.
     #[error("the broker holds data that cannot be read while trying to {doing}: {what}")]
     Corrupt {
         /// What was being done.
         doing: &'static str,
-        /// The key or row, and what is wrong with it.
+        /// The key or row, and its problem.
         what: String,
     },
 }
 
-/// What exactly stands in the way of a call, where the broker knows: what a hint to people depends on.
+/// The precise cause of an error, where the broker knows it; hints for people depend on it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Cause {
@@ -115,7 +116,7 @@ struct KnownCause {
 }
 
 impl BrokerError {
-    /// What exactly stands in the way, where the broker knows.
+    /// The precise cause, where the broker knows it.
     #[must_use]
     pub fn cause(&self) -> Option<Cause> {
         let source = match self {
@@ -128,13 +129,13 @@ impl BrokerError {
         source.downcast_ref::<KnownCause>().map(|known| known.cause)
     }
 
-    /// Whether the same call may succeed later without anybody mending anything.
+    /// Whether the same call may succeed later without any repair.
     #[must_use]
     pub fn is_transient(&self) -> bool {
         matches!(self, Self::Unreachable { .. } | Self::Full { .. })
     }
 
-    /// The same error for another caller who waited for the same call; its causes are kept as text.
+    /// The same error for another caller that waited for the same call; its causes are kept as text.
     #[cfg_attr(not(any(feature = "redis", feature = "embedded")), allow(dead_code))]
     pub(crate) fn for_another(&self) -> Self {
         let source = || {

@@ -1,9 +1,9 @@
-//! The aggregator's side of the seam: groups, and the sets in which the tasks of a group become one.
+//! The aggregator's side of the seam: groups, and the sets in which the tasks of a group are combined into one.
 //!
-//! A group is ripe by its size or its age. A ripe one is *staged*: its tasks move from the group to a set of their
-//! own, which is on no list and belongs to whoever staged it, until a deadline. They become one task by an enqueue
-//! and then a drop of the set; when the set is still there after its deadline, its tasks go back to the group. So
-//! each task is put together with others at least once, and twice when its aggregator dies between the two.
+//! A group is ripe by its size or its age. A ripe one is *staged*: its tasks move from the group to a set of their own,
+//! which is on no list and belongs to the instance that staged it, until a deadline. They are combined by enqueueing
+//! the new task and then dropping the set; if the set still exists after its deadline, its tasks return to the group.
+//! So each task is combined with others at least once, and twice if its aggregator dies between the two steps.
 
 use std::time::Duration;
 
@@ -14,20 +14,21 @@ use serde::Serialize;
 
 use super::{BrokerResult, Page, TaskPage, TaskRecord};
 
-/// Tasks of one set at most: they are all in memory at once when they become one. A group that reaches it is ripe.
+/// The most tasks of a set: they are all in memory at once when they are combined. A group that reaches it is ripe.
 pub const MAX_SET: usize = 10_000;
 
-/// How long a set is its stager's; asynq's time.
+/// How long a set belongs to its stager; asynq's time.
 pub const SET_DEADLINE: Duration = Duration::from_secs(120);
 
 /// When a group is ripe. A store may count spans in whole seconds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct GroupRule {
-    /// It is when no task has joined it for this long; at least 1 s.
+    /// Ripe when no task has joined it for this long; at least 1 s.
     pub grace: Duration,
-    /// It is when its first task has waited for this long, however many join.
+    /// Ripe when its first task has waited for this long, however many join.
     pub max_delay: Option<Duration>,
-    /// It is when it has so many tasks, and no more become one; at least 1. [`MAX_SET`] bounds it in any case.
+    /// Ripe when it has this many tasks, which is also the most that are combined; at least 1. [`MAX_SET`] bounds it in
+    /// any case.
     pub max_size: Option<usize>,
 }
 
@@ -43,7 +44,7 @@ impl Default for GroupRule {
 }
 
 impl GroupRule {
-    /// Tasks that become one at most.
+    /// The most tasks that are combined.
     #[must_use]
     pub fn size(&self) -> usize {
         self.max_size.unwrap_or(MAX_SET).clamp(1, MAX_SET)
@@ -53,13 +54,13 @@ impl GroupRule {
 /// A part of the names of a queue's groups.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct GroupNames {
-    /// In no order; a name may come twice. Some of these groups may have no task.
+    /// Unordered; a name may appear twice. Some of these groups may have no task.
     pub names: Vec<String>,
-    /// Where to go on; `None` at the end.
+    /// Where to continue; `None` at the end.
     pub next: Option<String>,
 }
 
-/// Tasks that were taken out of their group to become one.
+/// Tasks that were taken out of their group to be combined.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct StagedSet {
     /// Their queue.
@@ -68,11 +69,11 @@ pub struct StagedSet {
     pub group: String,
     /// Random, new for each set.
     pub id: String,
-    /// When they go back to their group unless the set was dropped, by the broker's clock.
+    /// When they return to their group unless the set was dropped, by the broker's clock.
     pub deadline: Timestamp,
 }
 
-/// What went back to a group.
+/// Tasks that returned to a group.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Reclaimed {
     /// The queue.
@@ -97,11 +98,12 @@ pub struct GroupInfo {
 pub struct GroupPage {
     /// By name.
     pub groups: Vec<GroupInfo>,
-    /// Groups of the queue that have tasks; at least, for a store may leave off counting and showing at a thousand.
+    /// Groups of the queue that have tasks; a lower bound, since a store may stop counting and showing them at a
+    /// thousand.
     pub total: u64,
 }
 
-/// What an aggregator asks of a broker, and the dashboard about groups.
+/// Groups, for aggregators and the dashboard.
 #[async_trait]
 pub trait Groups {
     /// Names of groups of a queue, part by part: from the beginning, or where the last part ended.
@@ -111,22 +113,22 @@ pub trait Groups {
     /// the order of the instants at which they joined, then of the bytes of their ids.
     async fn stage(&self, queue: &QueueName, group: &str, rule: &GroupRule) -> BrokerResult<Option<StagedSet>>;
 
-    /// The tasks of a set, in order; empty when it is there no more. A task that cannot be read is put aside as
-    /// archived, and an id without a task is forgotten; the others are returned.
+    /// The tasks of a set, in order; empty when it does not exist any more. A task that cannot be read is
+    /// archived, and an id without a task is dropped; the others are returned.
     async fn read_staged(&self, set: &StagedSet) -> BrokerResult<Vec<TaskRecord>>;
 
-    /// Deletes the tasks of a set that became one task; how many. Their uniqueness locks live on until their time
-    /// is over. Nothing happens when the set went back to its group.
+    /// Deletes the combined tasks of a set. Returns their number. Their uniqueness locks last until their time
+    /// is over. Nothing happens when the set returned to its group.
     async fn drop_staged(&self, set: &StagedSet) -> BrokerResult<usize>;
 
-    /// Puts the tasks of sets whose deadline passed at least `grace` ago back into their groups, as they lay
-    /// there, at most `limit` tasks.
+    /// Returns the tasks of sets whose deadline passed at least `grace` ago to their groups, in their old
+    /// order, at most `limit` tasks.
     async fn reclaim(&self, queues: &[QueueName], grace: Duration, limit: usize) -> BrokerResult<Vec<Reclaimed>>;
 
-    /// The groups of a queue that have tasks, by name. Tasks that are being put together right now are not counted.
+    /// The groups of a queue that have tasks, by name. Tasks in staged sets are not counted.
     async fn groups(&self, queue: &QueueName, page: Page) -> BrokerResult<GroupPage>;
 
-    /// One page of the tasks that wait in one group, in the order in which they are put together, cut like
+    /// One page of the tasks that wait in one group, in the order in which they are combined, cut like
     /// [`InspectTasks::tasks`](super::InspectTasks::tasks).
     async fn group_tasks(&self, queue: &QueueName, group: &str, page: Page) -> BrokerResult<TaskPage>;
 }

@@ -7,11 +7,11 @@ use runner_core::schedule::ScheduleId;
 
 use super::BrokerResult;
 
-/// The longest time for which an instance says that it has schedules, or leads. What lasts longer was written while the
+/// The longest time for which an instance can hold schedules or leadership. What lasts longer was written while the
 /// clock was wrong and counts as over.
 pub const HOLD_AT_MOST: Duration = Duration::from_secs(300);
 
-/// How long the schedules of an instance that ended in good order count as its own: until it is started again.
+/// How long the schedules of an instance that ended properly count as its own: enough for a restart.
 pub const HOLD_AFTER_END: Duration = Duration::from_secs(10);
 
 /// A schedule that an instance has.
@@ -25,22 +25,23 @@ pub struct Held {
     pub scope: String,
 }
 
-/// What instances say to each other about schedules.
+/// Which instance leads, and which schedules each instance has.
 #[async_trait]
 pub trait Holders {
-    /// Tries to be or stay the leader for `ttl`, at most [`HOLD_AT_MOST`]. Only for efficiency: nothing depends on there being one.
+    /// Tries to become or stay the leader for `ttl`, at most [`HOLD_AT_MOST`]. Only for efficiency: correctness needs
+    /// no leader.
     async fn lead(&self, instance: &str, ttl: Duration) -> BrokerResult<bool>;
 
-    /// Gives leadership up, if `instance` has it, and takes its schedules off the list that other tools are shown.
-    /// What it holds counts for [`HOLD_AFTER_END`] more.
+    /// Gives leadership up, if `instance` has it, and removes its schedules from the list for other tools.
+    /// Its holds count for [`HOLD_AFTER_END`] more.
     async fn resign(&self, instance: &str) -> BrokerResult<()>;
 
-    /// Says that `instance` has these schedules, beside those it said before, for `ttl` from now on (at most
-    /// [`HOLD_AT_MOST`]). False if its time was over: then only these count, and it must say all of them.
+    /// Records that `instance` has these schedules, besides those it named before, for `ttl` from now on (at most
+    /// [`HOLD_AT_MOST`]). False if its time was over: then only these count, and it must name all of them again.
     async fn hold(&self, instance: &str, held: &[Held], ttl: Duration) -> BrokerResult<bool>;
 
-    /// Withdraws schedules that `instance` has no longer, all of one scope; those that were. They begin at the present
-    /// when they are registered again. Nothing happens to one that another instance has whose time is not over.
+    /// Withdraws schedules of one scope that `instance` no longer has. Returns those that were withdrawn. They begin at
+    /// the present when they are registered again. One that another live instance has stays as it is.
     async fn withdraw(&self, instance: &str, scope: &str, ids: &[ScheduleId]) -> BrokerResult<Vec<ScheduleId>>;
 
     /// Schedules that any instance ever had from this scope and that were not withdrawn since.

@@ -11,13 +11,13 @@ use serde::Serialize;
 
 use super::BrokerResult;
 
-/// How many days a store remembers what a queue processed.
+/// How many days of a queue's history a store keeps.
 pub const MAX_HISTORY_DAYS: usize = 90;
 
-/// How many tasks a look at the types of pending tasks goes through at most: about a millisecond of the store's time.
+/// The most tasks that a look at pending types reads: about a millisecond of the store's time.
 pub const MAX_PENDING_LOOK: usize = 1_000;
 
-/// How many types such a look tells of at most.
+/// The most types that such a look returns.
 pub const MAX_PENDING_TYPES: usize = 100;
 
 /// A queue at a glance.
@@ -25,8 +25,8 @@ pub const MAX_PENDING_TYPES: usize = 100;
 pub struct QueueInfo {
     /// Its name.
     pub name: QueueName,
-    /// How many tasks are in each state; every state is present. Of more than a thousand groups a store may look at some
-    /// and count one task for each of the others: there are at least so many aggregating ones.
+    /// How many tasks are in each state; every state is present. With more than a thousand groups a store may read some
+    /// and count one task for each of the others: the number of aggregating ones is then a lower bound.
     pub counts: BTreeMap<TaskState, u64>,
     /// Whether it is paused.
     pub paused: bool,
@@ -72,7 +72,7 @@ pub struct PendingType {
     pub oldest: Option<Timestamp>,
 }
 
-/// What the dashboard and the command line ask about queues.
+/// Queues, for the dashboard and the command line.
 #[async_trait]
 pub trait InspectQueues {
     /// The names of all known queues, in order.
@@ -81,18 +81,20 @@ pub trait InspectQueues {
     /// These queues, in this order; those that are not known are left out.
     async fn queues_of(&self, names: &[QueueName]) -> BrokerResult<Vec<QueueInfo>>;
 
-    /// All known queues, by name. Costs as much as there are queues: ask [`InspectQueues::queues_of`] for a page of them.
+    /// All known queues, by name. Costs as much as there are queues: ask [`InspectQueues::queues_of`] for a page of
+    /// them.
     async fn queues(&self) -> BrokerResult<Vec<QueueInfo>>;
 
     /// What a queue processed on each of the last days, today (UTC) first. `days` counts from 1 to
-    /// [`MAX_HISTORY_DAYS`]; anything else is taken for the nearest of these. An unknown queue processed nothing.
+    /// [`MAX_HISTORY_DAYS`]; other values are replaced by the nearest of these. An unknown queue processed nothing.
     async fn history(&self, queue: &QueueName, days: usize) -> BrokerResult<Vec<DayCount>>;
 
     /// About how many bytes the tasks of a queue take up in the store, estimated from a few tasks of each state.
     /// Costs more than the other questions: ask it on request, not on every page.
     async fn memory(&self, queue: &QueueName) -> BrokerResult<u64>;
 
-    /// The types of the oldest pending tasks of a queue, of at most [`MAX_PENDING_TYPES`] and among at most `look` tasks,
-    /// fewer when they are large. Tasks that cannot be read are left out. At most [`MAX_PENDING_LOOK`] are looked at.
+    /// The types of the oldest pending tasks of a queue, of at most [`MAX_PENDING_TYPES`] and among at most `look`
+    /// tasks, fewer when they are large. Tasks that cannot be read are left out. At most [`MAX_PENDING_LOOK`] are
+    /// looked at.
     async fn pending_types(&self, queue: &QueueName, look: usize) -> BrokerResult<Vec<PendingType>>;
 }

@@ -49,16 +49,17 @@ pub struct TaskInfo {
     pub payload_bytes: u64,
     /// Bytes of the whole result.
     pub result_bytes: u64,
-    /// What it waits for, e.g. a handler of its type; `None` when it just waits its turn.
+    /// What it waits for, e.g. a handler of its type; `None` when it only waits its turn.
     pub waiting_for: Option<String>,
 }
 
 /// Tasks of one page and how many there are in all.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TaskPage {
-    /// Those that can be read. What is still to come is in the order of its turn: pending tasks as they are claimed,
-    /// scheduled and retry by their time, active ones by their claim, those of groups as they are put together. What is over is
-    /// newest first: archived tasks by when they were, completed ones by when they will be deleted.
+    /// Those that can be read. Tasks that are not over are in the order of their turn: pending tasks as they are
+    /// claimed, scheduled and retry by their time, active ones by their claim, those of groups as they are combined.
+    /// Finished ones are newest first: archived tasks by when they were archived, completed ones by when they will be
+    /// deleted.
     pub tasks: Vec<TaskInfo>,
     /// Those that cannot.
     pub unreadable: Vec<RawTask>,
@@ -66,14 +67,14 @@ pub struct TaskPage {
     pub total: u64,
 }
 
-/// What lies in the store under the id of a task.
+/// What is stored under the id of a task.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RawTask {
-    /// The id; another program may have written one that is no text.
+    /// The id; another program may have written one that is not text.
     pub id: Vec<u8>,
     /// Its state, if it has one.
     pub state: Option<TaskState>,
-    /// Why it cannot be read; `None`: it can, or it was not, because it is large and reading it would have kept the
+    /// Why it cannot be read; `None`: it can, or it was not tried because it is large and would have blocked the
     /// store for too long.
     pub why: Option<String>,
     /// The beginning of its message (of its payload, where there are no messages).
@@ -82,7 +83,7 @@ pub struct RawTask {
     pub bytes: u64,
 }
 
-/// What the dashboard and the command line ask about tasks.
+/// Tasks, for the dashboard and the command line.
 #[async_trait]
 pub trait InspectTasks {
     /// One page of the tasks of a queue in one state, with at most [`HEAD_BYTES`] of each payload and result.
@@ -94,15 +95,15 @@ pub trait InspectTasks {
     /// One task, with at most [`GLANCE_BYTES`] of its payload and result.
     async fn glance(&self, queue: &QueueName, id: &TaskId) -> BrokerResult<Option<TaskInfo>>;
 
-    /// What lies under an id, whether or not it can be read.
+    /// What is stored under an id, whether or not it can be read.
     async fn raw_task(&self, queue: &QueueName, id: &[u8]) -> BrokerResult<Option<RawTask>>;
 
     /// The queues that have a task of this id.
     async fn find(&self, id: &TaskId) -> BrokerResult<Vec<QueueName>>;
 
-    /// The task that holds the uniqueness lock that this one would take; it may be gone while its lock stays.
+    /// The task that holds the uniqueness lock that this one would take; it may be gone while its lock remains.
     async fn lock_holder(&self, task: &Task) -> BrokerResult<Option<TaskId>>;
 
-    /// Attempts of a task, oldest first; empty when none is remembered.
+    /// Attempts of a task, oldest first; empty when none is on record.
     async fn attempts(&self, queue: &QueueName, id: &TaskId) -> BrokerResult<Vec<Attempt>>;
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use runner_core::task::{QueueName, TaskId, TaskState};
 
-/// What a task's error says whose worker fell silent: asynq's words, tools look for them.
+/// The error of a task whose worker fell silent: asynq's words, which tools look for.
 pub const LEASE_EXPIRED: &str = "asynq: task lease expired";
 
 /// A task whose worker fell silent.
@@ -21,14 +21,14 @@ pub struct Recovered {
     pub state: TaskState,
     /// How many crashes are counted against it, this one included; 0 when it could not be read.
     pub lost: u32,
-    /// Whether that was once too often: archived as poison, although retries may be left.
+    /// Whether the bound was reached: archived as poison, although retries may be left.
     pub poison: bool,
 }
 
-/// What became of the report that the process of a lost run lives; see [`Claims::absolve`](super::Claims::absolve).
+/// The result of reporting that the process of a lost run is alive; see [`Claims::absolve`](super::Claims::absolve).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Absolved {
-    /// The run was counted as a crash and is no longer.
+    /// The run was counted as a crash; that was subtracted.
     Corrected,
     /// The run has not been taken back yet: report it again later.
     Held,
@@ -36,16 +36,17 @@ pub enum Absolved {
     Gone,
 }
 
-/// The error of a task that is archived because its worker died so often while it ran.
+/// The error of a task that is archived because its worker died too often while it ran.
 #[cfg_attr(not(any(feature = "redis", feature = "embedded")), allow(dead_code))]
 pub(crate) fn poison(runs: u32) -> String {
     format!("poison: {runs} runs ended with the death of their worker; {LEASE_EXPIRED}")
 }
 
-/// What a lost run adds to the `before` crashes of its task: how many there are now, and whether that makes it poison.
+/// The effect of a lost run on the `before` crashes of its task: how many there are now, and whether the task is
+/// poison.
 ///
-/// Only a run that had its process to itself proves anything. Every other one may have run beside the cause, so
-/// however many there are, they stop one short of the bound: then the task has to run alone.
+/// Only a run that was alone in its process proves anything. Any other one may have run beside the cause, so
+/// the count of these stops one short of the bound: then the task has to run alone.
 #[cfg_attr(not(any(feature = "redis", feature = "embedded")), allow(dead_code))]
 pub(crate) fn after_crash(before: u32, alone: bool, poison_after: u32) -> (u32, bool) {
     let crashes = before.saturating_add(1);
@@ -60,8 +61,8 @@ pub(crate) fn after_crash(before: u32, alone: bool, poison_after: u32) -> (u32, 
 /// found to be over at `now`.
 ///
 /// The process lived when it last extended the lease, and died before it would have done so again: workers do that six
-/// times in each `lease`. It is the lease of the process that asks, as all workers of a store should have the same; zero
-/// if it is not known, and then the time up to `now` is the bound.
+/// times in each `lease`. It is the lease of the process that asks, as all workers of a store should have the same;
+/// zero if it is not known, and then the time up to `now` is the bound.
 #[cfg_attr(not(any(feature = "redis", feature = "embedded")), allow(dead_code))]
 pub(crate) fn longest_run(claimed: Timestamp, until: Timestamp, lease: Duration, now: Timestamp) -> Duration {
     let between = |end: Timestamp| Duration::try_from(end.duration_since(claimed)).unwrap_or_default();

@@ -73,7 +73,7 @@ pub use usage::StoreUsage;
 
 /// A store of tasks: everything the program asks of it.
 ///
-/// Held as `Arc<dyn Broker>`; one allocation a call is nothing next to a round trip.
+/// Held as `Arc<dyn Broker>`; one allocation a call is negligible compared with a round trip.
 #[async_trait::async_trait]
 pub trait Broker:
     Producer
@@ -104,15 +104,15 @@ pub trait Broker:
     /// [`BrokerError::Unreachable`] or [`BrokerError::Refused`].
     async fn now(&self) -> BrokerResult<jiff::Timestamp>;
 
-    /// Whether a task for one of these queues would be accepted now: whatever was met since the last call, and a small
-    /// write where nothing else wrote. Costs next to nothing; made for being asked every few seconds.
+    /// Whether a task for one of these queues would be accepted now: from the results of recent calls, and a small
+    /// write if there were none. Cheap enough to be called every few seconds.
     ///
     /// # Errors
     ///
     /// Why not: any but [`BrokerError::Unconfirmed`].
     async fn probe(&self, queues: &[runner_core::task::QueueName]) -> BrokerResult<()>;
 
-    /// What endangers tasks in this store although every call to it succeeds; asked at the start and now and then.
+    /// Risks to tasks in this store although every call to it succeeds; asked at the start and from time to time.
     ///
     /// # Errors
     ///
@@ -121,7 +121,7 @@ pub trait Broker:
         Ok(Vec::new())
     }
 
-    /// What the processes that keep the store have used since they began; `None` when it has no process of its own.
+    /// What the processes of the store have used since their start; `None` when it has no process of its own.
     ///
     /// # Errors
     ///

@@ -14,7 +14,7 @@ pub const MAX_PAUSE_NOTE: usize = 300;
 /// Why a schedule does not fire.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize)]
 pub struct Pause {
-    /// Since when; stated by the broker, unless it goes on with an earlier pause.
+    /// Since when; set by the broker, unless it continues an earlier pause.
     pub at: Option<Timestamp>,
     /// Who paused it.
     pub by: String,
@@ -25,7 +25,7 @@ pub struct Pause {
 }
 
 impl Pause {
-    /// One without a note that a person ends.
+    /// A pause without a note that a person ends.
     #[must_use]
     pub fn by(who: impl Into<String>) -> Self {
         Self {
@@ -45,7 +45,8 @@ impl Pause {
         }
     }
 
-    /// The same if the schedule is paused already: it began with that pause, whose note stays unless there is a new one.
+    /// The same if the schedule is already paused: it began with that pause, whose note stays unless there is a new
+    /// one.
     #[must_use]
     pub fn after(self, before: &Self) -> Self {
         Self {
@@ -61,7 +62,7 @@ impl Pause {
         self.until.is_some_and(|until| until <= now)
     }
 
-    /// What the decision about the occurrences says that fell into it.
+    /// The reason in the decision about the occurrences that fell into it.
     #[must_use]
     pub fn reason(&self, range: &MissedRange, end: Timestamp) -> String {
         let since = self.at.map_or_else(String::new, |at| format!(" from {at:.0}"));
@@ -133,16 +134,17 @@ pub struct Resume {
     pub id: ScheduleId,
     /// Who ends it.
     pub by: String,
-    /// The cursor that `paused` was counted from; it ends only if the cursor still stands there. `None`: wherever.
+    /// The cursor that `paused` was counted from; the pause ends only if the cursor is still there. `None`: in any
+    /// case.
     pub cursor: Option<Timestamp>,
     /// When it ended, not later than now; `None`: now. The cursor goes there.
     pub end: Option<Timestamp>,
-    /// The occurrences that fell into it, and what the decision about them says; without any there is none.
+    /// The occurrences that fell into it, and the reason for the decision about them; `None` if there are none.
     pub paused: Option<(MissedRange, String)>,
 }
 
 impl Resume {
-    /// Now, whatever fell into it.
+    /// Ends it now, without counting occurrences.
     #[must_use]
     pub fn now(id: ScheduleId, by: impl Into<String>) -> Self {
         Self {
@@ -155,10 +157,10 @@ impl Resume {
     }
 }
 
-/// What became of it.
+/// The result.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Resumed {
-    /// It goes on; what was decided about the occurrences that fell into the pause.
+    /// It was resumed; the decision about the occurrences that fell into the pause.
     Done(Option<Decision>),
     /// The cursor is elsewhere; nothing was written. Count again from there.
     Moved,
@@ -189,7 +191,7 @@ mod tests {
         assert_eq!(Pause::of_text(&pause.to_text(at)), Some(pause.clone()));
         assert!(pause.is_over(until) && !pause.is_over(at));
         assert_eq!(Pause::of_text(""), None);
-        let odd = Pause::of_text("somebody").unwrap();
-        assert_eq!((odd.at, odd.by.as_str()), (None, "somebody"));
+        let odd = Pause::of_text("an operator").unwrap();
+        assert_eq!((odd.at, odd.by.as_str()), (None, "an operator"));
     }
 }

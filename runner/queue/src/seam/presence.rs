@@ -1,4 +1,4 @@
-//! Presence: which workers there are, and what they run.
+//! Presence: the list of live workers, and what they run.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use super::BrokerResult;
 
-/// What a worker process tells about itself.
+/// What a worker process reports about itself.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ServerInfo {
     /// Host name.
@@ -49,7 +49,7 @@ impl ServerInfo {
 pub enum ServerStatus {
     /// Takes tasks.
     Active,
-    /// Takes no new tasks; everything else goes on.
+    /// Takes no new tasks; everything else continues.
     Stopped,
     /// Shutting down.
     Closed,
@@ -70,7 +70,7 @@ pub struct Working {
     pub deadline: Timestamp,
 }
 
-/// A worker process and what it works on.
+/// A worker process and its tasks.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct ServerView {
     /// The process.
@@ -79,19 +79,19 @@ pub struct ServerView {
     pub working: Vec<Working>,
 }
 
-/// Who runs a task that is active, as far as servers say.
+/// Which worker runs an active task, according to the servers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum RunBy<'a> {
-    /// A worker of this program. So is one that no server lists, where no worker in Go serves the queue.
+    /// A worker of this program. Also assumed if no server lists the task and no Go worker serves its queue.
     Own,
-    /// This worker in Go, which understands a cancellation of the attempt and nothing else.
+    /// This Go worker, which supports only a cancellation of the attempt.
     Go(&'a ServerView),
-    /// No server lists it yet, and this worker in Go serves the queue: those list a task some seconds after its start.
+    /// No server lists it yet, and this Go worker serves the queue: those list a task some seconds after its start.
     Unknown(&'a ServerView),
 }
 
 impl<'a> RunBy<'a> {
-    /// Looks for the task in what servers list. A server without handlers is one in Go.
+    /// Looks for the task in the servers' lists. A server without handlers is one in Go.
     #[must_use]
     pub fn of(servers: &'a [ServerView], queue: &QueueName, id: &TaskId) -> Self {
         let runs = |task: &Working| task.id == *id && task.queue == *queue;
@@ -108,27 +108,28 @@ impl<'a> RunBy<'a> {
     }
 }
 
-/// What workers report of themselves, and what is asked about them.
+/// Reports of workers, and questions about them.
 #[async_trait]
 pub trait Presence {
-    /// Says that this server lives and what it works on; forgotten after `ttl` without another word. Claims of this
-    /// broker are noted as this server's from then on, if nobody has said otherwise.
-    /// Lists the server's queues (not what stands for several), so that a queue of a flushed store is seen again.
+    /// Reports that this server is alive and what it works on; it is forgotten `ttl` after the last report. Claims of
+    /// this broker are noted as this server's from then on, unless a claimant is set. Lists the server's queues (not
+    /// patterns), so that the queues of a flushed store are known again.
     async fn heartbeat(&self, server: &ServerInfo, working: &[Working], ttl: Duration) -> BrokerResult<()>;
 
-    /// Takes this server off the list.
+    /// Removes this server from the list.
     async fn leave(&self, server: &ServerInfo) -> BrokerResult<()>;
 
-    /// Whether only this server can take back what it holds, although its leases are over: no other one is listed, and
-    /// none can take anything back before it was listed for a while ([`Presence::lists_first`]). For stores on this host;
+    /// Whether only this server can take back its tasks, although its leases are over: no other one is listed, and none
+    /// can take anything back before it was listed for a while ([`Presence::lists_first`]). For stores on this host;
     /// `false` where another server could act unseen.
     async fn is_alone(&self, server: &ServerInfo) -> BrokerResult<bool> {
         let _ = server;
         Ok(false)
     }
 
-    /// Whether a server must be listed for a while, without a gap, before it takes back tasks of others: those who rely
-    /// on [`Presence::is_alone`] must see it first. It says that it lives only when it has just extended its own leases.
+    /// Whether a server must be listed for a while, without a gap, before it takes back tasks of others: servers that
+    /// rely on [`Presence::is_alone`] must see it first. It sends a heartbeat only when it has just extended its own
+    /// leases.
     fn lists_first(&self) -> bool {
         false
     }

@@ -1,4 +1,4 @@
-//! The producer's side of the seam: putting tasks on queues.
+//! The producer's side of the seam: enqueueing tasks.
 
 use std::time::Duration;
 
@@ -17,7 +17,7 @@ pub struct Enqueued {
     pub queue: QueueName,
     /// Pending, scheduled or aggregating.
     pub state: TaskState,
-    /// When it is to run; `None` for tasks that wait in a group.
+    /// When it will run; `None` for tasks that wait in a group.
     pub run_at: Option<Timestamp>,
 }
 
@@ -47,17 +47,17 @@ pub struct Delivery {
     pub remember: Duration,
 }
 
-/// What a producer asks of a broker.
+/// Enqueueing, for producers.
 #[async_trait]
 pub trait Producer {
-    /// Puts tasks on their queues, each on its own: one refusal does not touch the others.
+    /// Enqueues tasks independently: a refusal does not affect the others.
     ///
-    /// The answer has one element for each task, in order. Once this returned `Ok` for a task it lies in
-    /// the store. A refused task leaves nothing behind, no uniqueness lock either.
+    /// The answer has one element for each task, in order. Once this returned `Ok` for a task it is in
+    /// the store. A refused task leaves nothing behind, not even a uniqueness lock.
     ///
     /// # Errors
     ///
-    /// When the store could not be asked; what became of the tasks is unknown then for `Unreachable`.
+    /// When the store could not be asked; for `Unreachable` it is unknown whether the tasks were enqueued.
     async fn enqueue(&self, tasks: &[Task]) -> BrokerResult<Vec<Result<Enqueued, Refusal>>>;
 
     /// The same, each id once: with the task a receipt of its id is written, in the same atomic step, and while there is

@@ -1,4 +1,4 @@
-//! A task as a broker holds it, and what is remembered of its attempts.
+//! A task as a broker holds it, and the record of its attempts.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -8,10 +8,10 @@ use jiff::Timestamp;
 use runner_core::task::{AttemptOutcome, QueueName, TaskId};
 use serde::{Deserialize, Serialize};
 
-/// How many attempts of one task are remembered; the oldest go first.
+/// How many attempts of one task are on record; the oldest are dropped first.
 pub const MAX_ATTEMPTS_KEPT: usize = 30;
 
-/// How many bytes of output one attempt may leave behind (first quarter, last three quarters).
+/// How many bytes of output are kept of one attempt (first quarter, last three quarters).
 pub const MAX_LOG_BYTES: usize = 256 * 1024;
 
 /// How many bytes of an error's text are kept with a task: enough for a stack trace, and a task stays small enough
@@ -19,7 +19,7 @@ pub const MAX_LOG_BYTES: usize = 256 * 1024;
 pub const MAX_ERROR_BYTES: usize = 16 * 1024;
 
 /// How many bytes of a result are kept with a completed task: as much as a command may return. A store that keeps
-/// thousands of them, and sends them over connections that others wait for, is no place for files.
+/// thousands of them, and sends them over connections that others wait for, is not a place for files.
 pub const MAX_RESULT_BYTES: usize = 1024 * 1024;
 
 /// The beginning of an error's text that is kept; it ends between two characters.
@@ -28,7 +28,7 @@ pub(crate) fn stored_error(error: &str) -> &str {
     &error[..error.floor_char_boundary(MAX_ERROR_BYTES)]
 }
 
-/// A task that lies in a store: what its producer stated, and what has happened to it since.
+/// A task in a store: what its producer stated, and what has happened to it since.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TaskRecord {
     /// Identity within the queue.
@@ -76,7 +76,7 @@ impl TaskRecord {
 pub struct Attempt {
     /// Counts from 1.
     pub number: u32,
-    /// When the handler was called; of a lost one when it was claimed, or noticed if nobody noted that.
+    /// When the handler was called; of a lost one when it was claimed, or noticed if that was not noted.
     pub started_at: Timestamp,
     /// When it ended; of a lost one when that was noticed.
     pub ended_at: Timestamp,

@@ -138,7 +138,7 @@ pub struct FiredTask {
 /// What pages and commands ask about runs.
 #[async_trait]
 pub trait Runs {
-    /// The last runs of a function whose tasks lay in one of these queues, newest first.
+    /// The last runs of a function whose tasks were in one of these queues, newest first.
     async fn runs(&self, function: &str, queues: &[QueueName], limit: usize) -> BrokerResult<Vec<RunRecord>>;
 
     /// The record of the run of this task.
@@ -149,13 +149,14 @@ pub trait Runs {
 }
 
 impl TaskRecord {
-    /// Whether an attempt at it is remembered when it is gone: it is a function of a manifest, or the task of a schedule.
+    /// Whether an attempt at it is remembered when it is gone: it is a function of a manifest, or the task of a
+    /// schedule.
     #[must_use]
     pub fn leaves_trace(&self) -> bool {
         self.kind.starts_with(FUNCTION_PREFIX) || self.headers.contains_key(SCHEDULE_HEADER)
     }
 
-    /// The schedule that it belongs to. Headers are anybody's: the id must say the same.
+    /// The schedule that it belongs to. Any client can write headers, so the id must agree.
     fn schedule(&self) -> Option<ScheduleId> {
         let named = self.headers.get(SCHEDULE_HEADER)?;
         let rest = self.id.as_str().strip_prefix(named.as_str())?;

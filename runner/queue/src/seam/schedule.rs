@@ -10,12 +10,13 @@ use serde::Serialize;
 
 use super::{BrokerResult, Decision, Pause, Refusal, Resume, Resumed};
 
-/// A cursor that is further ahead of the broker's clock was written while that clock was wrong. Decisions are made up to
-/// the present, 50 ms early at most; what remains is the distance between the clocks of a server and of the replica that
-/// takes its place, or a small step of one clock, which is waited for. Registering such a schedule sets it to the present.
+/// A cursor that is further ahead of the broker's clock was written while that clock was wrong. Decisions are made up
+/// to the present, 50 ms early at most; what remains is the distance between the clocks of a server and of the replica
+/// that takes its place, or a small step of one clock, which is waited for. Registering such a schedule sets it to the
+/// present.
 pub const CURSOR_AHEAD: Duration = LONGEST_GRACE;
 
-/// A schedule that an instance knows, under the fingerprint of its timing.
+/// A schedule that an instance knows, with the fingerprint of its timing.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Registration {
     /// Identity.
@@ -24,7 +25,7 @@ pub struct Registration {
     pub revision: String,
 }
 
-/// Where a schedule stands.
+/// The state of a schedule.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Standing {
     /// Every occurrence up to here is decided.
@@ -33,17 +34,17 @@ pub struct Standing {
     pub paused: Option<Pause>,
     /// Nominal instant and task of the last fire.
     pub last: Option<(Timestamp, TaskId)>,
-    /// Occurrences to come that were decided while the broker's clock was ahead; they do not fire again.
+    /// Future occurrences that were decided while the broker's clock was ahead; they do not fire again.
     #[serde(skip_serializing_if = "Ahead::is_empty")]
     pub ahead: Ahead,
-    /// Where the cursor stood if this very registration found it ahead of the clock.
+    /// Where the cursor was if this registration found it ahead of the clock.
     #[serde(skip)]
     pub was: Option<Timestamp>,
 }
 
 impl Standing {
-    /// From where on the next occurrence is to be looked for. A cursor from a wrong clock does not count: the next look
-    /// of a scheduler corrects it.
+    /// The instant after which the next occurrence is searched. A cursor from a wrong clock does not count: the next
+    /// turn of a scheduler corrects it.
     #[must_use]
     pub fn counts_from(&self, now: Timestamp) -> Timestamp {
         let latest = now.checked_add(CURSOR_AHEAD).unwrap_or(now);
@@ -74,7 +75,7 @@ impl Standing {
 pub struct Corrections {
     /// When.
     pub at: Timestamp,
-    /// How far ahead the furthest one stood.
+    /// How far ahead the furthest one was.
     pub ahead: Duration,
     /// How many schedules, those corrected within a minute taken together.
     pub schedules: u64,
@@ -98,7 +99,7 @@ pub struct CommitFire {
 pub struct Commit {
     /// Identity of the schedule.
     pub id: ScheduleId,
-    /// The cursor that the decision was made from; the commit takes effect only if it still stands there.
+    /// The cursor that the decision was made from; the commit takes effect only if the cursor is still there.
     pub from: Timestamp,
     /// The new cursor.
     pub to: Timestamp,
@@ -106,9 +107,9 @@ pub struct Commit {
     pub fires: Vec<CommitFire>,
     /// Occurrences to record as missed.
     pub missed: Option<MissedRange>,
-    /// Whether a fire is skipped while the previous task, or one that a person asked for, can still run: it is pending,
-    /// scheduled or (unless the policy says otherwise) waits for its retry in the queue of the fire, or is active with a
-    /// lease. A task that waits in another queue was left behind by an edit and counts no more.
+    /// Whether a fire is skipped while the previous task, or a manual run, can still run: it is pending, scheduled or
+    /// (unless the policy says otherwise) waits for its retry in the queue of the fire, or is active with a lease. A
+    /// task that waits in another queue was left behind by an edit and no longer counts.
     pub overlap: Overlap,
     /// No live server is known to serve the queue of the fires; a skip says so.
     pub unserved: bool,
@@ -117,7 +118,7 @@ pub struct Commit {
 }
 
 impl Commit {
-    /// From when on everything was decided as it came, if this commit misses something; else that stays as it is.
+    /// Since when nothing was missed, if this commit misses something; otherwise unchanged.
     #[must_use]
     pub fn unbroken_since(&self) -> Option<Timestamp> {
         self.missed?;
@@ -126,20 +127,20 @@ impl Commit {
     }
 }
 
-/// A run that a person asks for, beside all occurrences.
+/// A manual run of a schedule, beside its occurrences.
 #[derive(Debug, Clone, PartialEq)]
 pub struct ManualRun {
     /// The schedule.
     pub id: ScheduleId,
     /// Its task, see `runner_core::schedule::manual_task`.
     pub task: Task,
-    /// What stands in the way, as for an occurrence; [`Overlap::Allow`]: nothing.
+    /// What blocks it, as for an occurrence; [`Overlap::Allow`]: nothing.
     pub overlap: Overlap,
-    /// Who asks, for the record.
+    /// Who requested it, for the record.
     pub by: String,
 }
 
-/// What became of it.
+/// The result.
 #[derive(Debug, Clone, PartialEq)]
 pub enum ManuallyRun {
     /// Its task is on its queue, and this is on record.
@@ -148,28 +149,28 @@ pub enum ManuallyRun {
     Busy {
         /// Its task.
         task: TaskId,
-        /// What that does: `is active`, `waits for its retry at 2026-11-28T02:00:00Z`.
+        /// The state of that task: `is active`, `waits for its retry at 2026-11-28T02:00:00Z`.
         what: String,
     },
     /// The task was refused; nothing was written.
     Refused(Refusal),
 }
 
-/// What became of one commit.
+/// The result of one commit.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Committed {
     /// The cursor is at `to`; these decisions were recorded: the one about what was missed, if anything was, then one
     /// for each fire, in order.
     Done(Vec<Decision>),
-    /// Another instance had left a commit of this schedule unfinished. It was completed, with these decisions; the
+    /// Another instance had left a commit of this schedule unfinished. It was completed with these decisions; the
     /// cursor is here. Decide again from it.
     Completed(Timestamp, Vec<Decision>),
-    /// Somebody decided already; the cursor is here. Decide again from it.
+    /// Another instance has decided already; the cursor is here. Decide again from it.
     Moved(Timestamp),
-    /// By the broker's clock it is too early; try again after this long.
+    /// Too early by the broker's clock; try again after this long.
     Early(Duration),
-    /// Some of its occurrences were decided while the broker's clock was ahead; nothing was written. Decide again without
-    /// those in these spans.
+    /// Some of its occurrences were decided while the broker's clock was ahead; nothing was written. Decide again
+    /// without those in these spans.
     Ahead(Ahead),
     /// No cursor, or withdrawn: register first.
     Unknown,
@@ -177,18 +178,18 @@ pub enum Committed {
     Paused,
 }
 
-/// What a scheduler asks of a broker.
+/// Cursors, commits and decisions, for schedulers.
 #[async_trait]
 pub trait Schedules {
-    /// Makes schedules known, each on its own; where each stands then, in order.
+    /// Registers schedules independently. Returns the state of each, in order.
     ///
     /// At first sight the cursor is now. If the revision differs from the one on record, the cursor moves to
     /// now (never back), so that an edit, an enable or a disable never fires the past; as it does if the schedule was
     /// withdrawn. A cursor that is ahead by more than [`CURSOR_AHEAD`] is set to now, with a decision of its own on
-    /// record, and what was decided up to where it stood will not be decided again.
+    /// record, and occurrences up to its old place are not decided again.
     async fn register(&self, registrations: &[Registration]) -> BrokerResult<Vec<Standing>>;
 
-    /// Where schedules stand, in order; `None` for those never registered. Changes nothing.
+    /// The state of schedules, in order; `None` for those never registered. Changes nothing.
     async fn standings(&self, ids: &[ScheduleId]) -> BrokerResult<Vec<Option<Standing>>>;
 
     /// Enqueues, records and moves the cursor: for each commit one atomic step, all or nothing.
@@ -196,18 +197,19 @@ pub trait Schedules {
     /// May be repeated after an unknown outcome: `Moved` to its own `to` means that it was ours.
     async fn commit(&self, commits: &[Commit]) -> BrokerResult<Vec<Committed>>;
 
-    /// Enqueues a task of a schedule because a person asks for it, and puts that on record; the cursor stays. From then on
-    /// it stands in the way of occurrences like the previous task. Over one store that is one atomic step; in a cluster
-    /// the look at other runs, the enqueue and the record are three.
+    /// Enqueues a task of a schedule on request of a person, and records that; the cursor stays. From then on
+    /// it blocks occurrences like the previous task. On one server that is one atomic step; in a cluster
+    /// the check of other runs, the enqueue and the record are three.
     async fn run_now(&self, run: &ManualRun) -> BrokerResult<ManuallyRun>;
 
     /// The last time that cursors were set back to the present.
     async fn corrections(&self) -> BrokerResult<Option<Corrections>>;
 
-    /// Stops a schedule until it is resumed. Nothing ends a pause whose time is over but [`Schedules::resume_schedule`].
+    /// Pauses a schedule until it is resumed. Only [`Schedules::resume_schedule`] ends a pause, even if its time is
+    /// over.
     async fn pause_schedule(&self, id: &ScheduleId, pause: &Pause) -> BrokerResult<()>;
 
-    /// Lets it go on: what fell into the pause does not fire, and leaves one decision.
+    /// Resumes it: occurrences that fell into the pause do not fire, and are recorded as one decision.
     async fn resume_schedule(&self, resume: &Resume) -> BrokerResult<Resumed>;
 
     /// Decisions on record, newest first, of one schedule or of all.

@@ -1,23 +1,23 @@
-//! What an operator wants done with a running task, and the error that the task keeps of it.
+//! A request of an operator to end a running attempt, and the error that the task gets.
 
 use runner_core::task::{QueueName, TaskId};
 use serde::{Deserialize, Serialize};
 
-/// The error of an attempt that was cancelled: that of Go's, tools look for it.
+/// The error of a cancelled attempt: asynq's text, which tools look for.
 pub const CANCELED: &str = "context canceled";
 
-/// Bytes of the error that a task is ended for good with.
+/// The longest error of a task that is ended for good, in bytes.
 pub const MAX_STOP_BYTES: usize = 1024;
 
-/// A wish to end an attempt, on its way to the worker that makes it.
+/// A request to end an attempt, on its way to the worker that runs it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct StopRequest {
     /// The task.
     pub id: TaskId,
-    /// Its queue; `None`: of this id in any queue, for asynq's channel carries ids only.
+    /// Its queue; `None`: of this id in any queue, because asynq's channel carries ids only.
     pub queue: Option<QueueName>,
-    /// Archive the task with this error, whatever retries are left. `None`: the attempt has failed with [`CANCELED`], and
-    /// is tried again if retries are left.
+    /// Archive the task with this error, whatever retries are left. `None`: the attempt has failed with [`CANCELED`],
+    /// and is tried again if retries are left.
     pub for_good: Option<String>,
 }
 

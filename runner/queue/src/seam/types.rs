@@ -1,6 +1,6 @@
 //! The task types that a worker knows: exact names, and prefixes.
 //!
-//! Not here: who calls which handler, and how a broker looks at the type of a task.
+//! Not here: which handler is called, and how a broker reads the type of a task.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -25,7 +25,7 @@ impl KnownTypes {
         Self(None)
     }
 
-    /// Of exact names, and of `prefix*` for all types that begin with `prefix`; without those of `except` that only a
+    /// Exact names, and `prefix*` for all types that begin with `prefix`; without those of `except` that only a
     /// prefix covers.
     #[must_use]
     pub fn new(

@@ -1,4 +1,4 @@
-//! Pending tasks that no worker takes: their types, from the oldest tasks of each queue and from who is there.
+//! Pending tasks that no worker claims: their types, from the oldest tasks of each queue and the live workers.
 
 use std::time::Duration;
 
@@ -8,19 +8,19 @@ use serde::Serialize;
 
 use super::{Broker, BrokerResult, KnownTypes, QueueInfo, ServerStatus, ServerView};
 
-/// A type is told of once a task of it has waited for so long.
+/// A type is reported once a task of it has waited for this long.
 pub const UNCLAIMED_AFTER: Duration = Duration::from_secs(60);
 
-/// Queues that are looked at, those first whose oldest task has waited longest: about a millisecond of the store each.
+/// The most queues that are checked, longest wait first: about a millisecond of the store each.
 const QUEUES: usize = 50;
 
-/// The oldest tasks of a queue that are looked at.
+/// The oldest tasks of a queue that are checked.
 const LOOKED_AT: usize = 1_000;
 
 /// Types in an answer.
 const TYPES: usize = 100;
 
-/// A task type of which tasks wait in a queue and that no worker takes.
+/// A task type with tasks waiting in a queue that no worker claims.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Unclaimed {
     /// The queue.
@@ -34,9 +34,9 @@ pub struct Unclaimed {
     pub oldest: Timestamp,
 }
 
-/// The types of tasks that have waited for longer than [`UNCLAIMED_AFTER`] in these queues, oldest first, although their
-/// queue is not paused: no worker that serves the queue says that it knows them, and none works on one of them. Whether
-/// a worker in Go knows a type is seen only while it works on it.
+/// The types of tasks that have waited for longer than [`UNCLAIMED_AFTER`] in these queues, oldest first, although
+/// their queue is not paused: no worker that serves the queue lists them, and none works on one of them. Whether a Go
+/// worker knows a type is visible only while it works on it.
 ///
 /// # Errors
 ///
@@ -74,7 +74,7 @@ pub async fn unclaimed(broker: &dyn Broker, queues: &[QueueInfo]) -> BrokerResul
     Ok(found)
 }
 
-/// A server with the types that it says it knows, read once: they may be thousands.
+/// A server with its types, read once: they may be thousands.
 struct KnowingServers<'a> {
     server: &'a ServerView,
     types: KnownTypes,

@@ -1,4 +1,4 @@
-//! Upkeep: due tasks, leases that ran out, retention, repair. Any worker does it for all.
+//! Upkeep: due tasks, expired leases, retention, repair. Any worker does it for all.
 
 use std::time::Duration;
 
@@ -8,7 +8,7 @@ use runner_core::task::QueueName;
 
 use super::{BrokerResult, Recovered};
 
-/// Lists of a queue, as far as upkeep is about them.
+/// The lists of a queue that upkeep works on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Lists {
     /// Pending.
@@ -19,13 +19,13 @@ pub enum Lists {
     Active,
     /// Completed and archived.
     Ended,
-    /// Aggregating, and sets of these that are being put together.
+    /// Aggregating, and staged sets.
     Grouped,
     /// Any of these.
     Any,
 }
 
-/// What a pass of [`Upkeep::forward`] did.
+/// The result of a pass of [`Upkeep::forward`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Forwarded {
     /// Tasks moved to pending or to their group.
@@ -36,7 +36,7 @@ pub struct Forwarded {
     pub next_due: Option<Timestamp>,
 }
 
-/// What an archive keeps of a queue's failed tasks; the oldest go first.
+/// The bounds of a queue's archive; the oldest tasks are deleted first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ArchiveBounds {
     /// How many tasks, at least 1.
@@ -55,7 +55,7 @@ impl Default for ArchiveBounds {
     }
 }
 
-/// What a pass of [`Upkeep::sweep`] cleaned up.
+/// The result of a pass of [`Upkeep::sweep`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Swept {
     /// Completed tasks whose retention had ended.
@@ -66,18 +66,18 @@ pub struct Swept {
     pub more: bool,
 }
 
-/// What a pass of [`Upkeep::repair`] put right, and other passes since the last one on their way.
+/// What a pass of [`Upkeep::repair`] repaired, and what other calls repaired since the last one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Repaired {
-    /// Ids without a task, or what was left of one: dropped.
+    /// Ids without a task, or remains of one: dropped.
     pub ghosts: usize,
-    /// Tasks that lay in no list: put where their state says.
+    /// Tasks that were in no list: put into that of their state.
     pub orphans: usize,
     /// Active tasks without a lease: given one that ends now.
     pub unleased: usize,
     /// Tasks whose state, list and lease contradicted each other, notes and sums that were off.
     pub misplaced: usize,
-    /// Tasks that cannot be read, or that nothing tells where they belong: archived with a reason.
+    /// Tasks that cannot be read, or whose state is unknown: archived with a reason.
     pub quarantined: usize,
 }
 
@@ -111,7 +111,7 @@ impl std::ops::AddAssign<&Self> for Repaired {
     }
 }
 
-/// What workers ask of a broker to keep its queues in order.
+/// Maintenance of queues, by workers.
 #[async_trait]
 pub trait Upkeep {
     /// Those of the queues that have anything on these lists: a cheap look, for workers of thousands of queues.
@@ -120,22 +120,22 @@ pub trait Upkeep {
     /// Moves tasks whose time has come to pending (or to their group), at most `limit` a queue and list.
     async fn forward(&self, queues: &[QueueName], limit: usize) -> BrokerResult<Forwarded>;
 
-    /// When the first of the leases on tasks of these queues ends; `None` if nothing is leased.
+    /// When the first lease on a task of these queues ends; `None` if there is none.
     async fn next_lease_end(&self, queues: &[QueueName]) -> BrokerResult<Option<Timestamp>>;
 
-    /// Takes back tasks whose lease ran out at least `grace` ago: each goes to retry or to the archive as a
-    /// failed attempt that is remembered as [lost](runner_core::task::AttemptOutcome::Lost), at most `limit` of them. An
+    /// Takes back tasks whose lease expired at least `grace` ago: each goes to retry or to the archive as a
+    /// failed attempt that is recorded as [lost](runner_core::task::AttemptOutcome::Lost), at most `limit` of them. An
     /// unreadable one is archived and does not stop the others.
     ///
-    /// Each counts as a crash until the process that made the claim says that it lives
+    /// Each counts as a crash until the process that made the claim reports that it is alive
     /// ([`Claims::absolve`](super::Claims::absolve)), and makes the task a suspect ([`Claim::suspicion`]). The
     /// `poison_after`th crash in a row of a run that was alone in its process
-    /// ([`Claims::run_alone`](super::Claims::run_alone)) archives the task whatever retries are left, and its count begins
-    /// anew; 0: never. Crashes of runs that were not alone are counted up to one less.
+    /// ([`Claims::run_alone`](super::Claims::run_alone)) archives the task whatever retries are left, and its count
+    /// begins again; 0: never. Crashes of runs that were not alone are counted up to one less.
     ///
     /// Where servers are listed after their leases are extended
-    /// ([`Presence::lists_first`](super::Presence::lists_first)), a process takes nothing back when its last heartbeat is
-    /// older than half its lease: it may hold tasks itself that it could not extend.
+    /// ([`Presence::lists_first`](super::Presence::lists_first)), a process takes nothing back when its last heartbeat
+    /// is older than half its lease: it may hold tasks itself that it could not extend.
     async fn recover(
         &self,
         queues: &[QueueName],
@@ -144,20 +144,21 @@ pub trait Upkeep {
         poison_after: u32,
     ) -> BrokerResult<Vec<Recovered>>;
 
-    /// Takes back, as [`Upkeep::recover`] does, tasks that were active when this process began to claim and whose processes
-    /// are known to be dead, however long their leases last, from `grace` after that on. Nothing in a store that cannot know.
+    /// Takes back, as [`Upkeep::recover`] does, tasks that were active when this process began to claim and whose
+    /// processes are known to be dead, however long their leases last, from `grace` after that on. Does nothing in a
+    /// store that cannot know.
     async fn recover_dead(&self, grace: Duration, limit: usize, poison_after: u32) -> BrokerResult<Vec<Recovered>>;
 
     /// Deletes completed tasks whose retention ended and trims the archive, at most `limit` a queue. The bounds hold
-    /// from then on, for whoever archives: give the same everywhere.
+    /// from then on for every client that archives: give the same everywhere.
     async fn sweep(&self, queues: &[QueueName], limit: usize, archive: ArchiveBounds) -> BrokerResult<Swept>;
 
     /// Looks for damage (ids without a task, tasks in no list, without a lease, in a list that is not their state's),
-    /// and puts it right. Looks at about `limit` tasks of each list and as many found by their keys; the next pass
-    /// goes on from there and begins anew at the end. Nothing that is in order is touched.
+    /// and repairs it. Checks about `limit` tasks of each list and as many found by their keys; the next pass
+    /// continues from there and starts over at the end. Consistent tasks are not touched.
     async fn repair(&self, queues: &[QueueName], limit: usize) -> BrokerResult<Repaired>;
 
     /// Puts tasks that wait for a handler of one of these types (exact names, or prefixes ending in `*`)
-    /// back on their queues; how many. Called when a worker starts or learns a function.
+    /// back on their queues. Returns their number. Called when a worker starts or learns a function.
     async fn release_waiting(&self, queues: &[QueueName], handlers: &[String]) -> BrokerResult<usize>;
 }

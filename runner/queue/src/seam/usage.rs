@@ -1,8 +1,8 @@
-//! What the processes that keep a store have used: for measurements.
+//! Resources used by the processes of a store: for measurements.
 
 use std::time::Duration;
 
-/// What the processes that keep the store have used since they began.
+/// Resources used by the processes of the store since their start.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct StoreUsage {
     /// Their processor time, in user and system mode together.

@@ -83,7 +83,7 @@ pub(in crate::redis) fn restore_headers(record: &mut TaskRecord, kept: Option<Ve
 ///
 /// # Errors
 ///
-/// What is wrong with it, for people.
+/// The problem, for people.
 pub(in crate::redis) fn decode(bytes: impl Into<Bytes>, queue: &QueueName, id: &[u8]) -> Result<TaskRecord, String> {
     record_of(checked(bytes, queue, id)?, queue)
 }
@@ -92,7 +92,7 @@ pub(in crate::redis) fn decode(bytes: impl Into<Bytes>, queue: &QueueName, id: &
 ///
 /// # Errors
 ///
-/// What is wrong with the message, for people.
+/// The problem of the message, for people.
 pub(in crate::redis) fn with_payload(
     bytes: impl Into<Bytes>,
     queue: &QueueName,

@@ -101,7 +101,7 @@ pub(in crate::redis) fn ends(queue_name: &str, schedule: &str) -> String {
     format!("{}ends:{schedule}", own(queue_name))
 }
 
-/// What became of an occurrence whose commit is or was under way, in a cluster; nominal instant in seconds.
+/// The outcome of an occurrence whose commit is or was under way, in a cluster; nominal instant in seconds.
 pub(in crate::redis) fn fire(queue_name: &str, schedule: &str, nominal: i64) -> String {
     format!("{}fire:{schedule}@{nominal}", own(queue_name))
 }
@@ -159,7 +159,7 @@ pub(in crate::redis) fn scheduler(id: &str) -> String {
     format!("asynq:schedulers:{{{id}}}")
 }
 
-/// The id of the scheduler whose entries lie under this key; the key itself if it is no such key.
+/// The id of the scheduler whose entries are under this key; the key itself if it is not such a key.
 pub(in crate::redis) fn scheduler_of(key: &str) -> &str {
     let id = key
         .strip_prefix("asynq:schedulers:{")

@@ -1,4 +1,4 @@
-//! What lies in Redis: names of keys, asynq's messages, and the scripts that change both. Opens no connection.
+//! The content of Redis: names of keys, asynq's messages, and the scripts that change both. Opens no connection.
 
 pub(in crate::redis) mod convert;
 pub(in crate::redis) mod keys;

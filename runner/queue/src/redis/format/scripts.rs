@@ -1,4 +1,4 @@
-//! The scripts: what each is made of. How they get into a server is in `net::load_scripts`.
+//! The scripts and the parts of each. `net::load_scripts` loads them into a server.
 //!
 //! Each opens with a comment that lists its keys, arguments and answer. All begin with the clock. Scripts
 //! that only take things out of a full server, or must run in one for the sake of those that do, carry a flag that lets
@@ -6,7 +6,7 @@
 //! a removal, be it of nothing.
 
 /// The table of scripts: name, whether it drains or fills the server, the parts before its own text, its file. Enum,
-/// sources and file names are made of the same rows, so that none of them can be in another order.
+/// sources and file names come from the same rows, so their orders cannot differ.
 macro_rules! scripts {
     ($($script:ident: $kind:ident [$($part:ident),*] $file:literal,)*) => {
         /// Names a script.

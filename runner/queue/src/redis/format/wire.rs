@@ -1,4 +1,4 @@
-//! asynq's protobuf messages, declared by hand; what they mean for a task is the affair of `convert`.
+//! asynq's protobuf messages, declared by hand; `convert` says what they mean for a task.
 //!
 //! Maps are written as repeated entries with explicit fields, because asynq always writes both key and
 //! value of an entry, even empty ones, and a derived map leaves them out.
@@ -161,7 +161,7 @@ impl Instant {
         (self.seconds > GO_ZERO_SECONDS).then(|| self.timestamp())
     }
 
-    /// The instant, or the nearest one that can be told.
+    /// The instant, or the nearest one that can be represented.
     pub(in crate::redis) fn timestamp(self) -> jiff::Timestamp {
         let nanos = self.nanos.clamp(0, 999_999_999);
         jiff::Timestamp::new(self.seconds, nanos).unwrap_or(if self.seconds < 0 {

@@ -1,7 +1,7 @@
 //! The shared connection: made at the first call, used by all, replaced when it breaks.
 //!
-//! The scripts are loaded with each new connection, and again when the server has lost them. For a cluster, where several
-//! servers share the keys, `cluster` makes a connection to each; here it looks like one.
+//! The scripts are loaded with each new connection, and again when the server has lost them. For a cluster, where
+//! several servers share the keys, `cluster` makes a connection to each; here it looks like one.
 
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
@@ -177,7 +177,7 @@ impl RoundTrip<'_> {
             return Ok(Vec::new());
         }
         let mut answers = self.exchange(None).await?;
-        // Bounded: a server whose scripts are flushed again and again must not hold the call forever.
+        // Bounded: a server whose scripts are flushed repeatedly must not block the call forever.
         for _ in 0..LOADS {
             if !answers.iter().any(is_unknown_script) {
                 break;
@@ -193,7 +193,7 @@ impl RoundTrip<'_> {
         for answer in answers {
             checked.push(match answer {
                 Value::ServerError(error) => {
-                    // The address leads to a replica after a failover. Later calls must connect anew, which asks
+                    // The address leads to a replica after a failover. Later calls must connect again, which asks
                     // the sentinels or DNS again; the answers of this trip stay valid.
                     if fault::is_wrong_server(&error) {
                         self.conn.live.discard(self.number).await;
@@ -213,8 +213,8 @@ impl RoundTrip<'_> {
         answers.into_iter().next().ok_or_else(|| fault::odd_answer(doing))
     }
 
-    /// Repeats the scripts that the server did not know, which therefore have not run, and the `WAIT` that confirms them.
-    /// All other commands have run and must not run twice.
+    /// Repeats the scripts that the server did not know, which therefore have not run, and the `WAIT` that confirms
+    /// them. All other commands have run and must not run twice.
     async fn repeat_unknown(&mut self, answers: &mut [Value]) -> BrokerResult<()> {
         let mut again = Pipeline::new();
         for (command, _) in self

@@ -37,8 +37,8 @@ impl Sentinels {
     ///
     /// # Errors
     ///
-    /// If no sentinel names a server. The error says that they know no server of this name, or why one refused the login,
-    /// or what failed at each.
+    /// If no sentinel names a server. The error says that they know no server of this name, or why one refused the
+    /// login, or what failed at each.
     pub(in crate::redis) async fn master(&self) -> Result<String, DialError> {
         let count = self.settings.addresses.len();
         let first = self.first.load(Ordering::Relaxed);
@@ -53,7 +53,7 @@ impl Sentinels {
                     return Ok(master);
                 }
                 Ok(None) => unknown = true,
-                // A wrong password at one sentinel is no reason to skip the others.
+                // A wrong password at one sentinel must not skip the others.
                 Err(DialError::Redis(error)) if !error.is_io_error() => {
                     tracing::warn!(sentinel = address, %error, "a sentinel refuses the login; trying the next one");
                     refusal = Some(error);
@@ -109,8 +109,8 @@ impl Sentinels {
 ///
 /// # Errors
 ///
-/// [`DialError::Unreachable`] if it is a replica, because the sentinels will name another soon; or if it does not answer
-/// in time, however long answers on this connection may take.
+/// [`DialError::Unreachable`] if it is a replica, because the sentinels will name another soon; or if it does not
+/// answer in time, however long answers on this connection may take.
 pub(in crate::redis) async fn confirm(line: &mut Connection, address: &str) -> Result<(), DialError> {
     let role = redis::cmd("ROLE");
     let answer: Value = match tokio::time::timeout(CONFIRMED, role.query_async(line)).await {

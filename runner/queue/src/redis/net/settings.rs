@@ -197,7 +197,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_password_with_a_source_is_read_anew_each_time() {
+    async fn a_password_with_a_source_is_read_each_time() {
         let stored = Arc::new(std::sync::Mutex::new(Ok("first".to_owned())));
         let source = {
             let stored = stored.clone();

@@ -18,7 +18,7 @@ pub(in crate::redis) enum Route {
     Any,
 }
 
-/// A node's host and port, as clients reach it. As text an IPv6 address stands in brackets.
+/// A node's host and port, as clients reach it. As text an IPv6 address is in brackets.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(in crate::redis) struct NodeAddress {
     pub host: String,
@@ -113,7 +113,8 @@ fn named(host: &str, asked: &NodeAddress) -> String {
 
 /// Last slot and node of each range, from the answer of `asked` to `CLUSTER SLOTS`.
 ///
-/// The ranges cover all slots in order, so that a lookup is one binary search; an unserved gap is a range without a node.
+/// The ranges cover all slots in order, so that a lookup is one binary search; an unserved gap is a range without a
+/// node.
 pub(in crate::redis) fn owners(answer: Value, asked: &NodeAddress) -> Vec<(u16, Option<NodeAddress>)> {
     let mut ranges: Vec<(u16, u16, NodeAddress)> = reply::list(answer)
         .into_iter()

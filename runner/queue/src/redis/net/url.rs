@@ -3,7 +3,7 @@
 //! `redis://[user[:password]@]host[:port][/database]`, `rediss://…` with TLS,
 //! `redis-socket://[user[:password]@]path[?db=n]` (`unix://` means the same), and
 //! `redis-sentinel://[user[:password]@]host:port,host:port[/database][?master=name]`, where user and password are
-//! belong to the sentinels. `%40` stands for `@`, and so on. No error quotes any part of the text.
+//! belong to the sentinels. `%40` means `@`, and so on. No error quotes any part of the text.
 
 use std::path::PathBuf;
 

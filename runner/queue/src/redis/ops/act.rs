@@ -1,6 +1,6 @@
 //! The seam's `Actions`: on one task, on a whole list, on a queue.
 //!
-//! No script works on more than [`BATCH`] tasks, no call on more than [`MAX_ACTED`]; what is longer is worked off
+//! A script acts on at most [`BATCH`] tasks, a call on at most [`MAX_ACTED`]; longer lists are processed
 //! call by call.
 
 use async_trait::async_trait;
@@ -14,15 +14,15 @@ use crate::redis::format::{convert, keys, reply};
 use crate::redis::net::fault;
 use crate::{Acted, Action, ActionError, Actions, BrokerError, BrokerResult, MAX_ACTED, RemoveError};
 
-/// Tasks a script call: Redis does nothing else meanwhile, about 3 ms.
+/// Tasks a script call, during which Redis does nothing else: about 3 ms.
 const BATCH: usize = 250;
 
 const DOING: &str = "act on a task";
 
-/// How often an edit begins anew because somebody else changed the task meanwhile.
+/// How often an edit is tried because another client changed the task meanwhile.
 const EDITS: usize = 5;
 
-/// What the scripts call an action.
+/// The name of an action in the scripts.
 fn word(action: Action) -> &'static str {
     match action {
         Action::Run => "run",
@@ -82,8 +82,8 @@ impl Actions for RedisBroker {
         self.act_on_bytes(queue, id, &shown, Action::Delete).await
     }
 
-    /// One call's part of removing a queue. Its name goes last, so that a removal that was cut short can be taken
-    /// up again.
+    /// One call's part of removing a queue. Its name is removed last, so that an interrupted removal can be
+    /// continued.
     async fn remove_queue(&self, queue: &QueueName, force: bool) -> Result<Acted, RemoveError> {
         const DOING: &str = "remove a queue";
         let mut trip = self.conn.trip(DOING).await?;
@@ -184,7 +184,7 @@ impl RedisBroker {
     }
 }
 
-/// A word, and what follows it.
+/// The first word of an answer, and the rest.
 struct ActionReply {
     word: String,
     rest: Value,

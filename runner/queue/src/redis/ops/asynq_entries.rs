@@ -1,4 +1,5 @@
-//! The seam's `Entries`: schedules shown to asynq's own tools, entries and their history. No decision of ours is made from what lies here.
+//! The seam's `Entries`: schedules shown to asynq's own tools, entries and their history. No decision of this program
+//! depends on them.
 
 use std::time::Duration;
 
@@ -32,7 +33,7 @@ impl Entries for RedisBroker {
         let ttl = convert::whole_seconds(ttl).max(1);
         let mut trip = self.conn.trip("show the schedules to other tools").await?;
         trip.script(Script::Beat, &[keys::SCHEDULERS]).arg(ttl).arg(&key);
-        // Read only to have instances that are gone removed.
+        // Read only to remove instances that have ended.
         trip.script(Script::Listed, &[keys::SCHEDULERS]).arg(1);
         trip.script(Script::Entries, &[&key]).arg(ttl);
         for entry in entries {
@@ -56,7 +57,7 @@ impl Entries for RedisBroker {
         }
         let mut entries = Vec::new();
         for (key, answer) in lists.iter().zip(trip.each().await?) {
-            // A list that vanished, has another type or lies on a node that is away is left out, as in asynq's own tools.
+            // A list that vanished, has another type or is on an unreachable node is left out, as in asynq's own tools.
             let rows = answer.map(reply::list).unwrap_or_default().into_iter();
             let decoded = rows.filter_map(|row| EntryMessage::decode(&reply::bytes(row)?[..]).ok());
             let scheduler = keys::scheduler_of(key);
@@ -93,17 +94,20 @@ impl Entries for RedisBroker {
 }
 
 impl RedisBroker {
-    /// Takes the entries of this scheduler off the list of other tools, at its end.
+    /// Removes the entries of this scheduler from the list of other tools, when it ends.
     pub(in crate::redis) async fn hide_entries(&self, instance: &str) -> BrokerResult<()> {
         let key = keys::scheduler(instance);
-        let mut trip = self.conn.trip("take the schedules off the list of other tools").await?;
+        let mut trip = self
+            .conn
+            .trip("remove the schedules from the list of other tools")
+            .await?;
         trip.command("ZREM").arg(keys::SCHEDULERS).arg(&key);
         trip.command("DEL").arg(&key);
         let answers: BrokerResult<Vec<Value>> = trip.each().await?.into_iter().map(or_nothing).collect();
         answers.map(drop)
     }
 
-    /// Best effort: the decisions stand whether or not other tools get to see them.
+    /// Best effort: the decisions are valid whether or not other tools see them.
     pub(in crate::redis) async fn show_fires(&self, committed: &[Committed]) {
         let fired = committed
             .iter()
@@ -171,7 +175,8 @@ fn options_of(task: &Task) -> Vec<String> {
     options
 }
 
-/// An entry of another program's scheduler. Entries of this program are recognised by their ids, which Go draws at random.
+/// An entry of another program's scheduler. Entries of this program are recognised by their ids, which Go draws at
+/// random.
 fn foreign(scheduler: &str, message: EntryMessage) -> Option<ForeignEntry> {
     if ["m:", "db:", "code:"]
         .iter()

@@ -1,6 +1,6 @@
-//! A look at everything in the database, for tests: whether all that belongs together is there, and no more.
+//! Checks the whole database, for tests: that related keys agree and nothing is left over.
 //!
-//! Reads in two round trips, or in more of a store in disorder, so it is not atomic: nothing else may run meanwhile.
+//! Reads in two round trips, more if the store is inconsistent, so it is not atomic: nothing else may run meanwhile.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
@@ -13,7 +13,7 @@ use crate::redis::net::fault;
 
 const DOING: &str = "audit the store";
 
-/// Where ids of a queue lie, and the word their tasks bear there; `lease` goes with `active`.
+/// The lists of a queue, and the state of the tasks in each; `lease` belongs to `active`.
 const PLACES: [(&str, bool); 6] = [
     ("pending", true),
     ("active", true),
@@ -24,7 +24,7 @@ const PLACES: [(&str, bool); 6] = [
 ];
 
 impl RedisBroker {
-    /// What is wrong with the content of the database, one sentence each; empty when all is well.
+    /// The inconsistencies of the database, one sentence each; empty when there are none.
     ///
     /// # Errors
     ///
@@ -43,7 +43,7 @@ impl RedisBroker {
 /// An audit under way.
 struct Audit<'a> {
     broker: &'a RedisBroker,
-    /// Answers to commands that were foreseen, by their words.
+    /// Answers to commands that were sent in advance, by their arguments.
     known: HashMap<String, Value>,
 }
 
@@ -56,7 +56,7 @@ fn queues_of(keys: &BTreeSet<String>) -> BTreeSet<&str> {
 }
 
 impl Audit<'_> {
-    /// Asks in one go what will be asked anyway.
+    /// Sends in one round trip what will be asked anyway.
     async fn foresee(&mut self, keys: &BTreeSet<String>) -> BrokerResult<()> {
         let mut commands: Vec<Vec<String>> = Vec::new();
         let mut add = |words: &[&str]| commands.push(words.iter().map(|w| (*w).to_owned()).collect());
@@ -133,7 +133,7 @@ impl Audit<'_> {
             let state = reply::text(self.ask(&["HGET", &key, "state"]).await?).unwrap_or_default();
             let found = places.get(*id).map_or(&[][..], |p| &p[..]);
             if found != [state.clone()] {
-                wrong.push(format!("{key} says {state:?} and lies in {found:?}"));
+                wrong.push(format!("{key} says {state:?} and is in {found:?}"));
             }
             if self.ask(&["HEXISTS", &key, "msg"]).await? != Value::Int(1) {
                 wrong.push(format!("{key} has no message"));
@@ -144,7 +144,7 @@ impl Audit<'_> {
         }
         for (id, found) in &places {
             if !tasks.contains(id.as_str()) {
-                wrong.push(format!("{prefix}t:{id} is gone, its id lies in {found:?}"));
+                wrong.push(format!("{prefix}t:{id} is gone, its id is in {found:?}"));
             }
         }
         let active: BTreeSet<&String> = places
@@ -160,7 +160,7 @@ impl Audit<'_> {
         self.audit_own(queue, &places, wrong).await
     }
 
-    /// Every group is named and every staged set is listed: what is not is never looked at again.
+    /// Every group is named and every staged set is listed: one that is not is never visited again.
     async fn audit_groups(&self, queue: &str, keys: &BTreeSet<String>, wrong: &mut Vec<String>) -> BrokerResult<()> {
         let prefix = crate::redis::format::keys::queue(queue);
         let named = self.texts(&["SMEMBERS", &format!("{prefix}groups")]).await?;
@@ -210,7 +210,7 @@ impl Audit<'_> {
         Ok(())
     }
 
-    /// Each id of the queue with every place it lies in.
+    /// Each id of the queue with every list that has it.
     async fn places(&self, prefix: &str, keys: &BTreeSet<String>) -> BrokerResult<BTreeMap<String, Vec<String>>> {
         let mut places: BTreeMap<String, Vec<String>> = BTreeMap::new();
         for (place, is_list) in PLACES {

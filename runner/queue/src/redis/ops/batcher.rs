@@ -1,7 +1,7 @@
 //! Small calls of many callers become one: while calls are under way, further tasks gather and travel together.
 //!
-//! A call alone leaves at once, and one that is large goes by itself. What each caller is told is about their own
-//! tasks; whoever stops waiting takes nobody else's with them.
+//! A single call is sent at once, and a large one by itself. Each caller gets the answers about its own
+//! tasks; one that stops waiting does not cancel those of others.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -19,13 +19,13 @@ use crate::redis::ops::produce::{Answers, SendRoute, Sent, send};
 /// Calls of few tasks under way at once: while the server works on one, the next one gathers.
 const CALLS: usize = 2;
 
-/// Tasks that travel together at most, and from which on a call goes by itself.
+/// The most tasks that travel together; a call with as many goes by itself.
 const MOST: usize = 256;
 
-/// Tasks that may wait here, in all; a caller beyond that goes by itself. A few megabytes of small tasks.
+/// The most tasks that may wait here; a caller beyond that sends by itself. A few megabytes of small tasks.
 const WAITING: usize = 16 * 1024;
 
-/// Puts tasks on their queues, those of several callers together.
+/// Enqueues tasks, those of several callers together.
 pub(in crate::redis) struct Batcher(Arc<Inner>);
 
 struct Inner {
@@ -42,7 +42,7 @@ struct State {
 
 struct WaitingCall {
     tasks: Vec<Task>,
-    told: oneshot::Sender<BrokerResult<Answers>>,
+    reply: oneshot::Sender<BrokerResult<Answers>>,
 }
 
 impl Batcher {
@@ -58,7 +58,7 @@ impl Batcher {
         &self.0.way
     }
 
-    /// Uses this clock instead of the server's, also where replicas confirm.
+    /// Uses this clock instead of the server's, also when replicas confirm.
     pub(in crate::redis) fn set_clock(&self, clock: &Arc<dyn Clock>) {
         if let Some(confirm) = &self.0.way.confirm {
             confirm.set_clock(Arc::clone(clock));
@@ -76,7 +76,7 @@ impl Batcher {
                 let _under_way = CallGuard(inner);
                 send(&inner.way, tasks).await?.into_result()
             }
-            Entry::Wait(told) => told.await.unwrap_or_else(|_| Err(fault::odd_answer(produce::DOING))),
+            Entry::Wait(answer) => answer.await.unwrap_or_else(|_| Err(fault::odd_answer(produce::DOING))),
         }
     }
 }
@@ -86,7 +86,7 @@ enum Entry {
     Wait(oneshot::Receiver<BrokerResult<Answers>>),
 }
 
-/// A call under way. When it ends, however it does, those who wait go next.
+/// A call under way. However it ends, the waiting calls are sent next.
 struct CallGuard<'a>(&'a Arc<Inner>);
 
 impl Drop for CallGuard<'_> {
@@ -109,14 +109,14 @@ impl Inner {
             state.calls += 1;
             return Entry::Go;
         }
-        let (told, telling) = oneshot::channel();
+        let (reply, answer) = oneshot::channel();
         state.tasks += tasks.len();
         let tasks = tasks.to_vec();
-        state.waiting.push(WaitingCall { tasks, told });
-        Entry::Wait(telling)
+        state.waiting.push(WaitingCall { tasks, reply });
+        Entry::Wait(answer)
     }
 
-    /// Those who go next, in the order in which they came; nobody: the call is over.
+    /// The next waiting calls in FIFO order; when there are none, the batch is over.
     fn next(&self) -> Vec<WaitingCall> {
         let mut state = self.lock();
         let mut count = 0;
@@ -134,30 +134,30 @@ impl Inner {
     }
 }
 
-/// Sends for those who wait, until nobody does.
+/// Sends the waiting calls, until there are none.
 async fn send_on(inner: Arc<Inner>, mut next: Vec<WaitingCall>) {
     while !next.is_empty() {
         let counts: Vec<usize> = next.iter().map(|w| w.tasks.len()).collect();
-        let (tasks, tellings): (Vec<Vec<Task>>, Vec<_>) = next.into_iter().map(|w| (w.tasks, w.told)).unzip();
+        let (tasks, replies): (Vec<Vec<Task>>, Vec<_>) = next.into_iter().map(|w| (w.tasks, w.reply)).unzip();
         let sent = send(&inner.way, &tasks.concat()).await;
-        tell(tellings, &counts, sent);
+        deliver(replies, &counts, sent);
         next = inner.next();
     }
 }
 
-/// A caller who has gone away is told nothing.
-fn tell(tellings: Vec<oneshot::Sender<BrokerResult<Answers>>>, counts: &[usize], sent: BrokerResult<Sent>) {
+/// Sends each caller its share of the answers; one that stopped waiting is ignored.
+fn deliver(replies: Vec<oneshot::Sender<BrokerResult<Answers>>>, counts: &[usize], sent: BrokerResult<Sent>) {
     match sent {
         Ok(Sent { answers, unconfirmed }) => {
             let mut answers = answers.into_iter();
-            for (told, count) in tellings.into_iter().zip(counts) {
+            for (reply, count) in replies.into_iter().zip(counts) {
                 let own = answers.by_ref().take(*count).collect();
-                let _gone = told.send(produce::told(own, unconfirmed.as_ref()));
+                let _gone = reply.send(produce::into_answers(own, unconfirmed.as_ref()));
             }
         }
         Err(error) => {
-            for told in tellings {
-                let _gone = told.send(Err(error.for_another()));
+            for reply in replies {
+                let _gone = reply.send(Err(error.for_another()));
             }
         }
     }

@@ -1,4 +1,4 @@
-//! How the server is set up, as far as tasks depend on it: what it does when memory runs out, and after a crash.
+//! Server settings that tasks depend on: what it does when memory runs out, and after a crash.
 
 use redis::{RedisResult, Value};
 
@@ -9,7 +9,7 @@ use crate::{BrokerError, BrokerResult, Caveat};
 
 const DOING: &str = "ask how the server is set up";
 
-/// What one server says of itself; `None` where our user may not ask.
+/// What one server reports; `None` where our user lacks the right.
 #[derive(Debug, Default)]
 struct ServerSetup {
     policy: Option<String>,
@@ -18,26 +18,26 @@ struct ServerSetup {
 
 impl RedisBroker {
     pub(in crate::redis) async fn look_at_setup(&self) -> BrokerResult<Vec<Caveat>> {
-        // A call like any other first: it finds out whether the connection still lives.
+        // An ordinary call first: it finds out whether the connection still works.
         let mut trip = self.conn.trip(DOING).await?;
         trip.command("TIME");
         trip.one().await?;
         let mut setups = Vec::new();
         for mut server in self.conn.reached(DOING).await? {
-            // One of several that has just gone says nothing; the next look finds it back, or another in its place.
+            // A server that has just gone is skipped; the next look finds it again, or another in its place.
             setups.extend(ask(&mut server).await);
         }
         if setups.is_empty() {
             return Err(BrokerError::Unreachable {
                 doing: DOING,
-                source: "no server said anything".into(),
+                source: "no server answered".into(),
             });
         }
         Ok(judge(&setups, self.allow_eviction))
     }
 }
 
-/// `None` if the server went away meanwhile.
+/// `None` if the server became unreachable meanwhile.
 async fn ask(server: &mut Connection) -> Option<ServerSetup> {
     let memory = info(server, "memory").await.ok()?;
     let policy = match memory {
@@ -61,13 +61,13 @@ async fn ask(server: &mut Connection) -> Option<ServerSetup> {
     })
 }
 
-/// A section of what the server says about itself; `None` if our user may not ask.
+/// A section of the server's INFO; `None` if our user lacks the right.
 async fn info(server: &mut Connection, section: &str) -> RedisResult<Option<String>> {
     let answer = redis::cmd("INFO").arg(section).query_async(server).await;
     Ok(allowed(answer)?.and_then(reply::text))
 }
 
-/// A command that is forbidden to our user, or that the server does not know, has no answer; else an error is one.
+/// `None` for a command that our user may not send or that the server does not know; any other error is returned.
 fn allowed(answer: RedisResult<Value>) -> RedisResult<Option<Value>> {
     match answer {
         Ok(answer) => Ok(Some(answer)),
@@ -83,14 +83,15 @@ fn judge(setups: &[ServerSetup], allow_eviction: bool) -> Vec<Caveat> {
         found.push(Caveat {
             code: "broker_evicts",
             message: format!("the server's maxmemory-policy is {policy}: it may delete tasks, leases and locks"),
-            hint: "CONFIG SET maxmemory-policy noeviction, or redis.allow_eviction: true to live with it",
+            hint: "CONFIG SET maxmemory-policy noeviction, or redis.allow_eviction: true to accept that",
             grave: !allow_eviction,
         });
     }
     if setups.iter().any(|setup| setup.append_only == Some(false)) {
         found.push(Caveat {
             code: "broker_not_durable",
-            message: "the server keeps no append-only file: a crash loses what came since its last snapshot".to_owned(),
+            message: "the server keeps no append-only file: a crash loses all changes since its last snapshot"
+                .to_owned(),
             hint: "appendonly yes",
             grave: false,
         });

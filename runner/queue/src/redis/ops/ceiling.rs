@@ -19,8 +19,8 @@ use crate::{BrokerResult, Ceiling};
 /// Batches of one connection under way at once when enqueueing.
 const IN_FLIGHT: usize = 4;
 
-/// How long a claim holds; its end is never waited for here. What a measurement that was cut short leaves behind is
-/// nobody's once it is over.
+/// The lease of a claim; a measurement ends long before it. If one is interrupted, its tasks are
+/// unclaimed after this time.
 const LEASE_MS: u64 = 2_000;
 
 const DOING: &str = "measure what it can do at best";
@@ -102,7 +102,7 @@ impl RedisCeiling {
         call
     }
 
-    /// As long as a real id, and spread like one.
+    /// As long as a real id, and distributed like one.
     fn id(&self) -> String {
         let number = self.ids.fetch_add(1, Ordering::Relaxed);
         let spread = number.wrapping_mul(0x9e37_79b9_7f4a_7c15);

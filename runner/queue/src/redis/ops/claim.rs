@@ -1,4 +1,4 @@
-//! The seam's `Claims`: who claims, leases, and what is noted of a run.
+//! The seam's `Claims`: claimants, leases, and notes about runs.
 //!
 //! Not here: taking tasks (`exchange`, `per_queue`) and writing verdicts (`settle`).
 
@@ -110,14 +110,14 @@ impl Claims for RedisBroker {
         Ok(reply::number(trip.one().await?) == Some(1))
     }
 
-    /// What lies on a server that is away is to be reported again.
+    /// Runs of queues on an unreachable server must be reported again.
     async fn absolve(&self, claims: &[Claim]) -> BrokerResult<Vec<Absolved>> {
         let batches = settle::by_queue(claims.iter().map(|c| &c.task().queue), settle::BATCH);
         let mut answers = vec![Absolved::Held; claims.len()];
         if batches.is_empty() {
             return Ok(answers);
         }
-        let mut trip = self.conn.trip("report that a worker lives").await?;
+        let mut trip = self.conn.trip("report that a worker is alive").await?;
         for (queue, places) in &batches {
             trip.script(Script::Absolve, &[keys::part(queue.as_str(), "active")])
                 .arg(keys::queue(queue.as_str()))
@@ -127,12 +127,12 @@ impl Claims for RedisBroker {
                 trip.arg(claim.task().id.as_str()).arg(claim.run());
             }
         }
-        let (mut trouble, mut told) = (PartialFailure::default(), false);
+        let (mut failures, mut answered) = (PartialFailure::default(), false);
         for ((queue, places), answer) in batches.iter().zip(trip.each().await?) {
-            let Some(answer) = trouble.part(queue, answer) else {
+            let Some(answer) = failures.part(queue, answer) else {
                 continue;
             };
-            told = true;
+            answered = true;
             for (place, answer) in places.iter().zip(reply::list(answer)) {
                 answers[*place] = match reply::number(answer) {
                     Some(1) => Absolved::Corrected,
@@ -141,7 +141,7 @@ impl Claims for RedisBroker {
                 };
             }
         }
-        trouble.unless(told)?;
+        failures.unless(answered)?;
         Ok(answers)
     }
 }

@@ -1,4 +1,4 @@
-//! Commits of schedules in a cluster, where cursors and queues lie on different servers: three steps, each atomic.
+//! Commits of schedules in a cluster, where cursors and queues are on different servers: three steps, each atomic.
 //!
 //! 1. *Intend*, in the slot of the cursors: if the cursor is where the decision was made from, the intent is stored beside it.
 //! 2. *Fire*, in the slot of the queue: each occurrence is enqueued or skipped, and the outcome is stored beside the
@@ -8,7 +8,7 @@
 //! An instance that finds an intent of another one finishes it first, exactly as it is stored, even if its own decision
 //! would differ. Several may do so at once. An instance that slept for longer than a minute after its first step
 //! can no longer fire, because the stored outcomes may have expired by then.
-//! With one server all this is one script: see `schedule`.
+//! On one server all this is one script: see `schedule`.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -27,14 +27,14 @@ use crate::redis::ops::schedule::{KEPT, KEPT_EACH, RECORD_KEPT, decision_of};
 use crate::{BrokerError, BrokerResult, Commit, Committed, Decision};
 
 /// The same once it is finished: much longer than that minute and any difference between the servers' clocks. Also
-/// what a failover that lost the end of a commit is mended by. About 400 bytes for each occurrence.
+/// what repairs a failover that lost the end of a commit. About 400 bytes for each occurrence.
 const FINISHED_KEPT: Duration = Duration::from_secs(2 * 3600);
-/// When to try again what could not be done because a server was away.
+/// When to retry what failed because a server was unreachable.
 const AGAIN: Duration = Duration::from_millis(250);
-/// How often commits begin anew because somebody else's intent was in the way.
+/// How often commits restart because the intent of another instance was found.
 const PASSES: usize = 3;
 
-/// Where a commit is cut short, as by a crash. For tests.
+/// Where a commit is interrupted, as by a crash. For tests.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Cut {
     /// After the first step: written down, nothing enqueued.
@@ -48,7 +48,7 @@ pub enum Cut {
 pub struct PausedCommits(Vec<PendingCommit>);
 
 impl RedisBroker {
-    /// Commits in a cluster as far as `cut`, as a process does that is killed there. For tests.
+    /// Commits in a cluster up to `cut`, like a process that is killed there. For tests.
     ///
     /// # Errors
     ///
@@ -58,7 +58,7 @@ impl RedisBroker {
         self.commit_in_steps(commits, Some(cut)).await.map(drop)
     }
 
-    /// Makes the first step of commits as a process that falls asleep then, with all that it would go on with.
+    /// Makes the first step of commits like a process that is frozen then; returns what it would continue with.
     ///
     /// # Errors
     ///
@@ -69,19 +69,19 @@ impl RedisBroker {
         self.intend(commits, &mut outcomes).await.map(PausedCommits)
     }
 
-    /// Goes on with the second step.
+    /// Continues with the second step.
     ///
     /// # Errors
     ///
     /// As [`crate::Schedules::commit`].
     #[cfg(feature = "contract")]
     pub async fn resume_commits(&self, asleep: PausedCommits) -> BrokerResult<()> {
-        let mut trouble = None;
+        let mut failure = None;
         let mut walks = asleep.0;
-        self.fire(&mut walks, &mut trouble).await?;
+        self.fire(&mut walks, &mut failure).await?;
         walks.retain(|walk| !walk.stuck);
         self.finish(&walks).await.map(drop)?;
-        trouble.map_or(Ok(()), Err)
+        failure.map_or(Ok(()), Err)
     }
 
     pub(in crate::redis) async fn commit_in_steps(
@@ -91,13 +91,13 @@ impl RedisBroker {
     ) -> BrokerResult<Vec<Committed>> {
         let mut outcomes: Vec<Option<Committed>> = vec![None; commits.len()];
         let mut completed: HashMap<ScheduleId, Vec<Decision>> = HashMap::new();
-        let mut trouble = None;
+        let mut failure = None;
         for _ in 0..PASSES {
             let mut walks = self.intend(commits, &mut outcomes).await?;
             if walks.is_empty() || cut == Some(Cut::Intended) {
                 break;
             }
-            self.fire(&mut walks, &mut trouble).await?;
+            self.fire(&mut walks, &mut failure).await?;
             walks.retain(|walk| !walk.stuck);
             if cut == Some(Cut::Fired) {
                 break;
@@ -114,13 +114,13 @@ impl RedisBroker {
                     }
                 }
             }
-            if trouble.is_some() {
+            if failure.is_some() {
                 break;
             }
         }
-        match trouble {
+        match failure {
             Some(error) if outcomes.iter().all(Option::is_none) => Err(error),
-            // One server's trouble is no reason to lose the answers of the others.
+            // A failure of one server must not lose the answers of the others.
             _ => Ok(commits
                 .iter()
                 .zip(outcomes)
@@ -135,7 +135,7 @@ impl RedisBroker {
         }
     }
 
-    /// Ends what others left behind of these schedules.
+    /// Completes the commits of these schedules that other instances left unfinished.
     pub(in crate::redis) async fn end_open(&self, ids: &[ScheduleId]) -> BrokerResult<()> {
         let mut trip = self.conn.trip(DOING).await?;
         trip.command("HMGET").arg(keys::CURSORS);
@@ -168,7 +168,7 @@ impl RedisBroker {
         Ok(())
     }
 
-    /// The first step. Answers what is answered by it already.
+    /// The first step. Fills in the answers that are already final.
     async fn intend(&self, commits: &[Commit], outcomes: &mut [Option<Committed>]) -> BrokerResult<Vec<PendingCommit>> {
         let places: Vec<usize> = (0..commits.len()).filter(|place| outcomes[*place].is_none()).collect();
         let intents: Vec<Vec<u8>> = places
@@ -199,11 +199,11 @@ impl RedisBroker {
         Ok(walks)
     }
 
-    /// Nothing can be ended that cannot be read: it goes, and the next pass begins with the first step.
+    /// An intent that cannot be read cannot be completed: it is removed, and the next pass begins with the first step.
     async fn strike_out(&self, spoiled: &[(&ScheduleId, Vec<u8>)]) -> BrokerResult<()> {
         let mut trip = self.conn.trip(DOING).await?;
         for (id, written) in spoiled {
-            tracing::warn!(schedule = %id, "a commit that was written down cannot be read; dropped");
+            tracing::warn!(schedule = %id, "a stored intent of a commit cannot be read; dropped");
             let keys = [
                 keys::CURSORS.to_owned(),
                 keys::fires(true),
@@ -227,13 +227,13 @@ impl RedisBroker {
     }
 
     /// The second step: for each commit the fires of one queue together.
-    async fn fire(&self, walks: &mut [PendingCommit], trouble: &mut Option<BrokerError>) -> BrokerResult<()> {
+    async fn fire(&self, walks: &mut [PendingCommit], failure: &mut Option<BrokerError>) -> BrokerResult<()> {
         loop {
             let mut open: Vec<&mut PendingCommit> = walks.iter_mut().filter(|walk| walk.waits()).collect();
             if open.is_empty() {
                 return Ok(());
             }
-            let states = self.states_elsewhere(&mut open, trouble).await?;
+            let states = self.states_elsewhere(&mut open, failure).await?;
             let mut trip = self.conn.trip(DOING).await?;
             for (walk, state) in open.iter().zip(&states) {
                 walk.fire_args(&mut trip, state);
@@ -243,19 +243,19 @@ impl RedisBroker {
                     Ok(answer) => walk.take(answer)?,
                     Err(error) => {
                         walk.stuck = true;
-                        *trouble = Some(error);
+                        *failure = Some(error);
                     }
                 }
             }
         }
     }
 
-    /// What the previous task and the last run by hand do, where they lie in another queue than the next fires, so that
-    /// the script cannot look: `is active` while a worker holds it, else nothing. See `busy` in `decide.lua`.
+    /// The state of the previous task and of the last manual run, if they are in another queue than the next fires, so
+    /// that the script cannot read it: `is active` while a worker holds it, else nothing. See `busy` in `decide.lua`.
     async fn states_elsewhere(
         &self,
         open: &mut Vec<&mut PendingCommit>,
-        trouble: &mut Option<BrokerError>,
+        failure: &mut Option<BrokerError>,
     ) -> BrokerResult<Vec<[String; 2]>> {
         let mut trip = self.conn.trip(DOING).await?;
         for (key, task) in open.iter().flat_map(|walk| walk.elsewhere()).flatten() {
@@ -282,11 +282,11 @@ impl RedisBroker {
                             "is active".clone_into(found);
                         }
                     }
-                    // What lies there is no task, and blocks no occurrence.
+                    // The key does not hold a task, so it blocks no occurrence.
                     Some((Err(BrokerError::Corrupt { .. }), _)) => (),
                     Some((Err(error), _)) => {
                         walk.stuck = true;
-                        *trouble = Some(error);
+                        *failure = Some(error);
                     }
                 }
             }
@@ -341,7 +341,7 @@ impl RedisBroker {
         ended.collect()
     }
 
-    /// What is finished need not be remembered for long. Only a matter of room: nothing depends on it.
+    /// Outcomes of finished commits need not be kept for long. This only saves memory: nothing depends on it.
     async fn shorten(&self, walks: &[PendingCommit]) {
         let shortened = async {
             let mut trip = self.conn.trip(DOING).await?;
@@ -355,12 +355,12 @@ impl RedisBroker {
             trip.each().await
         };
         if let Err(error) = shortened.await {
-            tracing::debug!(%error, "occurrences are remembered for longer than they need be");
+            tracing::debug!(%error, "outcomes of occurrences are kept for longer than necessary");
         }
     }
 }
 
-/// The outcome of a commit that came upon the unfinished one of another instance, whose decisions are reported with it.
+/// The result of a commit that found an unfinished one of another instance, whose decisions are reported with it.
 fn with_completed(outcome: Committed, commit: &Commit, mut decisions: Vec<Decision>) -> Committed {
     match outcome {
         Committed::Moved(cursor) => Committed::Completed(cursor, decisions),
@@ -368,12 +368,12 @@ fn with_completed(outcome: Committed, commit: &Commit, mut decisions: Vec<Decisi
             decisions.extend(ours);
             Committed::Done(decisions)
         }
-        // Decided again soon, from where the cursor was before: that answers `Moved`.
+        // It will be decided again soon from the old cursor, which answers `Moved`.
         _ => Committed::Completed(commit.from, decisions),
     }
 }
 
-/// A commit that intends nothing: it finds out what stands open.
+/// An empty commit: it only finds unfinished ones.
 fn nothing(id: &ScheduleId) -> Commit {
     Commit {
         id: id.clone(),

@@ -1,4 +1,4 @@
-//! What a commit in a cluster is about to do, as it is stored beside the cursor until it is done.
+//! The intent of a commit in a cluster: everything it is about to do, stored beside the cursor until it is done.
 //!
 //! Any instance may finish the commit of another one from it, so everything that the later steps need is inside.
 
@@ -10,7 +10,7 @@ use crate::redis::format::convert;
 use crate::redis::ops::produce;
 use crate::redis::ops::schedule::{task_id, unbroken_since};
 
-/// What lies beside the cursor until the commit is finished.
+/// What is stored beside the cursor until the commit is finished.
 #[derive(Clone, PartialEq, Message)]
 pub(in crate::redis) struct Intent {
     /// Differs for each commit ever made.
@@ -32,13 +32,13 @@ pub(in crate::redis) struct Intent {
     pub fires: Vec<IntendedFire>,
     #[prost(bool, tag = "10")]
     pub unserved: bool,
-    /// What the reason says besides. Tag 8 was a flag for one such note.
+    /// A note that is added to the reason. Tag 8 was a flag for one such note.
     #[prost(string, tag = "11")]
     pub missed_note: String,
     /// See [`Commit::unbroken_since`].
     #[prost(string, tag = "12")]
     pub unbroken_since: String,
-    /// Whether a task that waits for its retry blocks no occurrence.
+    /// Whether tasks that wait for a retry do not block occurrences.
     #[prost(bool, tag = "13")]
     pub ignores_retries: bool,
 }
@@ -66,7 +66,7 @@ pub(in crate::redis) struct IntendedFire {
     pub when: String,
     #[prost(string, tag = "9")]
     pub group: String,
-    /// To be kept beside the message.
+    /// To be stored beside the message.
     #[prost(bytes = "vec", tag = "10")]
     pub headers: Vec<u8>,
 }
@@ -80,7 +80,7 @@ impl Intent {
         }
     }
 
-    /// The intent of a commit that has no predecessor in the way.
+    /// The intent of a commit that found no unfinished predecessor.
     pub(in crate::redis) fn of(commit: &Commit) -> Self {
         let missed = commit.missed;
         let fires = commit.fires.iter().map(|fire| {

@@ -57,7 +57,7 @@ impl Documents for RedisBroker {
         for name in &names {
             trip.command("GET").arg(keys::document(kind, name));
         }
-        // One that cannot be read does not hide the others.
+        // A document that cannot be read does not hide the others.
         let answers: BrokerResult<Vec<Value>> = trip.each().await?.into_iter().map(or_nothing).collect();
         Ok(names
             .into_iter()

@@ -1,8 +1,8 @@
-//! Whether the server still has the data that it had: a key of its own, whose value is drawn once, says so.
+//! Detects whether the server has lost its data, by a key with a random value that is written once.
 //!
-//! Everything that a flush, an empty replica that took over, or a restart without persistence took with it is gone; the
-//! program goes on with what producers and schedules bring from then on. But an operator has to know. In a cluster the key
-//! lies beside the cursors: it speaks for that node.
+//! After a flush, a failover to an empty replica or a restart without persistence everything is gone; the program
+//! continues with what producers and schedules add from then on, but operators must be informed. In a cluster the key
+//! is beside the cursors and covers that node only.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -14,7 +14,7 @@ use crate::redis::RedisBroker;
 use crate::redis::format::{keys, reply};
 use crate::{BrokerResult, Caveat};
 
-/// How long the loss is shown: long enough to be seen by people who look now and then.
+/// How long the loss is shown: long enough for people who check occasionally.
 const SHOWN: Duration = Duration::from_secs(3600);
 
 /// What this process knows of the mark.
@@ -33,7 +33,7 @@ impl Epoch {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Takes note of the mark that is there now.
+    /// Compares the present mark with the known one.
     fn found(&self, mark: String, now: Timestamp) {
         let mut known = self.lock();
         if known.mark.as_ref().is_some_and(|before| *before != mark) {
@@ -47,7 +47,7 @@ impl Epoch {
         Some(Caveat {
             code: "broker_state_lost",
             message: format!(
-                "the broker's state vanished (noticed {}): tasks, cursors and history are gone; work goes on with what \
+                "the broker's state vanished (noticed {}): tasks, cursors and history are gone; work continues with what \
                  has come since",
                 at.round(jiff::Unit::Second).unwrap_or(at)
             ),
@@ -58,9 +58,9 @@ impl Epoch {
 }
 
 impl RedisBroker {
-    /// Whether the state vanished, now or lately. A server that may not be written to leaves it open.
+    /// Whether the state vanished, now or recently. With a read-only server this is unknown.
     pub(in crate::redis) async fn look_for_loss(&self) -> BrokerResult<Option<Caveat>> {
-        const DOING: &str = "see whether its state is still there";
+        const DOING: &str = "check whether its state still exists";
         let key = keys::epoch(self.conn.is_cluster());
         let mut trip = self.conn.trip(DOING).await?;
         trip.command("GET").arg(&key);

@@ -20,7 +20,7 @@ use crate::{BrokerResult, Claim, Exchanged, Settlement, Suspicion, TaskRecord};
 const CLAIM: &str = "claim tasks";
 const EXCHANGE: &str = "settle and claim tasks";
 
-/// Claims a script call: Redis does nothing else meanwhile, about 1 ms.
+/// Claims a script call, during which Redis does nothing else: about 1 ms.
 const BATCH: usize = 256;
 
 impl RedisBroker {
@@ -49,7 +49,7 @@ impl RedisBroker {
         Ok(claims)
     }
 
-    /// How many were taken, those that could not be read included.
+    /// How many were taken, including those that cannot be read.
     async fn claim_batch(
         &self,
         queues: &[QueueName],
@@ -62,13 +62,13 @@ impl RedisBroker {
         let began = Instant::now();
         let mut trip = self.conn.trip(CLAIM).await?;
         trip.within(within);
-        let told = self.add_claim(&mut trip, queues, wanted, lease, None);
+        let context = self.add_claim(&mut trip, queues, wanted, lease, None);
         let answer = trip.one().await;
         self.note_unanswered(&answer, queues, began);
-        Ok(self.read_claims(&told, queues, reply::list(answer?), claims).await)
+        Ok(self.read_claims(&context, queues, reply::list(answer?), claims).await)
     }
 
-    /// With the queue whose claims end in the same call; they follow.
+    /// `ending`: the queue whose claims end in the same call; these arguments follow.
     fn add_claim(
         &self,
         trip: &mut RoundTrip<'_>,
@@ -90,20 +90,20 @@ impl RedisBroker {
         })
     }
 
-    /// Claims out of an answer of the script, and how many it took; puts aside what cannot be read.
+    /// Reads claims from an answer of the script, and how many it took; archives tasks that cannot be read.
     async fn read_claims(
         &self,
-        told: &CallContext,
+        context: &CallContext,
         queues: &[QueueName],
         answer: Vec<Value>,
         claims: &mut Vec<Claim>,
     ) -> usize {
         let mut answer = answer.into_iter().skip(1);
         let Some(lease_until) = answer.next().and_then(reply::seconds) else {
-            self.passed.forgotten(told);
+            self.passed.forgotten(context);
             return 0;
         };
-        self.passed.learn(told, queues, answer.next().unwrap_or(Value::Nil));
+        self.passed.learn(context, queues, answer.next().unwrap_or(Value::Nil));
         let suspects = suspects_of(answer.next().map(reply::list).unwrap_or_default());
         let (mut taken, first) = (0, claims.len());
         while let Some((place, count, run)) = next_head(&mut answer) {
@@ -126,8 +126,8 @@ impl RedisBroker {
                     }
                 }
             }
-            // The tasks that were claimed must reach the caller: what cannot be put aside now stays active,
-            // and is found again when its lease has run out.
+            // The tasks that were claimed must reach the caller: what cannot be archived now stays active,
+            // and is found again when its lease has expired.
             if let Err(error) = self.quarantine(queue, &unreadable).await {
                 tracing::warn!(queue = %queue, %error, "tasks that cannot be read stay active for now");
             }
@@ -139,7 +139,7 @@ impl RedisBroker {
         taken
     }
 
-    /// Restores the headers of schedules' tasks that lost them. A task without is better than none.
+    /// Restores lost headers of schedules' tasks. A task without headers is better than none.
     pub(in crate::redis) async fn give_back_headers(&self, records: Vec<&mut TaskRecord>) {
         if records.is_empty() {
             return;
@@ -183,7 +183,7 @@ impl RedisBroker {
         }
         let mut trip = self.conn.trip(EXCHANGE).await?;
         settle::add_settles(&mut trip, settlements, &batches, None);
-        let told = (wanted > 0).then(|| self.add_claim(&mut trip, queues, wanted, lease, None));
+        let context = (wanted > 0).then(|| self.add_claim(&mut trip, queues, wanted, lease, None));
         let answers = trip.each().await;
         if wanted > 0 {
             self.note_unanswered(&answers, queues, began);
@@ -194,12 +194,13 @@ impl RedisBroker {
         if let Some(claims) = &claims {
             self.note_unanswered(claims, queues, began);
         }
-        let claims = match claims.zip(told) {
+        let claims = match claims.zip(context) {
             None => Ok(Vec::new()),
             Some((Err(error), _)) => Err(error),
-            Some((Ok(answer), told)) => {
+            Some((Ok(answer), context)) => {
                 let mut claims = Vec::new();
-                self.read_claims(&told, queues, reply::list(answer), &mut claims).await;
+                self.read_claims(&context, queues, reply::list(answer), &mut claims)
+                    .await;
                 Ok(claims)
             }
         };
@@ -209,7 +210,7 @@ impl RedisBroker {
         })
     }
 
-    /// The same in one script call: the usual case of a busy worker, tasks that are done and leave nothing.
+    /// The same in one script call: the usual case of a busy worker, whose tasks succeed and leave nothing.
     async fn exchange_at_once(
         &self,
         settlements: &[Settlement],
@@ -220,7 +221,7 @@ impl RedisBroker {
     ) -> BrokerResult<Exchanged> {
         let began = Instant::now();
         let mut trip = self.conn.trip(EXCHANGE).await?;
-        let told = self.add_claim(&mut trip, queues, wanted, lease, Some(batch.0));
+        let context = self.add_claim(&mut trip, queues, wanted, lease, Some(batch.0));
         settle::ends(&mut trip, settlements, batch);
         let answer = trip.one().await;
         if wanted > 0 {
@@ -229,7 +230,7 @@ impl RedisBroker {
         let mut answer = reply::list(answer?);
         let stale = answer.first_mut().map(std::mem::take).unwrap_or_default();
         let mut claims = Vec::new();
-        self.read_claims(&told, queues, answer, &mut claims).await;
+        self.read_claims(&context, queues, answer, &mut claims).await;
         Ok(Exchanged {
             settled: Ok(settle::settled(
                 settlements.len(),
@@ -248,7 +249,7 @@ struct Suspect {
     suspicion: Suspicion,
 }
 
-/// See `exchange.lua`. Counts that cannot be read are the least there is.
+/// See `exchange.lua`. Counts that cannot be read are replaced by the lowest.
 fn suspects_of(answer: Vec<Value>) -> Vec<Suspect> {
     let mut answer = answer.into_iter();
     let next = || {

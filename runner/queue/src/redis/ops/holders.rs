@@ -1,6 +1,7 @@
-//! The seam's `Holders`: which instance leads, which instance has which schedules, and the withdrawal of those that none has any more.
+//! The seam's `Holders`: the leader, the schedules of each instance, and the withdrawal of schedules that no instance
+//! has any more.
 //!
-//! An instance lasts as long as it says so; a schedule of an instance that died is not withdrawn for that. Not here:
+//! An instance counts as alive until its stated end; that an instance died does not withdraw its schedules. Not here:
 //! what a withdrawal does to the cursor, which is `register.lua`.
 
 use std::time::Duration;
@@ -16,7 +17,7 @@ use crate::{BrokerResult, HOLD_AFTER_END, HOLD_AT_MOST, Held, Holders, Pause, St
 
 /// Schedules a script call.
 const BATCH: usize = 500;
-/// Schedules of one source that are read: many times those of any installation.
+/// The most schedules of one source that are read: far more than any installation has.
 const MOST: usize = 200_000;
 
 #[async_trait]
@@ -106,7 +107,7 @@ impl Holders for RedisBroker {
 }
 
 impl RedisBroker {
-    /// An instance that ends in good order is not waited for as long as one that fell silent.
+    /// The schedules of an instance that ended properly are kept for a shorter time than those of one that fell silent.
     async fn let_go(&self, instance: &str, soon: Duration) -> BrokerResult<()> {
         let mut trip = self.conn.trip("say that an instance ends").await?;
         trip.command("ZSCORE")
@@ -119,8 +120,8 @@ impl RedisBroker {
     }
 }
 
-/// Takes what `register.lua` and the cursors' fields say of one schedule. `None` also when there is no cursor; takes its
-/// five values in any case.
+/// Reads the five values that `register.lua` and the cursors' fields have for a schedule. `None` also without a cursor;
+/// it consumes them in any case.
 pub(in crate::redis) fn next_standing(row: &mut impl Iterator<Item = redis::Value>) -> Option<Standing> {
     let (cursor, paused, nominal) = (row.next()?, row.next()?, row.next()?);
     let (task, ahead) = (row.next()?, row.next()?);

@@ -67,7 +67,7 @@ impl InspectQueues for RedisBroker {
         let mut rows = reply::list(trip.one().await?).into_iter();
         let mut types = Vec::new();
         while let (Some(kind), Some(count), Some(oldest)) = (rows.next(), rows.next(), rows.next()) {
-            // What is not UTF-8 is no type; such a task is put aside by whoever claims it.
+            // A type that is not UTF-8 is left out; the worker that claims such a task archives it.
             if let Some(kind) = reply::text(kind) {
                 types.push(PendingType {
                     kind,
@@ -81,7 +81,7 @@ impl InspectQueues for RedisBroker {
 }
 
 impl RedisBroker {
-    /// `known`: leaves out queues that are not on the list of queues.
+    /// `known`: only queues on the list of queues.
     async fn infos_of(&self, names: impl IntoIterator<Item = QueueName>, known: bool) -> BrokerResult<Vec<QueueInfo>> {
         let names: Vec<QueueName> = names.into_iter().collect();
         let mut trip = self.pages.trip("look at the queues").await?;

@@ -27,7 +27,7 @@ impl InspectTasks for RedisBroker {
     }
 
     async fn raw_task(&self, queue: &QueueName, id: &[u8]) -> BrokerResult<Option<RawTask>> {
-        const DOING: &str = "look at what lies under an id";
+        const DOING: &str = "read what is stored under an id";
         let key = keys::task_of(queue.as_str(), id);
         let mut trip = self.pages.trip(DOING).await?;
         trip.command("HMGET").arg(&key).arg("msg").arg("state");
@@ -54,13 +54,13 @@ impl InspectTasks for RedisBroker {
                 .arg(keys::task(name.as_str(), id.as_str()))
                 .arg("msg");
         }
-        let (mut found, mut trouble) = (Vec::new(), PartialFailure::default());
+        let (mut found, mut failures) = (Vec::new(), PartialFailure::default());
         for (name, answer) in names.into_iter().zip(trip.each().await?) {
-            if trouble.part(&name, answer) == Some(Value::Int(1)) {
+            if failures.part(&name, answer) == Some(Value::Int(1)) {
                 found.push(name);
             }
         }
-        trouble.unless(!found.is_empty())?;
+        failures.unless(!found.is_empty())?;
         Ok(found)
     }
 
@@ -82,7 +82,7 @@ impl InspectTasks for RedisBroker {
         let mut answer = reply::list(trip.one().await?).into_iter();
         let count = answer.next().map_or(0, reply::count);
         let mut lines: Vec<Value> = answer.filter(|line| *line != Value::Nil).collect();
-        // They are written in turn: the oldest one comes where the next one will go.
+        // They are a ring: the oldest one is where the next one will be written.
         let kept = u64::try_from(lines.len()).unwrap_or(u64::MAX);
         if count > kept && kept > 0 {
             lines.rotate_left(usize::try_from(count % kept).unwrap_or(0));

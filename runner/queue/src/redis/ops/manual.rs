@@ -1,4 +1,4 @@
-//! Runs of schedules that people ask for.
+//! Manual runs of schedules.
 
 use redis::Value;
 use runner_core::schedule::{Overlap, ScheduleId};
@@ -35,7 +35,7 @@ impl RedisBroker {
         manually_run(answer.unwrap_or(Value::Nil))
     }
 
-    /// In a cluster the cursors and the queue lie on different servers.
+    /// In a cluster the cursors and the queue are on different servers.
     async fn run_in_steps(&self, run: &ManualRun, task: TaskId) -> BrokerResult<ManuallyRun> {
         if let Some((task, what)) = self.unfinished(run).await? {
             return Ok(ManuallyRun::Busy { task, what });
@@ -53,7 +53,7 @@ impl RedisBroker {
         manually_run(trip.one().await?)
     }
 
-    /// The task of another run that has not ended, and what it does: as `busy` in `decide.lua`.
+    /// The task of another run that has not ended, and its state: as `busy` in `decide.lua`.
     async fn unfinished(&self, run: &ManualRun) -> BrokerResult<Option<(TaskId, String)>> {
         if !run.overlap.skips() {
             return Ok(None);
@@ -61,7 +61,7 @@ impl RedisBroker {
         let id = run.id.as_str();
         let mut trip = self.conn.trip(DOING).await?;
         trip.command("HMGET").arg(keys::CURSORS);
-        // The key names the task, whatever became of the field that should.
+        // The key names the task even if its field is damaged.
         for field in ["p", "mp"] {
             trip.arg(format!("{field}:{id}"));
         }
@@ -91,7 +91,7 @@ impl RedisBroker {
         let mut answers = Vec::new();
         for answer in trip.each().await? {
             answers.push(match answer {
-                // What lies there is no task, and blocks no run.
+                // The key does not hold a task, so it blocks no run.
                 Err(BrokerError::Corrupt { .. }) => Value::Nil,
                 answer => answer?,
             });

@@ -1,4 +1,4 @@
-//! What the broker does for its callers: one file for each subject, each implementing a part of the seam.
+//! The operations of the broker: one file for each subject, each implementing a part of the seam.
 
 pub(in crate::redis) mod act;
 pub(in crate::redis) mod asynq_entries;

@@ -1,9 +1,9 @@
-//! Which types this broker claims, and where in each queue tasks of other types lie that it passes over.
+//! Which types this broker claims, and the stretch of each queue with tasks of other types that it passes over.
 //!
-//! Such tasks stay at the head of a pending list, for a worker that knows them. How long that stretch is, is remembered
-//! from claim to claim, so that a claim does not look at all of it again; the script checks it each time, for others may
-//! have taken any of it. What others hand back to the head lies within the stretch: a claim sees that the first task is
-//! another one and looks at a few, and now and then, less and less often, at more.
+//! Such tasks stay at the head of a pending list, for a worker that knows them. The length of that stretch is
+//! remembered from claim to claim, so that a claim does not read all of it again; the script checks it each time,
+//! because others may have taken some of it. Tasks that others hand back to the head are within the stretch: a claim
+//! sees that the first task is another one and checks a few, and at increasing intervals more.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -18,11 +18,11 @@ use crate::redis::format::reply;
 use crate::redis::net::conn::{Conn, RoundTrip};
 use crate::redis::ops::type_filter::TypeFilter;
 
-/// The first pause until the head of a stretch is looked at again; each next one is twice as long, up to the longest.
+/// The first pause until the head of a stretch is read again; each further one is twice as long, up to the longest.
 const FIRST_PAUSE: Duration = Duration::from_secs(2);
 const LONGEST_PAUSE: Duration = Duration::from_secs(60);
 
-/// Tasks that such a look goes through: about a millisecond of the server's time.
+/// Tasks that such a look reads: about a millisecond of the server's time.
 const LOOKED_AT: usize = 1_000;
 
 /// Tasks of unknown types at the head of one queue.
@@ -61,7 +61,7 @@ impl Default for PassedOver {
     }
 }
 
-/// What a call was told, to be compared when it comes back: types may have changed meanwhile.
+/// What a call was sent with, to compare with when it returns: types may have changed meanwhile.
 pub(in crate::redis) struct CallContext {
     filter: Arc<TypeFilter>,
     /// The queue by which long lists of types are found, in a cluster.
@@ -71,7 +71,7 @@ pub(in crate::redis) struct CallContext {
 }
 
 impl PassedOver {
-    /// Claims are for these types from now on.
+    /// Sets the types that are claimed from now on.
     pub(in crate::redis) fn know(&self, types: &KnownTypes) {
         let mut memory = self.lock();
         if memory.types == *types {
@@ -82,7 +82,7 @@ impl PassedOver {
         memory.stretches.clear();
     }
 
-    /// Has what a claim from these queues refers to kept in Redis; most of the time nothing is to be done.
+    /// Makes sure that the sets a claim from these queues refers to exist in Redis; mostly there is nothing to do.
     pub(in crate::redis) async fn prepare(&self, conn: &Conn, queues: &[QueueName]) {
         let filter = Arc::clone(&self.lock().filter);
         let place = place_of(conn, queues);
@@ -92,11 +92,11 @@ impl PassedOver {
     }
 
     /// The script did not find what the call referred to.
-    pub(in crate::redis) fn forgotten(&self, told: &CallContext) {
-        told.filter.forgotten(told.place.as_ref());
+    pub(in crate::redis) fn forgotten(&self, context: &CallContext) {
+        context.filter.forgotten(context.place.as_ref());
     }
 
-    /// Writes into a call which types are known and, with each queue, what is to be passed over there.
+    /// Writes into a call which types are known and, with each queue, its stretch.
     pub(in crate::redis) fn add(
         &self,
         conn: &Conn,
@@ -132,10 +132,10 @@ impl PassedOver {
     }
 
     /// Remembers what the script says remains.
-    pub(in crate::redis) fn learn(&self, told: &CallContext, queues: &[QueueName], answer: Value) {
+    pub(in crate::redis) fn learn(&self, context: &CallContext, queues: &[QueueName], answer: Value) {
         let mut rows = reply::list(answer).into_iter();
         let mut memory = self.lock();
-        if !Arc::ptr_eq(&memory.filter, &told.filter) {
+        if !Arc::ptr_eq(&memory.filter, &context.filter) {
             return;
         }
         while let Some((number, stretch)) = next_stretch(&mut rows) {
@@ -149,7 +149,7 @@ impl PassedOver {
             if let Some(before) = before {
                 stretch.pause = before.pause;
                 stretch.look_again = before.look_again;
-                if told.again.get(place) == Some(&true) {
+                if context.again.get(place) == Some(&true) {
                     stretch.pause = (before.pause * 2).min(LONGEST_PAUSE);
                     stretch.look_again = Instant::now() + stretch.pause;
                 }
@@ -176,7 +176,8 @@ impl PassedOver {
     }
 }
 
-/// In whose slot a list of types must lie that a call with these queues refers to; of a cluster's calls each has one queue.
+/// In whose slot a list of types must lie that a call with these queues refers to; of a cluster's calls each has one
+/// queue.
 fn place_of<'a>(conn: &Conn, queues: &'a [QueueName]) -> Option<&'a QueueName> {
     queues.first().filter(|_| conn.is_cluster())
 }

@@ -1,6 +1,6 @@
-//! A commit in a cluster between its first step and its last: its intent, and what has become of its fires so far.
+//! A commit in a cluster between its first step and its last: its intent, and the outcomes of its fires so far.
 //!
-//! Which steps there are, and who makes them, is in `cluster_commit`.
+//! The steps, and who performs them, are in `cluster_commit`.
 
 use std::time::Duration;
 
@@ -19,38 +19,38 @@ use crate::{BrokerResult, Committed};
 /// What is being done, for errors.
 pub(in crate::redis) const DOING: &str = "commit decisions of schedules";
 
-/// How long after the first step the second may still be made.
+/// How long after the first step the second is still accepted.
 const PATIENCE: Duration = Duration::from_secs(60);
 /// How long an occurrence is remembered beside its queue while its commit is not finished.
 const OPEN_KEPT: Duration = Duration::from_secs(30 * 24 * 3600);
 
 /// A commit on its way through the steps.
 pub(in crate::redis) struct PendingCommit {
-    /// The place of the commit that it answers; `None`: somebody else's, left behind.
+    /// The place of the caller's commit that it belongs to; `None`: an unfinished one of another instance.
     pub place: Option<usize>,
     pub schedule: ScheduleId,
     pub intent: Intent,
-    /// As it stands beside the cursor.
+    /// Its bytes as they are stored beside the cursor.
     pub written: Vec<u8>,
     /// Last second for the second step.
     pub not_after: i64,
-    /// Key and id of the task that may stand in the way.
+    /// Key and id of the task that may block its fires.
     pub previous: (String, String),
-    /// The same of the last run that a person asked for.
+    /// The same for the last manual run.
     pub manual: (String, String),
     /// Nominal instant, task and its key.
     pub last: Option<(i64, String, String)>,
-    /// Decisions in JSON, for as many fires as are done.
+    /// Decisions in JSON, one for each completed fire.
     pub texts: Vec<Value>,
-    /// Could not go on for now.
+    /// It cannot continue for now.
     pub stuck: bool,
 }
 
-/// What the first step answers.
+/// The answer of the first step.
 pub(in crate::redis) enum IntentReply {
     Outcome(Committed),
     Walk(Box<PendingCommit>),
-    /// An intent stands there that cannot be read.
+    /// The stored intent cannot be read.
     Spoiled(Vec<u8>),
 }
 
@@ -89,13 +89,13 @@ impl IntentReply {
 
 impl PendingCommit {
     /// The broker's clock at the first step, in seconds.
-    #[allow(clippy::cast_precision_loss)] // a present second is far below 2^52
+    #[allow(clippy::cast_precision_loss)] // the present second is far below 2^52
     pub(in crate::redis) fn now(&self) -> f64 {
         self.not_after
             .saturating_sub(i64::try_from(PATIENCE.as_secs()).unwrap_or(0)) as f64
     }
 
-    /// Whether it has fires left and may go on.
+    /// Whether it has fires left and can continue.
     pub(in crate::redis) fn waits(&self) -> bool {
         !self.stuck && self.texts.len() < self.intent.fires.len()
     }
@@ -107,13 +107,13 @@ impl PendingCommit {
         &rest[..same]
     }
 
-    /// Whether a task lies in the queue of the next fires.
+    /// Whether a task is in the queue of the next fires.
     fn is_here(&self, (key, _): &(String, String)) -> bool {
         let queue = self.next().first().map(|fire| keys::queue(&fire.queue));
         queue.is_some_and(|queue| key.starts_with(&queue))
     }
 
-    /// The previous task and the last run by hand, where they lie elsewhere and may stand in the way.
+    /// The previous task and the last manual run, if they are in another queue and may block the fires.
     pub(in crate::redis) fn elsewhere(&self) -> [Option<&(String, String)>; 2] {
         [&self.previous, &self.manual]
             .map(|task| (self.intent.skip && !task.0.is_empty() && !self.is_here(task)).then_some(task))
@@ -149,12 +149,12 @@ impl PendingCommit {
         }
     }
 
-    /// Takes note of what became of the next fires.
+    /// Records the outcomes of the next fires.
     pub(in crate::redis) fn take(&mut self, answer: Value) -> BrokerResult<()> {
         let mut row = reply::list(answer).into_iter();
         match row.next().and_then(reply::text).as_deref() {
             Some("done") => {}
-            // Too late for this walk; the next one begins with the first step.
+            // Too late for this attempt; the next one begins with the first step.
             Some("late") => {
                 self.stuck = true;
                 return Ok(());

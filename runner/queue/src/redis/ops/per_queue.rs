@@ -1,8 +1,8 @@
-//! Claims and their ends in a cluster: queues lie on different servers, and one that is away must not stop the others.
+//! Claims and verdicts in a cluster: queues are on different servers, and an unreachable one must not stop the others.
 //!
 //! Each queue has a script call of its own, in the order given. With one server a single call takes from all queues:
-//! see `exchange`. Leases run from the claim, so what one server gave is handed over before another one that hangs has
-//! used up the time.
+//! see `exchange`. Leases start with the claim, so tasks of one server are handed over before another one that hangs
+//! has used up the time.
 
 use std::time::Duration;
 
@@ -16,12 +16,12 @@ use crate::redis::format::{keys, reply};
 use crate::redis::ops::settle;
 use crate::{BrokerError, BrokerResult, Claim, Exchanged, Settled, Settlement};
 
-/// The part of a lease that may pass until its task is handed over: one in so many. Of a usual lease it is longer than any
-/// answer is waited for.
+/// The part of a lease that may pass until its task is handed over: one in this many. For the default lease that is
+/// longer than any wait for an answer.
 const HANDED_OVER: u32 = 4;
 
 impl RedisBroker {
-    /// Settles and claims at once, each on its own.
+    /// Settles and claims concurrently, with separate calls.
     pub(in crate::redis) async fn exchange_apart(
         &self,
         settlements: &[Settlement],
@@ -34,7 +34,7 @@ impl RedisBroker {
         Exchanged { settled, claims }
     }
 
-    /// What lies on a server that is away stays unknown; an error only if no server answered.
+    /// Verdicts for an unreachable server stay unknown; an error only if no server answered.
     pub(in crate::redis) async fn settle_per_queue(
         &self,
         settlements: &[Settlement],
@@ -44,15 +44,15 @@ impl RedisBroker {
         let mut trip = self.conn.trip("settle tasks").await?;
         trip.within(within);
         settle::add_settles(&mut trip, settlements, &batches, None);
-        let (mut known, mut away, mut trouble) = (Vec::new(), Vec::new(), None);
+        let (mut known, mut away, mut failure) = (Vec::new(), Vec::new(), None);
         for ((_, places), answer) in batches.iter().zip(trip.each().await?) {
             known.push(answer.unwrap_or_else(|error| {
                 away.push(places);
-                trouble = Some(error);
+                failure = Some(error);
                 Value::Nil
             }));
         }
-        match trouble {
+        match failure {
             Some(error) if away.len() == batches.len() => Err(error),
             _ => {
                 let mut settled = settle::settled(settlements.len(), &batches, known);
@@ -64,7 +64,7 @@ impl RedisBroker {
         }
     }
 
-    /// A queue whose server is away yields nothing; an error only if no queue could be asked.
+    /// A queue whose server is unreachable yields nothing; an error only if no queue could be asked.
     ///
     /// The first queue is tried at once. Of the others those that are empty are left out, all asked together, so
     /// that an idle worker with many queues makes two round trips and not one for each. Once there are claims, no
@@ -75,9 +75,9 @@ impl RedisBroker {
         max: usize,
         lease: Duration,
     ) -> BrokerResult<Vec<Claim>> {
-        let (mut claims, mut answered, mut trouble) = (Vec::new(), queues.is_empty(), None);
+        let (mut claims, mut answered, mut failure) = (Vec::new(), queues.is_empty(), None);
         let (mut skipped, mut hand_over) = (Vec::new(), None::<Instant>);
-        // A server that hangs may be the first one asked: what the others give must not wait for it either.
+        // The first server asked may be the one that hangs: the tasks of the others must not wait for it either.
         let patience = lease / HANDED_OVER;
         for (nth, queue) in queues.iter().enumerate() {
             if claims.len() >= max {
@@ -89,11 +89,11 @@ impl RedisBroker {
             }
             if nth == 1 {
                 match self
-                    .without_work(&queues[1..], left.or(Some(patience)), &mut trouble)
+                    .without_work(&queues[1..], left.or(Some(patience)), &mut failure)
                     .await
                 {
                     Ok(found) => skipped = found,
-                    Err(error) => trouble = Some(error),
+                    Err(error) => failure = Some(error),
                 }
                 answered |= skipped.contains(&SkipReason::Empty);
             }
@@ -112,13 +112,13 @@ impl RedisBroker {
                     claims.append(&mut some);
                 }
                 // What was claimed must reach the caller, whatever the other servers do.
-                Err(error) => trouble = Some(error),
+                Err(error) => failure = Some(error),
             }
         }
-        match trouble {
+        match failure {
             Some(error) if !answered => Err(error),
             Some(error) => {
-                tracing::debug!(%error, "some queues cannot be reached; the others go on");
+                tracing::debug!(%error, "some queues cannot be reached; continuing with the others");
                 Ok(claims)
             }
             None => Ok(claims),
@@ -130,7 +130,7 @@ impl RedisBroker {
         &self,
         queues: &[QueueName],
         within: Option<Duration>,
-        trouble: &mut Option<BrokerError>,
+        failure: &mut Option<BrokerError>,
     ) -> BrokerResult<Vec<SkipReason>> {
         let mut trip = self.conn.trip("look for work").await?;
         trip.within(within);
@@ -145,10 +145,10 @@ impl RedisBroker {
                     _ => SkipReason::No,
                 },
                 Err(error @ BrokerError::Unreachable { .. }) => {
-                    *trouble = Some(error);
+                    *failure = Some(error);
                     SkipReason::Away
                 }
-                // What is wrong with the key is for the claim to deal with.
+                // The claim repairs a key of the wrong type.
                 Err(_) => SkipReason::No,
             })
             .collect())

@@ -1,5 +1,5 @@
-//! Looks whether the server takes writes: one that is full, a replica or unable to save refuses them and answers
-//! everything else.
+//! Checks whether the server accepts writes: one that is full, a replica or unable to save refuses them and answers
+//! all other commands.
 
 use runner_core::task::QueueName;
 
@@ -8,12 +8,12 @@ use crate::redis::format::keys;
 use crate::{BrokerError, BrokerResult};
 
 impl RedisBroker {
-    /// A write of nothing into keys that do not exist: a server that refuses writes refuses it, any other one changes
+    /// Renames a key that does not exist: a server that refuses writes refuses it, any other one changes
     /// nothing and tells no replica.
     pub(in crate::redis) async fn look_whether_it_takes_writes(&self, queues: &[QueueName]) -> BrokerResult<()> {
         let is_cluster = self.conn.is_cluster();
-        let mut trip = self.conn.trip("see whether it takes writes").await?;
-        // Where the cursors lie; in a cluster each queue may lie on another server.
+        let mut trip = self.conn.trip("check whether it accepts writes").await?;
+        // On the node of the cursors; in a cluster each queue may be on another one.
         trip.command("SETRANGE").arg(keys::probe(is_cluster)).arg(0).arg("");
         let apart = if is_cluster { queues } else { &[] };
         for queue in apart {
@@ -22,7 +22,7 @@ impl RedisBroker {
         }
         for answer in trip.each().await? {
             match answer {
-                // Something of another type lies there: it was looked at, so writes are taken.
+                // A key of another type exists: the server got as far as checking it, so it accepts writes.
                 Ok(_) | Err(BrokerError::Corrupt { .. }) => (),
                 Err(error) => return Err(error),
             }

@@ -1,4 +1,4 @@
-//! Putting tasks on their queues: one script call for each queue and batch, all in one round trip.
+//! Enqueueing tasks: one script call for each queue and batch, all in one round trip.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -19,7 +19,7 @@ use crate::redis::net::conn::{Conn, RoundTrip};
 use crate::redis::net::fault;
 use crate::{BrokerError, BrokerResult, Delivery, Enqueued, Producer, Refusal};
 
-/// How tasks get to the server: the shared connection, or one where replicas confirm.
+/// How tasks reach the server: by the shared connection, or by one on which replicas confirm.
 pub(in crate::redis) struct SendRoute {
     pub conn: Arc<Conn>,
     pub confirm: Option<Confirm>,
@@ -31,17 +31,17 @@ impl SendRoute {
     }
 }
 
-/// Tasks a script call: Redis does nothing else meanwhile, about 1 ms.
+/// Tasks a script call, during which Redis does nothing else: about 1 ms.
 const BATCH: usize = 256;
 /// Tasks a round trip: bounds what is held in memory on both sides.
 const TRIP: usize = 2048;
 
-/// Bytes of payloads a script call, and a round trip: Redis holds a call in memory several times, and cuts off who sends
-/// it a gigabyte. One task goes however large it is.
+/// Bytes of payloads a script call, and a round trip: Redis holds a call in memory several times, and disconnects a
+/// client that sends a gigabyte. A single task is sent whatever its size.
 const BATCH_BYTES: usize = 4 << 20;
 const TRIP_BYTES: usize = 16 << 20;
 
-/// Leading tasks that go together: at most so many, of so many bytes.
+/// The first tasks that fit together into `count` and `bytes`.
 fn portion<T>(tasks: &[T], most: usize, bytes: usize, payload: impl Fn(&T) -> usize) -> usize {
     let mut sum = 0_usize;
     let fit = tasks.iter().take(most).take_while(|task| {
@@ -67,7 +67,7 @@ fn portions<T>(
 
 pub(in crate::redis) const DOING: &str = "enqueue tasks";
 
-/// The part of a script's arguments that says when: see `put.lua`.
+/// The arguments of a script that say when a task is due: see `put.lua`.
 pub(in crate::redis) fn when(run: Run) -> String {
     match run {
         Run::Now => String::new(),
@@ -81,12 +81,12 @@ pub(in crate::redis) fn lock_ttl(task: &Task) -> u64 {
     task.unique.map_or(0, |unique| convert::millis(unique.ttl))
 }
 
-/// Whether it waits for nothing and belongs to nothing: see `plain.lua`.
+/// Whether it is pending at once, without group and lock: see `plain.lua`.
 fn is_plain(task: &Task) -> bool {
     task.run == Run::Now && task.unique.is_none() && task.group.is_none()
 }
 
-/// Appends what `put.lua` wants of a task, from the id to the group.
+/// Appends the arguments of `put.lua` for a task, from the id to the group.
 pub(in crate::redis) fn put_args(trip: &mut RoundTrip<'_>, task: &Task, id: &TaskId) {
     let message = convert::message_of(task, id);
     trip.arg(id.as_str())
@@ -140,22 +140,22 @@ impl Outgoing for Delivery {
     }
 }
 
-/// What came of tasks that were sent.
+/// The result of sending tasks.
 pub(in crate::redis) struct Sent {
     pub(in crate::redis) answers: Answers,
-    /// That too few replicas have what was written, if they were to confirm it.
+    /// The error that too few replicas confirmed, if they had to.
     pub(in crate::redis) unconfirmed: Option<BrokerError>,
 }
 
 impl Sent {
-    /// What the one who sent them all is told.
+    /// The result for a caller who sent all of them.
     pub(in crate::redis) fn into_result(self) -> BrokerResult<Answers> {
-        told(self.answers, self.unconfirmed.as_ref())
+        into_answers(self.answers, self.unconfirmed.as_ref())
     }
 }
 
-/// What a caller is told about tasks of theirs: of those that were refused nothing was to be confirmed.
-pub(in crate::redis) fn told(answers: Answers, unconfirmed: Option<&BrokerError>) -> BrokerResult<Answers> {
+/// The result for the caller of some tasks: if all of them were refused, there was nothing to confirm.
+pub(in crate::redis) fn into_answers(answers: Answers, unconfirmed: Option<&BrokerError>) -> BrokerResult<Answers> {
     match unconfirmed {
         Some(error) if answers.iter().any(Result::is_ok) => Err(error.for_another()),
         _ => Ok(answers),
@@ -166,7 +166,7 @@ fn payload(sent: &impl Outgoing) -> usize {
     sent.task().payload.as_ref().map_or(0, Bytes::len)
 }
 
-/// Sends tasks at once: all of them, also where replicas do not confirm the first.
+/// Sends tasks at once: all of them, even if replicas do not confirm the first ones.
 pub(in crate::redis) async fn send(way: &SendRoute, tasks: &[impl Outgoing]) -> BrokerResult<Sent> {
     let mut sent = Sent {
         answers: Vec::with_capacity(tasks.len()),
@@ -196,8 +196,8 @@ async fn send_trip(way: &SendRoute, tasks: &[impl Outgoing]) -> BrokerResult<Sen
     }
     if !by_queue.is_empty() {
         let mut trip = way.conn().trip(DOING).await?;
-        // Each time, because a flushed or failed-over store has forgotten its queues; by the script itself where the
-        // list is within its reach.
+        // Each time, because a flushed store has forgotten its queues; by the script itself if the
+        // list is in its slot.
         let apart = way.conn().is_cluster();
         if apart {
             trip.script(Script::Beat, &[keys::QUEUES]).arg("");
@@ -274,8 +274,8 @@ fn add_call(
     }
 }
 
-/// Whether listing the queues went well enough. In a cluster the list may be away while the queues are there: the
-/// tasks are accepted, and the next ones list the queues again.
+/// Whether a failure to list the queues can be ignored. In a cluster the list may be unreachable while the queues are not: the
+/// tasks are accepted, and the next call lists the queues again.
 fn passes(listed: &BrokerResult<Value>) -> bool {
     !matches!(listed, Err(error) if !matches!(error, BrokerError::Unreachable { .. }))
 }
@@ -296,8 +296,8 @@ fn take_codes(
     while let Some((number, code)) = answer.next().zip(answer.next()) {
         let place = usize::try_from(reply::number(number).unwrap_or_default()).ok();
         let code_at = place.and_then(|n| codes.get_mut(n.checked_sub(1)?));
-        let told = code_at.zip(reply::number(code));
-        let (at, code) = told.ok_or_else(|| fault::odd_answer(DOING))?;
+        let refusal = code_at.zip(reply::number(code));
+        let (at, code) = refusal.ok_or_else(|| fault::odd_answer(DOING))?;
         *at = code;
     }
     for ((place, id), code) in batch.iter().zip(codes) {

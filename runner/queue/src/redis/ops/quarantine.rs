@@ -1,4 +1,4 @@
-//! Active tasks that cannot be read: archived with the reason, so that they stop nothing.
+//! Archives active tasks that cannot be read, with the reason, so that they block nothing.
 
 use runner_core::task::QueueName;
 
@@ -16,21 +16,21 @@ pub(in crate::redis) struct Unreadable {
 }
 
 impl RedisBroker {
-    /// Puts active tasks that cannot be read aside as archived.
+    /// Archives active tasks that cannot be read.
     pub(in crate::redis) async fn quarantine(&self, queue: &QueueName, bad: &[Unreadable]) -> BrokerResult<()> {
         if bad.is_empty() {
             return Ok(());
         }
-        let mut trip = self.conn.trip("put tasks aside that cannot be read").await?;
+        let mut trip = self.conn.trip("archive tasks that cannot be read").await?;
         trip.script(Script::Quarantine, &[keys::part(queue.as_str(), "active")])
             .arg(keys::queue(queue.as_str()))
             .arg(keys::own(queue.as_str()));
         for task in bad {
             let id = String::from_utf8_lossy(&task.id);
             tracing::warn!(queue = %queue, task = %id, why = task.why, "a task cannot be read; archived");
-            let reason = repair::put_aside(&format!("unreadable: {}", task.why), self.present());
+            let reason = repair::archival_note(&format!("unreadable: {}", task.why), self.present());
             trip.arg(&task.id[..]).arg(&task.run[..]).arg(reason);
-            self.mended.add(&Repaired {
+            self.repairs.add(&Repaired {
                 quarantined: 1,
                 ..Repaired::default()
             });

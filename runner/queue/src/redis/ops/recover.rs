@@ -1,6 +1,6 @@
-//! Taking back tasks whose workers fell silent.
+//! Takes back tasks whose leases expired.
 //!
-//! The script names them with all that is known of the run; what becomes of each is decided here and written by the
+//! The script lists them with all that is known of the run; the next state of each is decided here and written by the
 //! script that ends claims, under the condition that the lease is still over then.
 
 use std::sync::atomic::Ordering;
@@ -22,17 +22,17 @@ use crate::{
     Verdict, after_crash, longest_run, poison,
 };
 
-/// Tasks a script call: Redis does nothing else meanwhile.
+/// Tasks a script call, during which Redis does nothing else.
 const BATCH: usize = 500;
 
-/// How long after its end a lease that no worker of ours took is left alone: a Go worker writes it by its own clock,
-/// and asynq itself allows so much.
+/// How long after its end the lease of a Go worker is left untouched: that worker writes it by its own clock,
+/// and asynq itself allows this much.
 const FOREIGN_GRACE: Duration = Duration::from_secs(30);
 
-/// How long a run is taken to have lasted whose beginning was not recorded, as of a Go worker.
+/// The assumed duration of a run whose start was not recorded, as with a Go worker.
 const UNKNOWN: Duration = Duration::from_secs(60);
 
-/// A task whose lease ran out, as the script tells of it.
+/// A task whose lease expired, as the script reports it.
 struct Row {
     id: Vec<u8>,
     message: Vec<u8>,
@@ -48,7 +48,7 @@ struct Row {
     until: Timestamp,
 }
 
-/// One that can be read, and what is to become of it.
+/// A readable task, and its verdict.
 struct ExpiredClaim {
     settlement: Settlement,
     lost: u32,
@@ -70,7 +70,7 @@ impl RedisBroker {
             if left == 0 {
                 break;
             }
-            let mut trip = self.conn.trip("look for leases that ran out").await?;
+            let mut trip = self.conn.trip("look for expired leases").await?;
             trip.script(Script::Expired, &[keys::part(queue.as_str(), "active")])
                 .arg(keys::queue(queue.as_str()))
                 .arg(convert::millis(grace))
@@ -87,11 +87,11 @@ impl RedisBroker {
             let now = now
                 .and_then(|ms| Timestamp::from_millisecond(ms).ok())
                 .unwrap_or_default();
-            self.mended
+            self.repairs
                 .note_all(queue, answer.next().map(reply::list).unwrap_or_default());
             let rows: Vec<Row> = std::iter::from_fn(|| next_row(&mut answer)).collect();
             let (silent, unreadable) = sort(queue, rows, (now, self.lease()), poison_after);
-            let done = self.put_aside(queue, unreadable, &mut recovered).await;
+            let done = self.archive_unreadable(queue, unreadable, &mut recovered).await;
             trouble.part(queue, done);
             let done = self.take_back(silent, grace, &mut recovered).await;
             trouble.part(queue, done);
@@ -100,7 +100,7 @@ impl RedisBroker {
         Ok(recovered)
     }
 
-    async fn put_aside(
+    async fn archive_unreadable(
         &self,
         queue: &QueueName,
         unreadable: Vec<Unreadable>,
@@ -108,7 +108,7 @@ impl RedisBroker {
     ) -> BrokerResult<()> {
         self.quarantine(queue, &unreadable).await?;
         for bad in unreadable {
-            // An id that is not even text can be archived but not named.
+            // An id that is not text can be archived but not named.
             if let Some(id) = String::from_utf8(bad.id).ok().and_then(|id| TaskId::new(id).ok()) {
                 recovered.push(Recovered {
                     queue: queue.clone(),
@@ -130,7 +130,7 @@ impl RedisBroker {
         recovered: &mut Vec<Recovered>,
     ) -> BrokerResult<()> {
         let settlements: Vec<Settlement> = silent.iter().map(|s| s.settlement.clone()).collect();
-        // A worker may have woken up meanwhile; then the claim stands.
+        // The worker may have extended the lease meanwhile; then the claim is still valid.
         let settled = self.settle_claims(&settlements, Some(grace)).await?;
         for (silent, settled) in silent.into_iter().zip(settled) {
             if settled == Settled::Accepted {
@@ -188,7 +188,7 @@ fn next_row(answer: &mut impl Iterator<Item = Value>) -> Option<Row> {
     })
 }
 
-/// Those that can be read, and the others. `lease`: how long claims of this process last.
+/// Splits them into readable tasks and others. `lease`: how long claims of this process last.
 fn sort(
     queue: &QueueName,
     rows: Vec<Row>,
@@ -242,7 +242,7 @@ fn verdict(record: &TaskRecord, lost: u32, poisonous: bool) -> Verdict {
     }
 }
 
-/// What is remembered of the run: nobody is left to tell more.
+/// The attempt that is recorded for the run; its worker can add nothing.
 fn attempt(record: &TaskRecord, claimed: Option<(Timestamp, String)>, now: Timestamp) -> Attempt {
     let (started_at, server) = claimed.unwrap_or_else(|| (now, String::new()));
     Attempt {

@@ -1,8 +1,8 @@
-//! Damage, found piece by piece and put right: what belongs together in Redis may be torn apart by a crash of another
-//! program between two commands, a restored copy, a hand.
+//! Finds and repairs inconsistencies piece by piece: keys that belong together may disagree after a crash of another
+//! program between two commands, a restored copy, or a manual change.
 //!
-//! Each task is looked at and put right within one script, so that no worker's move comes in between. A pass is
-//! bounded and goes on where the last one of this process ended: through every list of the queues by position, and
+//! Each task is checked and repaired within one script, so that no worker changes it in between. A pass is
+//! bounded and continues where the last one of this process ended: through every list of the queues by position, and
 //! through the keys of tasks, which is the only way to find one that is in no list.
 
 use std::collections::BTreeMap;
@@ -18,18 +18,18 @@ use crate::redis::format::{keys, reply};
 use crate::redis::ops::partial::PartialFailure;
 use crate::{Attempt, BrokerResult, Repaired};
 
-/// Tasks a script call: Redis does nothing else meanwhile, about a millisecond.
+/// Tasks a script call, during which Redis does nothing else: about a millisecond.
 const PAGE: usize = 200;
 
-/// Keys that one step of a scan looks at.
+/// Keys that one step of a scan visits.
 const SCANNED: usize = 500;
 
 const AMONG_TASKS: &str = "look for damage among tasks";
 
-/// Damaged tasks that are named in the log, a note of a pass; more are counted only.
-const TOLD: usize = 20;
+/// Damaged tasks that a pass logs by name; more are counted only.
+const LOGGED: usize = 20;
 
-/// Where ids lie.
+/// A list of ids.
 const PLACES: [&str; 7] = [
     "pending",
     "active",
@@ -40,7 +40,7 @@ const PLACES: [&str; 7] = [
     "completed",
 ];
 
-/// Where the next pass goes on.
+/// Where the next pass continues.
 #[derive(Default)]
 pub(in crate::redis) struct RepairCursor {
     lists: BTreeMap<(QueueName, &'static str), usize>,
@@ -49,7 +49,7 @@ pub(in crate::redis) struct RepairCursor {
     claims: BTreeMap<QueueName, String>,
 }
 
-/// What was put right and not reported yet.
+/// Repairs that were not reported yet.
 #[derive(Default)]
 pub(in crate::redis) struct UnreportedRepairs(std::sync::Mutex<Repaired>);
 
@@ -60,7 +60,7 @@ impl UnreportedRepairs {
         }
     }
 
-    /// Counts and logs one task that a script put right.
+    /// Counts and logs one task that a script repaired.
     pub(in crate::redis) fn note(&self, queue: &QueueName, done: &str, id: &[u8]) {
         self.add(&counted(done));
         let id = String::from_utf8_lossy(id);
@@ -69,20 +69,20 @@ impl UnreportedRepairs {
             tracing::warn!(queue = %queue, key = %id, kept, "a value of the wrong type was moved out of the way");
             return;
         }
-        tracing::warn!(queue = %queue, task_id = %id, found = done, "a damaged task was put right");
+        tracing::warn!(queue = %queue, task_id = %id, found = done, "a damaged task was repaired");
     }
 
-    /// The same for pairs of what was done and id.
+    /// The same for pairs of repair and id.
     pub(in crate::redis) fn note_all(&self, queue: &QueueName, pairs: Vec<Value>) {
         let mut pairs = pairs.into_iter();
-        let mut told = 0;
+        let mut logged = 0;
         while let (Some(done), Some(id)) = (pairs.next().and_then(reply::text), pairs.next().and_then(reply::bytes)) {
-            if told < TOLD {
+            if logged < LOGGED {
                 self.note(queue, &done, &id);
             } else {
                 self.add(&counted(&done));
             }
-            told += 1;
+            logged += 1;
         }
     }
 
@@ -103,8 +103,8 @@ fn counted(done: &str) -> Repaired {
     one
 }
 
-/// What is remembered of a task that was put aside: among its attempts, for there people look.
-pub(in crate::redis) fn put_aside(why: &str, now: Timestamp) -> Vec<u8> {
+/// Why a task was archived, recorded as an attempt because operators look there.
+pub(in crate::redis) fn archival_note(why: &str, now: Timestamp) -> Vec<u8> {
     let attempt = Attempt {
         number: 0,
         started_at: now,
@@ -114,16 +114,16 @@ pub(in crate::redis) fn put_aside(why: &str, now: Timestamp) -> Vec<u8> {
         server: String::new(),
         log: None,
     };
-    // Text and numbers can always be written.
+    // Text and numbers can always be serialised.
     serde_json::to_vec(&attempt).unwrap_or_default()
 }
 
-/// The same for one that nothing tells where it belongs.
+/// The same for a task whose state is unknown.
 pub(in crate::redis) fn nowhere(now: Timestamp) -> Vec<u8> {
-    put_aside("damaged: it was in no list and in no known state", now)
+    archival_note("damaged: it was in no list and in no known state", now)
 }
 
-/// Where a scan goes on, and the keys it found.
+/// Where a scan continues, and the keys it found.
 fn part(answer: Value) -> (Option<String>, Vec<Vec<u8>>) {
     let mut answer = reply::list(answer).into_iter();
     let next = answer.next().and_then(reply::text).filter(|next| next != "0");
@@ -144,7 +144,7 @@ impl RedisBroker {
         limit: usize,
         rounds: &mut RepairCursor,
     ) -> BrokerResult<()> {
-        let mut trouble = PartialFailure::default();
+        let mut failures = PartialFailure::default();
         let mut open: Vec<(&QueueName, &'static str, usize)> = queues
             .iter()
             .flat_map(|queue| PLACES.map(|place| (queue, place, limit)))
@@ -164,12 +164,12 @@ impl RedisBroker {
             let answers = trip.each().await?;
             let mut again = Vec::new();
             for ((queue, place, left), answer) in open.into_iter().zip(answers) {
-                let Some(answer) = trouble.part(queue, answer) else {
+                let Some(answer) = failures.part(queue, answer) else {
                     continue;
                 };
                 let mut answer = reply::list(answer).into_iter();
                 let next = usize::try_from(answer.next().map_or(0, reply::count)).unwrap_or(0);
-                self.mended.note_all(queue, answer.collect());
+                self.repairs.note_all(queue, answer.collect());
                 if next == 0 {
                     rounds.lists.remove(&(queue.clone(), place));
                     continue;
@@ -181,10 +181,10 @@ impl RedisBroker {
             }
             open = again;
         }
-        trouble.unless(false)
+        failures.unless(false)
     }
 
-    /// Of one server all keys are looked at once for all queues; of a cluster those beside each queue.
+    /// On one server a single scan covers all queues; in a cluster each queue has one on its node.
     pub(in crate::redis) async fn walk_keys(
         &self,
         queues: &[QueueName],
@@ -211,12 +211,12 @@ impl RedisBroker {
             }
             return Ok(());
         }
-        let mut trouble = PartialFailure::default();
+        let mut failures = PartialFailure::default();
         for queue in queues {
             let mut cursor = rounds.scans.remove(queue);
             for _ in 0..steps {
                 let step = self.scan_beside(queue, cursor.take()).await;
-                cursor = trouble.part(queue, step).flatten();
+                cursor = failures.part(queue, step).flatten();
                 if cursor.is_none() {
                     break;
                 }
@@ -225,10 +225,10 @@ impl RedisBroker {
                 rounds.scans.insert(queue.clone(), cursor);
             }
         }
-        trouble.unless(false)
+        failures.unless(false)
     }
 
-    /// One step through the keys of the server that has the queue; where to go on.
+    /// One step through the keys of the server that has the queue; returns where to continue.
     async fn scan_beside(&self, queue: &QueueName, cursor: Option<String>) -> BrokerResult<Option<String>> {
         let mut trip = self.conn.trip(AMONG_TASKS).await?;
         trip.script(Script::Scan, &[keys::part(queue.as_str(), "pending")])
@@ -243,16 +243,16 @@ impl RedisBroker {
         Ok(next)
     }
 
-    /// Drops claims on tasks that a Go server took over, and all of a queue without claims and active tasks: no damage, but
-    /// nothing else would. What remains lasts for another month.
+    /// Drops claims on tasks that a Go server took over, and all claims of a queue without active tasks: not damage,
+    /// but nothing else would delete them. The rest is kept for another month.
     pub(in crate::redis) async fn walk_claims(
         &self,
         queues: &[QueueName],
         limit: usize,
         rounds: &mut RepairCursor,
     ) -> BrokerResult<()> {
-        let mut trouble = PartialFailure::default();
-        let mut trip = self.conn.trip("look for claims that nobody holds").await?;
+        let mut failures = PartialFailure::default();
+        let mut trip = self.conn.trip("look for abandoned claims").await?;
         for queue in queues {
             trip.script(Script::Unclaim, &[keys::claims(queue.as_str())])
                 .arg(keys::queue(queue.as_str()))
@@ -261,7 +261,7 @@ impl RedisBroker {
                 .arg(limit.min(SCANNED));
         }
         for (queue, answer) in queues.iter().zip(trip.each().await?) {
-            let Some(answer) = trouble.part(queue, answer) else {
+            let Some(answer) = failures.part(queue, answer) else {
                 continue;
             };
             let next = reply::list(answer).into_iter().next().and_then(reply::text);
@@ -270,7 +270,7 @@ impl RedisBroker {
                 None => rounds.claims.remove(queue),
             };
         }
-        trouble.unless(false)
+        failures.unless(false)
     }
 
     async fn look_at(&self, queue: &QueueName, ids: &[&[u8]]) -> BrokerResult<()> {
@@ -283,7 +283,7 @@ impl RedisBroker {
                 .arg("")
                 .arg(page);
             let answer = reply::list(trip.one().await?).into_iter();
-            self.mended.note_all(queue, answer.skip(1).collect());
+            self.repairs.note_all(queue, answer.skip(1).collect());
         }
         Ok(())
     }

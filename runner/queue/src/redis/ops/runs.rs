@@ -1,4 +1,4 @@
-//! What is remembered of runs: reading it. It is written by the script that ends claims, see `trace.lua`.
+//! Reads run records. The script that ends claims writes them, see `trace.lua`.
 
 use std::collections::BTreeMap;
 
@@ -85,7 +85,7 @@ impl Runs for RedisBroker {
                         ends[*place] = end_of(text);
                     }
                 }
-                // A server of a cluster that is away keeps what it knows to itself; the others have answered.
+                // An unreachable server of a cluster is left out; the others have answered.
                 Err(BrokerError::Unreachable { .. }) if self.conn.is_cluster() => (),
                 Err(error) => return Err(error),
             }
@@ -136,7 +136,7 @@ fn end_of(value: Value) -> Option<RunEnd> {
     })
 }
 
-/// What the end of claim number `number` leaves behind, as pairs for `settle.lua`.
+/// The run record of claim `number`, as pairs for `settle.lua`.
 pub(in crate::redis) fn trace_args(trip: &mut RoundTrip<'_>, number: usize, trace: &Trace) {
     let end = trace.end;
     if let Some(schedule) = &trace.schedule {

@@ -25,13 +25,13 @@ use crate::{
 
 /// Schedules a call of a script or a command.
 const BATCH: usize = 256;
-/// Decisions on record in all, the newest; about 20 MB.
+/// The most decisions on record; about 20 MB.
 pub(in crate::redis) const KEPT: usize = 100_000;
 /// Decisions on record of one schedule.
 pub(in crate::redis) const KEPT_EACH: usize = 200;
 /// How long the record of a schedule outlives its last decision.
 pub(in crate::redis) const RECORD_KEPT: Duration = Duration::from_secs(90 * 24 * 3600);
-/// Most decisions given in one answer.
+/// The most decisions in one answer.
 const MAX_DECISIONS: usize = 10_000;
 
 #[async_trait]
@@ -68,7 +68,7 @@ impl Schedules for RedisBroker {
     async fn standings(&self, ids: &[ScheduleId]) -> BrokerResult<Vec<Option<Standing>>> {
         let mut standings = Vec::with_capacity(ids.len());
         for batch in ids.chunks(BATCH) {
-            let mut trip = self.conn.trip("ask where schedules stand").await?;
+            let mut trip = self.conn.trip("ask for the cursors of schedules").await?;
             trip.command("HMGET").arg(keys::CURSORS);
             for id in batch {
                 for field in ["c", "z", "l", "t", "a"] {
@@ -85,7 +85,7 @@ impl Schedules for RedisBroker {
         if self.conn.is_cluster() {
             return self.commit_per_queue(commits).await;
         }
-        // The server works on one part while the next one is on its way.
+        // The server works on one part while the next one is sent.
         let parts = commits.chunks(BATCH).map(|batch| self.commit_part(batch));
         let mut committed = Vec::with_capacity(commits.len());
         for mut part in futures_util::future::try_join_all(parts).await? {
@@ -225,7 +225,7 @@ impl RedisBroker {
             let mut trip = self.conn.trip(COMMITTING).await?;
             list_queues(&mut trip, batch);
             for listed in trip.each().await? {
-                // The list may be away while the queues are there.
+                // The list may be unreachable while the queues are not.
                 listed
                     .map(drop)
                     .or_else(|error| if error.is_transient() { Ok(()) } else { Err(error) })?;
@@ -237,7 +237,7 @@ impl RedisBroker {
     }
 }
 
-/// Makes the queues of these fires known, as a producer does; how many commands that takes.
+/// Lists the queues of these fires, as a producer does. Returns the number of commands.
 fn list_queues(trip: &mut RoundTrip<'_>, commits: &[Commit]) -> usize {
     let fires = commits.iter().flat_map(|commit| &commit.fires);
     let queues: BTreeSet<&str> = fires.map(|fire| fire.task.queue.as_str()).collect();
@@ -288,7 +288,7 @@ pub(in crate::redis) fn overlap_word(overlap: Overlap, unserved: bool) -> String
     format!("{}{unserved}", overlap.as_str())
 }
 
-/// Seconds from when on the commit leaves nothing out, if it leaves out anything, else nothing.
+/// The instant in seconds since when the commit misses nothing, if it misses anything.
 pub(in crate::redis) fn unbroken_since(commit: &Commit) -> String {
     commit
         .unbroken_since()
@@ -310,7 +310,7 @@ fn committed_of(answer: Value) -> Option<Committed> {
     }
 }
 
-/// An answer that means that nothing was written; its word and what follows it.
+/// An answer that nothing was written: its first word and the rest.
 pub(in crate::redis) fn refusal(word: &str, rest: &mut impl Iterator<Item = Value>) -> Option<Committed> {
     Some(match word {
         "moved" => Committed::Moved(reply::seconds(rest.next()?)?),
@@ -322,7 +322,7 @@ pub(in crate::redis) fn refusal(word: &str, rest: &mut impl Iterator<Item = Valu
     })
 }
 
-/// A decision as it lies in the record: short names, because there are a hundred thousand.
+/// A decision as it is stored: short names, because there are a hundred thousand.
 #[derive(Deserialize)]
 struct Stored {
     s: ScheduleId,
@@ -338,7 +338,7 @@ struct Stored {
 }
 
 pub(in crate::redis) fn decision_of(text: Value) -> Option<Decision> {
-    // The holder of a lock is named as it stands there.
+    // The holder of a lock is named as it is stored.
     let stored: Stored = serde_json::from_str(&reply::shown(text)?).ok()?;
     Some(Decision {
         schedule: stored.s,

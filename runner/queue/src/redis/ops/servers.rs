@@ -1,4 +1,4 @@
-//! The seam's `Presence`: worker processes, what they report of themselves, and which there are.
+//! The seam's `Presence`: reports of worker processes, and the list of these.
 
 use std::time::Duration;
 
@@ -16,7 +16,7 @@ use crate::redis::net::fault;
 use crate::redis::ops::partial::PartialFailure;
 use crate::{BrokerError, BrokerResult, Claims as _, Presence, ServerInfo, ServerStatus, ServerView, Working};
 
-/// How many servers are listed; more would fill no page.
+/// How many servers are listed; more than a page can show.
 const MAX_SERVERS: usize = 1000;
 
 #[async_trait]
@@ -36,7 +36,7 @@ impl Presence for RedisBroker {
         let mut trip = self.conn.trip(DOING).await?;
         let own = keys::handlers(&server.host, server.pid, &server.id);
         let lists = [keys::QUEUES, keys::SERVERS, keys::WORKERS].map(str::to_owned);
-        // A name that stands for several queues is none itself.
+        // A pattern is not the name of a queue.
         let queues: Vec<&String> = server.queues.keys().filter(|name| !name.contains('*')).collect();
         if self.conn.is_cluster() {
             trip.script(Script::Beat, &lists[..1]).arg("");
@@ -47,7 +47,7 @@ impl Presence for RedisBroker {
             trip.script(Script::Beat, &lists[2..]).arg(ttl).arg(&work);
             trip.script(Script::Server, &[info, work, own]).arg(ttl).arg(0);
         } else {
-            // The same in one step: it is most of what an idle worker says.
+            // The same in one step: an idle worker sends little else.
             let [listed, servers, workers] = lists;
             trip.script(Script::Server, &[info, work, own, listed, servers, workers])
                 .arg(ttl)
@@ -69,7 +69,7 @@ impl Presence for RedisBroker {
             keys::workers(&server.host, server.pid, &server.id),
         );
         let own = keys::handlers(&server.host, server.pid, &server.id);
-        let mut trip = self.conn.trip("take a worker off the list").await?;
+        let mut trip = self.conn.trip("remove a worker from the list").await?;
         trip.command("ZREM").arg(keys::SERVERS).arg(&info);
         trip.command("ZREM").arg(keys::WORKERS).arg(&work);
         trip.command("DEL").arg(info).arg(work).arg(own);
@@ -80,7 +80,7 @@ impl Presence for RedisBroker {
         const DOING: &str = "list the workers";
         let mut trip = self.conn.trip(DOING).await?;
         trip.script(Script::Listed, &[keys::SERVERS]).arg(MAX_SERVERS);
-        // Read only to have the dead ones removed.
+        // Read only to remove the dead ones.
         trip.script(Script::Listed, &[keys::WORKERS]).arg(1);
         let members = trip.each().await?.into_iter().next();
         let members = reply::list(members.ok_or_else(|| fault::odd_answer(DOING))??);
@@ -92,18 +92,19 @@ impl Presence for RedisBroker {
                 trip.command("GET").arg(own);
             }
         }
-        let (mut views, mut trouble) = (Vec::new(), PartialFailure::default());
+        let (mut views, mut failures) = (Vec::new(), PartialFailure::default());
         let mut answers = trip.each().await?.into_iter().map(|answer| match answer {
             Err(BrokerError::Corrupt { .. }) => None,
-            answer => trouble.answer(answer),
+            answer => failures.answer(answer),
         });
         while let (Some(info), Some(work), Some(own)) = (answers.next(), answers.next(), answers.next()) {
-            // One that vanished meanwhile, that cannot be read or whose node is away is left out, as asynq's own tools do.
-            let told = info.zip(work).zip(own);
-            views.extend(told.and_then(|((info, work), own)| view_of(info, work, own)));
+            // One that vanished meanwhile, that cannot be read or whose node is unreachable is left out, as asynq's own
+            // tools do.
+            let answered = info.zip(work).zip(own);
+            views.extend(answered.and_then(|((info, work), own)| view_of(info, work, own)));
         }
         drop(answers);
-        trouble.unless(!views.is_empty())?;
+        failures.unless(!views.is_empty())?;
         views.sort_by(|a, b| {
             let order = |v: &ServerView| (v.info.host.clone(), v.info.pid, v.info.id.clone());
             order(a).cmp(&order(b))
@@ -112,12 +113,12 @@ impl Presence for RedisBroker {
     }
 }
 
-/// Sends what is told about a server: the parts lie on several nodes of a cluster, and any of them may be away.
+/// Sends the parts of a server's report: they are on several nodes of a cluster, and any of these may be unreachable.
 async fn any(trip: RoundTrip<'_>) -> BrokerResult<()> {
-    let mut trouble = PartialFailure::default();
+    let mut failures = PartialFailure::default();
     let answers = trip.each().await?.into_iter();
-    let told = answers.filter_map(|answer| trouble.answer(answer)).count();
-    trouble.unless(told > 0)
+    let answered = answers.filter_map(|answer| failures.answer(answer)).count();
+    failures.unless(answered > 0)
 }
 
 fn message_of(server: &ServerInfo) -> ServerMessage {
@@ -147,7 +148,7 @@ fn message_of(server: &ServerInfo) -> ServerMessage {
     }
 }
 
-/// The payload is left out: it may hold secrets, and it lies with the task anyway.
+/// The payload is left out: it may hold secrets, and the task has it anyway.
 fn worker_of(server: &ServerInfo, task: &Working) -> WorkerMessage {
     WorkerMessage {
         host: server.host.clone(),

@@ -1,4 +1,4 @@
-//! Ending claims: verdicts written out for the script, one call for each queue and batch.
+//! Settling claims: verdicts encoded for the script, one call for each queue and batch.
 
 use std::time::Duration;
 
@@ -13,7 +13,7 @@ use crate::redis::ops::runs::trace_args;
 use crate::seam::{leaves_trace, trace_of};
 use crate::{BrokerResult, Settled, Settlement, Verdict};
 
-/// Settlements a script call: Redis does nothing else meanwhile, about 1 ms.
+/// Settlements a script call, during which Redis does nothing else: about 1 ms.
 pub(in crate::redis) const BATCH: usize = 256;
 
 /// Places of an input, by the queue they belong to, at most `batch` together; order is kept within a queue.
@@ -33,7 +33,7 @@ pub(in crate::redis) fn by_queue<'a>(queues: impl Iterator<Item = &'a QueueName>
 }
 
 impl RedisBroker {
-    /// With `expired_for`, only claims whose lease ran out at least so long ago are ended.
+    /// With `expired_for`, only claims whose lease expired at least that long ago are ended.
     pub(in crate::redis) async fn settle_claims(
         &self,
         settlements: &[Settlement],
@@ -68,7 +68,7 @@ pub(in crate::redis) fn add_settles(
                 .arg(0)
                 .arg("")
                 .arg(0);
-            // Nothing is taken, so that it does not matter which types are known.
+            // Nothing is claimed, so the known types do not matter.
             trip.arg("").arg("").arg(0);
             ends(trip, settlements, batch);
         } else {
@@ -77,7 +77,7 @@ pub(in crate::redis) fn add_settles(
     }
 }
 
-/// Whether all of a batch are ends of tasks of which nothing remains, not even a lock or a trace.
+/// Whether all verdicts of a batch end tasks that leave nothing behind, not even a lock or a run record.
 pub(in crate::redis) fn leaves_nothing(settlements: &[Settlement], (_, places): &Batch<'_>) -> bool {
     places.iter().all(|place| {
         let settlement = &settlements[*place];
@@ -85,7 +85,7 @@ pub(in crate::redis) fn leaves_nothing(settlements: &[Settlement], (_, places): 
     })
 }
 
-/// Such a batch as the script that also claims wants it: see `exchange.lua`.
+/// Encodes such a batch for the script that also claims: see `exchange.lua`.
 pub(in crate::redis) fn ends(trip: &mut RoundTrip<'_>, settlements: &[Settlement], (queue, places): &Batch<'_>) {
     let run_of = |place: &usize| settlements[*place].claim.run();
     // Those that were claimed together have one run and one lease, and mostly end together.
@@ -235,8 +235,8 @@ fn attempt_args(trip: &mut RoundTrip<'_>, number: usize, settlement: &Settlement
         Ok(json) => {
             trip.arg(number).arg(json);
         }
-        // Plain text and numbers always can; the verdict must not fail for the sake of its record.
-        Err(error) => tracing::warn!(task = %task.id, %error, "an attempt cannot be written down"),
+        // Plain text and numbers can always be serialised; a verdict must not fail because of its record.
+        Err(error) => tracing::warn!(task = %task.id, %error, "an attempt cannot be recorded"),
     }
 }
 

@@ -1,8 +1,8 @@
-//! The seam's `Signals`; they need connections of their own: something was pushed, a task is to be cancelled.
+//! The seam's `Signals`, on connections of their own: pushed tasks and requests to cancel.
 //!
 //! A wait for a push moves the last element of a list onto itself, blocking while the list is empty: nothing
-//! is taken, nothing can be lost. It runs as a task of its own for each queue, so that a caller who stops waiting
-//! breaks no connection; what it leaves behind ends by itself, or with the broker.
+//! is taken, nothing can be lost. It runs as a task of its own for each queue, so that a caller that stops waiting
+//! does not break a connection; a wait without callers ends by itself, or with the broker.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -28,22 +28,22 @@ use crate::{BrokerError, BrokerResult, Signals, StopRequest};
 const BLOCK: Duration = Duration::from_secs(15);
 /// How long subscribing may take.
 const SUBSCRIBED: Duration = Duration::from_secs(5);
-/// How much later than promised an answer may come before the connection counts as dead.
+/// How much later than expected an answer may arrive before the connection counts as dead.
 const LATE: Duration = Duration::from_secs(3);
 /// The pause after an error, so that a broken server is not hammered.
 const PAUSE: Duration = Duration::from_millis(250);
-/// How often it is looked whether a paused queue was resumed.
+/// How often a paused queue is checked for a resume.
 const PAUSED_LOOK: Duration = Duration::from_secs(1);
-/// How often it is looked at a queue in which only tasks of unknown types lie: nothing can be blocked on then. A task
+/// How often a queue with tasks of unknown types only is checked: it cannot be blocked on. A task
 /// that another program enqueues behind them waits half of it.
 const PASSED_LOOK: Duration = Duration::from_millis(100);
-/// Cancellations that wait to be read; more than that in a burst are dropped, and said so.
+/// Cancellations that may wait to be read; more than that in a burst are dropped, and logged.
 const CANCELLATIONS: usize = 256;
-/// Longer payloads of a cancellation name no task.
+/// Longer payloads of a cancellation cannot be ids.
 const MAX_ID_BYTES: usize = 4096;
-/// This program makes no longer requests to end a task for good: id, queue and error, each character escaped.
+/// The longest request to end a task for good: id, queue and error, each character escaped.
 const MAX_STOP_PAYLOAD: usize = 64 * 1024;
-/// How often the cancellation connection is asked whether it still lives.
+/// How often the cancellation connection is checked.
 const PING: Duration = Duration::from_secs(15);
 
 /// The waits under way, by queue.
@@ -51,7 +51,7 @@ const PING: Duration = Duration::from_secs(15);
 pub(in crate::redis) struct PushWatches(Mutex<HashMap<QueueName, PushWatch>>);
 
 struct PushWatch {
-    /// Turns true when something was pushed; its sender goes when the wait ends without.
+    /// Becomes true when something was pushed; its sender is dropped when the wait ends without.
     pushed: watch::Receiver<bool>,
     task: AbortOnDropHandle<()>,
     /// The connection between two waits.
@@ -109,24 +109,24 @@ async fn block(dialer: Dialer, slot: Arc<Mutex<Option<Connection>>>, pending: St
     match answer {
         Some((value, link)) => {
             *slot.lock().unwrap_or_else(PoisonError::into_inner) = Some(link);
-            // Nobody may be waiting any more; that is no error.
+            // There may be no waiter any more; that is not an error.
             pushed.send_replace(value != Value::Nil);
         }
         None => back_off(PAUSE).await,
     }
 }
 
-/// Nothing announces the end of what is waited for here: a server that fails, a pause.
+/// Nothing announces the end of what this waits for: a failing server, a pause.
 #[allow(clippy::disallowed_methods)] // a named back-off; every caller bounds it by a constant
 async fn back_off(pause: Duration) {
     tokio::time::sleep(pause).await;
 }
 
-/// Queues that have nothing to claim.
+/// Queues with nothing to claim.
 #[derive(Default)]
 struct IdleQueues<'a> {
     empty: Vec<&'a QueueName>,
-    /// Whether some are paused, or away.
+    /// Whether some are paused or unreachable.
     stopped: bool,
     /// Whether in some there are tasks of unknown types.
     passed: bool,
@@ -142,7 +142,7 @@ impl Signals for RedisBroker {
                 return;
             }
             let Ok(idle) = self.idle_queues(queues).await else {
-                // The claim that follows says what is wrong.
+                // The claim that follows reports the error.
                 back_off(left.min(PAUSE)).await;
                 return;
             };
@@ -169,7 +169,7 @@ impl Signals for RedisBroker {
     }
 
     async fn wait_for_delayed(&self, at_most: Duration) {
-        // Its end by time is as good an answer.
+        // A timeout is as good an answer.
         drop(tokio::time::timeout(at_most, self.delayed.notified()).await);
     }
 
@@ -234,8 +234,8 @@ impl RedisBroker {
                 trip.command("LINDEX").arg(&pending).arg(-1);
             }
         }
-        // A queue whose server is away is looked at again like a paused one; a key of the wrong type is for the claim to
-        // deal with.
+        // A queue whose server is unreachable is checked again like a paused one; the claim repairs a key of the
+        // wrong type.
         let mut answers = trip.each().await?.into_iter().map(|answer| match answer {
             Err(BrokerError::Corrupt { .. }) => Some(Value::Int(1)),
             answer => answer.ok(),
@@ -276,7 +276,7 @@ async fn pass_on(
             message = stream.next() => message,
             () = sender.closed() => return,
             _ = ping.tick() => {
-                // Answers need the stream to be read; the next message or its end follows either way.
+                // The stream must be read to get answers; its next message or its end arrives in any case.
                 let alive = async { sink.ping::<Value>().await.is_ok() };
                 match timeout(LATE, alive).await {
                     Ok(true) => continue,

@@ -1,7 +1,7 @@
-//! Looking at tasks for lists and pages: of what is large only the beginning travels, and the server is never kept for long.
+//! Reads tasks for lists and pages: only the beginning of large ones is sent, and the server is never blocked for long.
 //!
-//! The scripts cut messages on the server. Even to read a large one there takes it some milliseconds, so a page reads
-//! these few at a time and within a bound, and what was read is kept: it does not change while a task waits.
+//! The scripts cut messages on the server. Even reading a large one takes it some milliseconds, so a page reads
+//! a few of these at a time and within a bound, and keeps what it read: it does not change while a task waits.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Mutex, PoisonError};
@@ -20,15 +20,16 @@ use crate::redis::format::{convert, keys, reply};
 use crate::redis::net::fault;
 use crate::{BrokerError, BrokerResult, GLANCE_BYTES, HEAD_BYTES, Page, RawTask, TaskInfo, TaskPage};
 
-/// Larger messages are not read together with their list.
+/// Larger messages are not read with the list.
 const LARGE: usize = 64 * 1024;
 /// Bytes of large messages that one call reads: about 5 ms of the server's time.
 const CALL_BYTES: usize = 2 << 20;
 /// How long a page reads large messages; those that are left are shown without their type.
 const PAGE_TIME: Duration = Duration::from_millis(180);
-/// A message of more bytes is fetched whole for the page of its task: the server is quicker with that than with cutting.
+/// A message of more bytes is fetched whole for the page of its task: the server is quicker with that than with
+/// cutting.
 const CUT_BYTES: usize = 4 << 20;
-/// Beginnings of large messages that are kept; some 5 MB.
+/// Beginnings of large messages that are kept; about 5 MB.
 const KEPT: usize = 2048;
 
 /// The largest page.
@@ -40,7 +41,7 @@ pub(in crate::redis) fn bounds(page: Page) -> (usize, usize) {
     (page.number.saturating_sub(1).saturating_mul(size).min(1 << 40), size)
 }
 
-/// What is known of large messages, and whose turn it is to read some.
+/// The known beginnings of large messages, and the lock for reading more.
 pub(in crate::redis) struct LargeTasks {
     kept: Mutex<HeadCache>,
     turn: Semaphore,
@@ -63,7 +64,7 @@ struct HeadCache {
 
 #[derive(Clone)]
 struct Head {
-    /// What would be another if the message were another.
+    /// A key that differs if the message does.
     stamp: TaskVersion,
     /// `None`: it changed meanwhile, or is large even without its payload.
     message: Option<Bytes>,
@@ -99,18 +100,18 @@ impl LargeTasks {
     }
 }
 
-/// What the scripts give of a task besides its id and state.
+/// What the scripts return for a task besides its id and state.
 struct Row {
     score: Value,
     message: Bytes,
-    /// Of the whole message; negative if there is no task.
+    /// Bytes of the whole message; negative if there is no task.
     bytes: i64,
     payload_bytes: u64,
     pending_since: Option<Timestamp>,
     result: Vec<u8>,
     result_bytes: u64,
     waiting_for: String,
-    /// Its message was asked for and is not shown.
+    /// Its message was requested and is not shown.
     given_up: bool,
 }
 
@@ -160,7 +161,7 @@ impl Row {
             record,
             state,
             next_run: when(&[TaskState::Scheduled, TaskState::Retry]),
-            // It may survive a detour through the archive, but it says nothing there.
+            // It may survive in the archive, but has no meaning there.
             pending_since: self.pending_since.filter(|_| state == TaskState::Pending),
             lease_until: when(&[TaskState::Active]),
             filed_at: when(&[TaskState::Archived, TaskState::Completed]),

@@ -1,10 +1,10 @@
-//! How the claiming script learns which task types are known, without thousands of names in each call.
+//! Passes the known task types to the claiming script, without thousands of names in each call.
 //!
 //! A short list of names travels with the call. A long one is kept in Redis as a set, under a key that follows from the
-//! names, and the call carries that key. The set is written before the first claim that needs it and again before its time
-//! is over; a script that does not find all of it takes nothing and says so, and the next claim writes it anew. Where it
-//! cannot be written (the server is full, or lets us touch asynq's keys only) the list travels with each call.
-//! Not here: what is passed over (`passed_over`), and what the script makes of a list (`types.lua`).
+//! names, and the call carries that key. The set is written before the first claim that needs it and again before it
+//! expires; a script that does not find all of it claims nothing and says so, and the next claim writes it again. If it
+//! cannot be written (the server is full, or its ACL allows only asynq's keys) the list travels with each call.
+//! Not here: what is passed over (`passed_over`), and how the script uses a list (`types.lua`).
 
 use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
@@ -33,7 +33,7 @@ const CHUNK: usize = 1000;
 /// Sets of one list at most: in a cluster each queue has its own, in its slot. For more queues the list travels.
 const SETS: usize = 64;
 
-/// The last member of a set to be written; no type is spelled like this.
+/// The last member of a set to be written; no type has this name.
 const WHOLE: &[u8] = b"\xff";
 
 /// The part of a call that says which types are known.
@@ -69,12 +69,12 @@ impl TypeFilter {
         }
     }
 
-    /// Whether a list should be kept where this call can find it, and is not.
+    /// Whether the call needs a set that is not written.
     pub(in crate::redis) fn lacks(&self, place: Option<&QueueName>) -> bool {
         [&self.names, &self.exceptions].iter().any(|list| list.lacks(place))
     }
 
-    /// Has the lists kept where this call can find them. What keeps us from it costs time only.
+    /// Writes the sets that the call needs. A failure costs time only.
     pub(in crate::redis) async fn keep(&self, conn: &Conn, place: Option<&QueueName>) {
         for list in [&self.names, &self.exceptions] {
             if list.lacks(place) {
@@ -94,14 +94,14 @@ impl TypeFilter {
 /// Exact names.
 #[derive(Debug, Default)]
 struct NameList {
-    /// Each between zero bytes.
+    /// Each name between zero bytes.
     text: Vec<u8>,
-    /// What its sets are called, if it is long.
+    /// The name of its sets, if it is long.
     digest: Option<String>,
     sets: Mutex<HashMap<Option<QueueName>, StoredSet>>,
 }
 
-/// What became of a set.
+/// The result of writing a set.
 #[derive(Debug)]
 struct StoredSet {
     written: bool,
@@ -168,7 +168,7 @@ impl NameList {
 
     async fn try_write(&self, conn: &Conn, key: &str) -> BrokerResult<()> {
         match self.fill(conn, key).await {
-            // Something else lies there, and nothing else uses this name.
+            // A key of another type; nothing else uses this name.
             Err(BrokerError::Corrupt { .. }) => {
                 let mut trip = conn.trip(KEEPING).await?;
                 trip.command("DEL").arg(key);

@@ -1,7 +1,7 @@
 //! Claims that the server may have made although their answer did not arrive.
 //!
-//! A connection that breaks after the script ran leaves tasks active that no worker knows of. Without this they would wait
-//! for the end of their lease, and then be taken for tasks whose worker crashed.
+//! If a connection breaks after the script ran, tasks are active that no worker knows of. Without this they would wait
+//! for the end of their lease and then count as crashes of their worker.
 
 use std::collections::BTreeSet;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -17,9 +17,9 @@ use crate::redis::format::{convert, keys, reply};
 use crate::redis::ops::partial::PartialFailure;
 use crate::{BrokerError, BrokerResult, Claim, Suspicion};
 
-/// How far back the script looks beyond the first lost call: it counts from the server's clock when it runs, so the time
-/// that this call takes, and a little difference between two servers' clocks, must not hide a claim. Earlier claims than
-/// the lost ones do no harm: their runs are known.
+/// How far back the script looks beyond the first lost call: it counts from the server's clock when it runs, so the
+/// time that this call takes, and a little difference between two servers' clocks, must not hide a claim. Earlier
+/// claims than the lost ones do no harm: their runs are known.
 const SLACK: Duration = Duration::from_secs(10);
 
 /// Calls that claim and were not answered, since the last look at what they did.
@@ -51,7 +51,7 @@ impl UnansweredCalls {
         self.lock().take()
     }
 
-    /// Beside what was noted meanwhile.
+    /// Without replacing what was noted meanwhile.
     fn put_back(&self, calls: LostCalls) {
         let mut lost = self.lock();
         match &mut *lost {
@@ -65,7 +65,7 @@ impl UnansweredCalls {
 }
 
 impl RedisBroker {
-    /// As if calls that claim from these queues were not answered from now on. For tests.
+    /// Behaves as if calls that claim from these queues were not answered from now on. For tests.
     #[cfg(feature = "contract")]
     pub fn lose_answers(&self, queues: &[QueueName]) {
         let doing = "claim tasks";
@@ -74,9 +74,9 @@ impl RedisBroker {
         self.note_unanswered(&lost, queues, Instant::now());
     }
 
-    /// Notes a call on `queues` that began at `began`, if its result leaves open what the server did. Not in a cluster: there
-    /// the queues of other servers would wait for the question to one that hangs. What it claimed is left to the end of its
-    /// leases.
+    /// Notes a call on `queues` that began at `began`, if its result leaves open what the server did. Not in a cluster:
+    /// there the queues of other servers would wait for the question to one that hangs. What it claimed is left until
+    /// its leases end.
     pub(in crate::redis) fn note_unanswered<T>(&self, result: &BrokerResult<T>, queues: &[QueueName], began: Instant) {
         if !self.conn.is_cluster() {
             self.unanswered.note(result, queues, began);
@@ -87,7 +87,7 @@ impl RedisBroker {
         self.unanswered.lock().is_some()
     }
 
-    /// Asks for them once. If the server does not answer it is to be asked again, since nothing else can be done meanwhile.
+    /// Asks for them once. If the server does not answer, ask again: nothing else can be done meanwhile.
     pub(in crate::redis) async fn claims_unanswered(
         &self,
         known: &[Claim],
@@ -97,7 +97,7 @@ impl RedisBroker {
         let Some(lost) = self.unanswered.take() else {
             return Ok(Vec::new());
         };
-        // Without a claimant no claim can be told from those of other processes.
+        // Without a claimant, claims cannot be distinguished from those of other processes.
         let Some(claimant) = self.claimant.get() else {
             return Ok(Vec::new());
         };
@@ -119,24 +119,24 @@ impl RedisBroker {
             trip.each().await
         };
         let answers = answers.await;
-        let (mut claims, mut trouble, mut answered) = (Vec::new(), PartialFailure::default(), false);
+        let (mut claims, mut failures, mut answered) = (Vec::new(), PartialFailure::default(), false);
         match answers {
-            Err(error) => trouble.failed(error),
+            Err(error) => failures.failed(error),
             Ok(answers) => {
                 for (queue, answer) in lost.queues.iter().zip(answers) {
-                    if let Some(answer) = trouble.part(queue, answer) {
+                    if let Some(answer) = failures.part(queue, answer) {
                         answered = true;
                         claims.extend(claims_of(queue, reply::list(answer)));
                     }
                 }
             }
         }
-        match trouble.unless(answered) {
+        match failures.unless(answered) {
             Err(error @ BrokerError::Unreachable { .. }) => {
                 self.unanswered.put_back(lost);
                 return Err(error);
             }
-            Err(error) => tracing::debug!(%error, "claims that were not answered are left to the end of their leases"),
+            Err(error) => tracing::debug!(%error, "unanswered claims are left until their leases end"),
             Ok(()) => (),
         }
         let stripped = claims.iter_mut().filter(|claim| convert::lost_headers(claim.task()));
@@ -145,7 +145,7 @@ impl RedisBroker {
     }
 }
 
-/// See `unanswered.lua`. What cannot be read stays active, and is found when its lease has run out.
+/// See `unanswered.lua`. What cannot be read stays active, and is found when its lease has expired.
 fn claims_of(queue: &QueueName, answer: Vec<Value>) -> Vec<Claim> {
     let mut answer = answer.into_iter();
     let Some(lease_until) = answer.next().and_then(reply::seconds) else {

@@ -1,6 +1,6 @@
 //! The seam's `Upkeep`: due tasks, ended retentions, tasks that wait for a handler.
 //!
-//! Not here: how tasks of silent workers are taken back (`recover`), and the walks of a repair (`repair`).
+//! Not here: how tasks with expired leases are taken back (`recover`), and the passes of a repair (`repair`).
 
 use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError};
@@ -29,13 +29,13 @@ fn first_of(trip: &mut RoundTrip<'_>, key: &str) {
     trip.command("ZRANGE").arg(key).arg(0).arg(0).arg("WITHSCORES");
 }
 
-/// Tasks a script call: Redis does nothing else meanwhile.
+/// Tasks a script call, during which Redis does nothing else.
 const BATCH: usize = 500;
 
 /// Bound on looks at the tasks of one queue that wait for a handler: 200 tasks each.
 const MAX_LOOKS: usize = 1000;
 
-/// Where each queue's next look at the notes of its waiting tasks goes on.
+/// Where the next look at the notes of waiting tasks continues, by queue.
 #[derive(Default)]
 pub(in crate::redis) struct NoteCursor(Mutex<BTreeMap<QueueName, String>>);
 
@@ -75,13 +75,13 @@ impl Upkeep for RedisBroker {
                 "aggregation_sets",
             ],
         };
-        // What a pass over these lists also looks after: it must go although the lists are empty.
+        // Keys that a pass over these lists also cleans up, even if the lists are empty.
         let beside: &[fn(&str) -> String] = match lists {
             Lists::Ended => &[keys::waiting],
             Lists::Any => &[keys::waiting, keys::claims],
             _ => &[],
         };
-        let mut trip = self.conn.trip("look which queues have tasks").await?;
+        let mut trip = self.conn.trip("check which queues have tasks").await?;
         for queue in queues {
             trip.command("EXISTS");
             for part in parts {
@@ -91,22 +91,22 @@ impl Upkeep for RedisBroker {
                 trip.arg(key(queue.as_str()));
             }
         }
-        let (mut having, mut trouble, mut looked) = (Vec::new(), PartialFailure::default(), false);
+        let (mut having, mut failures, mut looked) = (Vec::new(), PartialFailure::default(), false);
         for (queue, answer) in queues.iter().zip(trip.each().await?) {
-            if let Some(there) = trouble.part(queue, answer) {
+            if let Some(there) = failures.part(queue, answer) {
                 looked = true;
                 having.extend((reply::count(there) > 0).then(|| queue.clone()));
             }
         }
-        trouble.unless(looked)?;
+        failures.unless(looked)?;
         Ok(having)
     }
 
     async fn forward(&self, queues: &[QueueName], limit: usize) -> BrokerResult<Forwarded> {
         let mut pass = Forwarded::default();
-        let mut trouble = PartialFailure::default();
+        let mut failures = PartialFailure::default();
         let mut open = Vec::new();
-        for (queue, list, first) in self.first_due(queues, &mut trouble).await? {
+        for (queue, list, first) in self.first_due(queues, &mut failures).await? {
             match first {
                 FirstDue::Due => open.push((queue, list, limit)),
                 FirstDue::Later(at) => pass.next_due = [pass.next_due, Some(at)].into_iter().flatten().min(),
@@ -125,7 +125,7 @@ impl Upkeep for RedisBroker {
             let answers = trip.each().await?;
             let mut again = Vec::new();
             for ((queue, list, left), answer) in open.into_iter().zip(answers) {
-                let Some(answer) = trouble.part(queue, answer) else {
+                let Some(answer) = failures.part(queue, answer) else {
                     continue;
                 };
                 let mut answer = reply::list(answer).into_iter();
@@ -135,7 +135,7 @@ impl Upkeep for RedisBroker {
                 let due = answer.next().map_or(0, reply::count) > 0;
                 let moved = usize::try_from(moved).unwrap_or(0);
                 pass.moved += moved;
-                self.mended.add(&Repaired {
+                self.repairs.add(&Repaired {
                     ghosts: taken.saturating_sub(moved),
                     ..Repaired::default()
                 });
@@ -150,7 +150,7 @@ impl Upkeep for RedisBroker {
             }
             open = again;
         }
-        trouble.unless(pass != Forwarded::default())?;
+        failures.unless(pass != Forwarded::default())?;
         Ok(pass)
     }
 
@@ -159,20 +159,20 @@ impl Upkeep for RedisBroker {
         for queue in queues {
             first_of(&mut trip, &keys::part(queue.as_str(), "lease"));
         }
-        let (mut ends, mut told, mut trouble) = (Vec::new(), false, PartialFailure::default());
+        let (mut ends, mut answered, mut failures) = (Vec::new(), false, PartialFailure::default());
         for (queue, answer) in queues.iter().zip(trip.each().await?) {
-            // A key of the wrong type is for the recovery to deal with.
+            // The recovery repairs a key of the wrong type.
             if let Err(BrokerError::Corrupt { .. }) = answer {
-                told = true;
+                answered = true;
                 ends.push(Timestamp::UNIX_EPOCH);
                 continue;
             }
-            if let Some(answer) = trouble.part(queue, answer) {
-                told = true;
+            if let Some(answer) = failures.part(queue, answer) {
+                answered = true;
                 ends.extend(reply::list(answer).into_iter().nth(1).and_then(reply::seconds));
             }
         }
-        trouble.unless(told)?;
+        failures.unless(answered)?;
         Ok(ends.into_iter().min())
     }
 
@@ -186,19 +186,19 @@ impl Upkeep for RedisBroker {
         self.recover_expired(queues, grace, limit, poison_after).await
     }
 
-    /// Workers are on any host: a lease is all that is known of them.
+    /// Workers are on any host: only their leases are known.
     async fn recover_dead(&self, _: Duration, _: usize, _: u32) -> BrokerResult<Vec<Recovered>> {
         Ok(Vec::new())
     }
 
     async fn sweep(&self, queues: &[QueueName], limit: usize, archive: ArchiveBounds) -> BrokerResult<Swept> {
         let mut pass = Swept::default();
-        let mut trouble = PartialFailure::default();
+        let mut failures = PartialFailure::default();
         for queue in queues {
             let mut left = limit;
             while left > 0 {
                 let most = left.min(BATCH);
-                let mut trip = self.conn.trip("delete tasks whose time has passed").await?;
+                let mut trip = self.conn.trip("delete expired tasks").await?;
                 trip.script(Script::Sweep, &[keys::part(queue.as_str(), "completed")])
                     .arg(keys::queue(queue.as_str()))
                     .arg(keys::own(queue.as_str()))
@@ -206,15 +206,15 @@ impl Upkeep for RedisBroker {
                     .arg(archive.most)
                     .arg(archive.keep.as_secs())
                     .arg(self.notes.begin(queue));
-                let Some(answer) = trouble.part(queue, trip.one().await) else {
+                let Some(answer) = failures.part(queue, trip.one().await) else {
                     break;
                 };
                 let mut answer = reply::list(answer).into_iter();
                 let mut take = || usize::try_from(answer.next().map_or(0, reply::count)).unwrap_or(0);
-                let (expired, trimmed, told) = (take(), take(), take());
+                let (expired, trimmed, reported) = (take(), take(), take());
                 self.notes.end(queue, answer.next().and_then(reply::text));
                 pass.expired += expired;
-                pass.trimmed += told;
+                pass.trimmed += reported;
                 if expired + trimmed < most {
                     break;
                 }
@@ -222,7 +222,7 @@ impl Upkeep for RedisBroker {
                 pass.more |= left == 0;
             }
         }
-        trouble.unless(pass != Swept::default())?;
+        failures.unless(pass != Swept::default())?;
         Ok(pass)
     }
 
@@ -231,26 +231,26 @@ impl Upkeep for RedisBroker {
         self.walk_lists(queues, limit, &mut rounds).await?;
         self.walk_keys(queues, limit, &mut rounds).await?;
         self.walk_claims(queues, limit, &mut rounds).await?;
-        Ok(self.mended.take())
+        Ok(self.repairs.take())
     }
 
     async fn release_waiting(&self, queues: &[QueueName], handlers: &[String]) -> BrokerResult<usize> {
-        let (mut released, mut trouble) = (0, PartialFailure::default());
+        let (mut released, mut failures) = (0, PartialFailure::default());
         for queue in queues {
             let done = self.release_in(queue, handlers).await;
-            released += trouble.part(queue, done).unwrap_or(0);
+            released += failures.part(queue, done).unwrap_or(0);
         }
-        trouble.unless(released > 0)?;
+        failures.unless(released > 0)?;
         Ok(released)
     }
 }
 
 impl RedisBroker {
-    /// The first task of each list of tasks that are due later. Mostly that is all that need be asked.
+    /// The first task of each list of tasks that are due later. Mostly that is all that must be asked.
     async fn first_due<'a>(
         &self,
         queues: &'a [QueueName],
-        trouble: &mut PartialFailure,
+        failures: &mut PartialFailure,
     ) -> BrokerResult<Vec<(&'a QueueName, &'static str, FirstDue)>> {
         let lists = || {
             let of = |queue: &'a QueueName| ["scheduled", "retry"].map(|list| (queue, list));
@@ -264,7 +264,7 @@ impl RedisBroker {
         let mut answers = trip.each().await?.into_iter();
         let now = match (self.conn.clock(), answers.next()) {
             (Some(clock), _) => clock.now(),
-            (None, Some(told)) => reply::list(told?)
+            (None, Some(time)) => reply::list(time?)
                 .into_iter()
                 .next()
                 .and_then(reply::seconds)
@@ -273,12 +273,12 @@ impl RedisBroker {
         };
         let mut first = Vec::new();
         for ((queue, list), answer) in lists().zip(answers) {
-            // A key of the wrong type is for the script to deal with.
+            // The script repairs a key of the wrong type.
             if let Err(BrokerError::Corrupt { .. }) = answer {
                 first.push((queue, list, FirstDue::Due));
                 continue;
             }
-            if let Some(answer) = trouble.part(queue, answer) {
+            if let Some(answer) = failures.part(queue, answer) {
                 first.push((
                     queue,
                     list,

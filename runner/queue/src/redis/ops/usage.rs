@@ -1,4 +1,4 @@
-//! What the servers have used since they began: processor time and commands, as they report it.
+//! Processor time and commands of the servers since their start, as they report them.
 
 use std::time::Duration;
 

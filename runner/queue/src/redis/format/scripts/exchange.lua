@@ -14,7 +14,7 @@
 -- The run comes from a counter of the queue's claims, so that it also differs from that of an earlier task with the same
 -- id; a new counter starts at the current time, above those of a removed queue of the same name.
 -- An id without a task is dropped and counted, and the next one is claimed in its place. A paused queue yields nothing.
--- Tasks that would make the answer larger than some megabytes stay: fewer are claimed than requested. A task of a type that
+-- Tasks that would make the answer larger than a few megabytes stay: fewer are claimed than requested. A task of a type that
 -- the caller does not know stays.
 local wanted, by, queues = tonumber(ARGV[3]), ARGV[5], tonumber(ARGV[6])
 local lease = whole((millis + tonumber(ARGV[4])) / 1000)

@@ -2,7 +2,7 @@
 -- KEYS: the queue's pending list.
 -- ARGV after the clock: queue prefix.
 -- Returns: seconds, nanoseconds, sizes of pending, active, scheduled, retry, archived, completed and of all
--- groups together (of very many at least so many), 1 if paused, pending_since of the oldest pending task or '',
+-- groups together (a lower bound if there are very many), 1 if paused, pending_since of the oldest pending task or '',
 -- processed today, failed today, processed, failed.
 local queue = ARGV[3]
 local reply = {whole(now), fraction}

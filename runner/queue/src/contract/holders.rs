@@ -9,10 +9,10 @@ use super::{Clause, Fresh};
 pub(super) fn clauses() -> Vec<Clause> {
     clauses![
         a_schedule_that_was_withdrawn_begins_at_its_return,
-        what_another_instance_has_is_not_withdrawn,
+        a_schedule_that_another_instance_has_is_not_withdrawn,
         what_a_silent_instance_had_is_withdrawn_after_its_time,
-        an_instance_that_ended_in_order_is_not_waited_for_long,
-        an_instance_whose_time_was_over_is_asked_to_say_everything_again,
+        the_holds_of_an_instance_that_ended_properly_are_short,
+        an_instance_whose_time_was_over_must_name_all_its_schedules_again,
         what_a_source_held_is_known_until_it_is_withdrawn,
         an_instance_from_a_wrong_clock_holds_nothing,
         a_pause_outlasts_a_withdrawal,
@@ -56,7 +56,7 @@ async fn a_schedule_that_was_withdrawn_begins_at_its_return(fresh: Fresh) {
     fresh.is_sound().await;
 }
 
-async fn what_another_instance_has_is_not_withdrawn(fresh: Fresh) {
+async fn a_schedule_that_another_instance_has_is_not_withdrawn(fresh: Fresh) {
     hold(&fresh, "a", &["s", "t"]).await;
     hold(&fresh, "b", &["s"]).await;
     let (from, _) = minute(&fresh, "s").await;
@@ -80,7 +80,7 @@ async fn what_a_silent_instance_had_is_withdrawn_after_its_time(fresh: Fresh) {
     fresh.is_sound().await;
 }
 
-async fn an_instance_that_ended_in_order_is_not_waited_for_long(fresh: Fresh) {
+async fn the_holds_of_an_instance_that_ended_properly_are_short(fresh: Fresh) {
     register(&fresh, "s", "1").await;
     hold(&fresh, "a", &["s"]).await;
     fresh.broker.resign("a").await.unwrap();
@@ -91,7 +91,7 @@ async fn an_instance_that_ended_in_order_is_not_waited_for_long(fresh: Fresh) {
     fresh.is_sound().await;
 }
 
-async fn an_instance_whose_time_was_over_is_asked_to_say_everything_again(fresh: Fresh) {
+async fn an_instance_whose_time_was_over_must_name_all_its_schedules_again(fresh: Fresh) {
     register(&fresh, "s", "1").await;
     assert!(!hold(&fresh, "a", &["s"]).await, "nothing was known of it");
     fresh.clock.advance(secs(20));

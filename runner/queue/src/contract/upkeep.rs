@@ -1,4 +1,4 @@
-//! Clauses about the passes that keep a store in order, and about servers that say that they live.
+//! Clauses about the passes that maintain a store, and about heartbeats of servers.
 
 use runner_core::task::{QueueName, Run, TaskState, recovery_delay};
 
@@ -10,8 +10,8 @@ pub(super) fn clauses() -> Vec<Clause> {
     clauses![
         forward_moves_the_earliest_first,
         forward_moves_no_more_than_its_limit_and_says_that_there_is_more,
-        forward_tells_when_the_next_task_is_due,
-        forward_leaves_other_queues_alone,
+        forward_returns_when_the_next_task_is_due,
+        forward_does_not_touch_other_queues,
         a_task_whose_worker_fell_silent_is_tried_again,
         a_task_whose_worker_fell_silent_is_archived_when_no_retry_is_left,
         recover_takes_no_more_than_its_limit,
@@ -19,12 +19,12 @@ pub(super) fn clauses() -> Vec<Clause> {
         completed_tasks_are_deleted_when_their_retention_ends,
         the_archive_is_trimmed_by_age,
         the_archive_is_trimmed_by_size_oldest_first,
-        an_archive_with_bounds_of_its_own_keeps_that_much_and_tells_what_goes,
+        an_archive_with_other_bounds_keeps_that_much_and_counts_what_is_deleted,
         a_server_is_listed_with_what_it_works_on,
         the_queues_of_a_server_are_known,
         a_silent_server_is_forgotten,
         passes_over_unknown_queues_do_nothing,
-        a_repair_finds_nothing_where_all_is_well,
+        a_repair_finds_nothing_in_a_consistent_store,
     ]
 }
 
@@ -55,7 +55,7 @@ async fn forward_moves_no_more_than_its_limit_and_says_that_there_is_more(fresh:
     fresh.is_sound().await;
 }
 
-async fn forward_tells_when_the_next_task_is_due(fresh: Fresh) {
+async fn forward_returns_when_the_next_task_is_due(fresh: Fresh) {
     let queues = [QueueName::default(), queue("low")];
     let due = async || fresh.broker.forward(&queues, 10).await.unwrap().next_due;
     let at = |n| fresh.now().checked_add(secs(n)).ok();
@@ -70,7 +70,7 @@ async fn forward_tells_when_the_next_task_is_due(fresh: Fresh) {
     fresh.is_sound().await;
 }
 
-async fn forward_leaves_other_queues_alone(fresh: Fresh) {
+async fn forward_does_not_touch_other_queues(fresh: Fresh) {
     let low = queue("low");
     fresh.put([task("a").run(Run::In(secs(1))).queue(low.clone())]).await;
     fresh.clock.advance(secs(5));
@@ -194,7 +194,7 @@ async fn the_archive_is_trimmed_by_age(fresh: Fresh) {
     assert_eq!((swept.trimmed, swept.more), (1, false));
     assert!(fresh.look("old").await.is_none());
     assert_eq!(fresh.list(TaskState::Archived).await, ["new"]);
-    // Nothing of it is left, its lock neither.
+    // Nothing of it is left, not even its lock.
     fresh.put([task("old").unique(lasting)]).await;
     fresh.is_sound().await;
 }
@@ -264,7 +264,7 @@ async fn a_server_is_listed_with_what_it_works_on(fresh: Fresh) {
     assert_eq!(servers[0].info, info);
     assert_eq!(servers[0].working, [working]);
     assert!(servers[1].working.is_empty());
-    // The next word replaces the last one.
+    // The next heartbeat replaces the last one.
     fresh.broker.heartbeat(&info, &[], secs(10)).await.unwrap();
     fresh.broker.leave(&other).await.unwrap();
     let servers = fresh.broker.servers().await.unwrap();
@@ -297,7 +297,7 @@ async fn a_silent_server_is_forgotten(fresh: Fresh) {
 }
 
 async fn passes_over_unknown_queues_do_nothing(fresh: Fresh) {
-    let queues = [queue("nobody ever used this")];
+    let queues = [queue("never used")];
     assert_eq!(fresh.broker.forward(&queues, 10).await.unwrap().moved, 0);
     assert!(fresh.broker.recover(&queues, secs(0), 10, 0).await.unwrap().is_empty());
     let swept = fresh.broker.sweep(&queues, 10, ArchiveBounds::default()).await.unwrap();
@@ -307,7 +307,7 @@ async fn passes_over_unknown_queues_do_nothing(fresh: Fresh) {
     fresh.is_sound().await;
 }
 
-async fn a_repair_finds_nothing_where_all_is_well(fresh: Fresh) {
+async fn a_repair_finds_nothing_in_a_consistent_store(fresh: Fresh) {
     let queues = [QueueName::default()];
     let repair = async || fresh.broker.repair(&queues, 100).await.unwrap();
     assert_eq!(repair().await, Repaired::default(), "an empty store");
@@ -339,9 +339,9 @@ async fn a_repair_finds_nothing_where_all_is_well(fresh: Fresh) {
     fresh.is_sound().await;
 }
 
-async fn an_archive_with_bounds_of_its_own_keeps_that_much_and_tells_what_goes(fresh: Fresh) {
+async fn an_archive_with_other_bounds_keeps_that_much_and_counts_what_is_deleted(fresh: Fresh) {
     let queues = [QueueName::default()];
-    let mut told = 0;
+    let mut deleted = 0;
     let fail = async |from: usize, n: usize| {
         fresh.put((from..from + n).map(|n| task(&format!("{n:03}")))).await;
         let all: Vec<_> = fresh.claim(n).await.iter().map(|c| verdict(c, archive("no"))).collect();
@@ -352,14 +352,14 @@ async fn an_archive_with_bounds_of_its_own_keeps_that_much_and_tells_what_goes(f
         most: 5,
         keep: secs(3600),
     };
-    told += fresh.broker.sweep(&queues, 100, few).await.unwrap().trimmed;
+    deleted += fresh.broker.sweep(&queues, 100, few).await.unwrap().trimmed;
     fail(0, 5).await;
-    told += fresh.broker.sweep(&queues, 100, few).await.unwrap().trimmed;
-    assert_eq!(told, 0);
+    deleted += fresh.broker.sweep(&queues, 100, few).await.unwrap().trimmed;
+    assert_eq!(deleted, 0);
     fail(5, 3).await;
     fail(8, 3).await;
-    told += fresh.broker.sweep(&queues, 100, few).await.unwrap().trimmed;
-    assert_eq!(told, 6, "whoever deleted them");
+    deleted += fresh.broker.sweep(&queues, 100, few).await.unwrap().trimmed;
+    assert_eq!(deleted, 6, "counted whichever call deleted them");
     assert_eq!(
         fresh.list(TaskState::Archived).await,
         ["010", "009", "008", "007", "006"]
