@@ -31,7 +31,7 @@ async fn digest(group: Group) -> Result<Task, TaskError> {
         .retention(Duration::from_secs(3600)))
 }
 
-/// Read anew for each digest, so that it can be changed while the program runs.
+/// Read again for each digest, so that it can be changed while the program runs.
 async fn greeting() -> Result<String, TaskError> {
     let read = tokio::task::spawn_blocking(|| std::fs::read_to_string("greeting.txt"));
     Ok(read

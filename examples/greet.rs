@@ -1,4 +1,4 @@
-//! The smallest program of one's own: one handler, one schedule.
+//! The smallest program of your own: one handler, one schedule.
 //!
 //! Try it: `cargo run --example greet -- -c config.yaml`, and `… -- enqueue greet --payload '{"name":"Ada"}'`.
 

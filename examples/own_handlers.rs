@@ -1,4 +1,4 @@
-//! A program of one's own: a typed handler, shared state, a schedule in code, and everything else that `runner` does.
+//! A program of your own: a typed handler, shared state, a schedule in code, and everything else that `runner` does.
 //!
 //! Try it: `cargo run --example own_handlers -- -c config.yaml`, then
 //! `cargo run --example own_handlers -- enqueue greet --payload '{"name":"Ada"}'`.
@@ -32,7 +32,7 @@ async fn greet(
     Ok(format!("greeted {count} times"))
 }
 
-/// Errors are retried unless they say otherwise: here one that trying again cannot mend, and one that waits.
+/// Errors are retried unless they say otherwise: here one that a retry cannot solve, and one that waits.
 async fn divide(Payload((a, b)): Payload<(String, String)>) -> Result<String, TaskError> {
     let a: i64 = a.parse::<i64>().skip_retry()?;
     let b: i64 = b.parse::<i64>().skip_retry()?;
@@ -64,7 +64,7 @@ fn nightly() -> Schedule {
 }
 
 fn main() -> ExitCode {
-    // Commands of manifests start this program once more, as their guard; what stands below is not for that one.
+    // Commands of manifests start this program once more, as their guard, which must not run the lines below.
     if let Some(code) = runner::guard_main() {
         return code;
     }

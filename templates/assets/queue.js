@@ -5,7 +5,7 @@
   const KEY = "runner-live";
   const regions = () => [...document.querySelectorAll("[data-live]")];
 
-  // A region that somebody is using is left alone.
+  // A region in use is not replaced.
   const busy = (region) => {
     const selection = document.getSelection();
     return region.contains(document.activeElement) && document.activeElement !== region

@@ -28,7 +28,7 @@ use tracing_subscriber::util::SubscriberInitExt as _;
 
 use crate::kit::{self, Http};
 
-/// The instant at which the clock of all test dashboards stands still.
+/// The fixed instant of the clock of all test dashboards.
 pub const NOW: &str = "2026-11-22T06:39:12Z";
 
 /// Text that must come out as text wherever it goes in.

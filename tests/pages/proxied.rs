@@ -241,7 +241,7 @@ async fn the_client_behind_a_proxy_is_counted() {
     assert_eq!(
         guess(&listed, "9.9.9.9, 203.0.113.7").await,
         429,
-        "what the client wrote itself is no way out"
+        "a header of the client itself does not help"
     );
     assert_eq!(guess(&listed, "203.0.113.8").await, 401, "others are not shut out");
     let usual = Site::start(Order {
@@ -329,7 +329,7 @@ async fn instances_on_two_ports_keep_their_cookies() {
     assert_eq!(
         browser.get(&format!("{}/queue", second.base)).await.status,
         200,
-        "the other one goes on"
+        "the other one continues"
     );
 }
 
