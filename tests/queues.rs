@@ -58,7 +58,7 @@ async fn a_pattern_serves_queues_that_come_later() {
     let servers = site.cli(["ls", "servers", "--json"]).await.json();
     assert_eq!(servers[0]["info"]["queues"]["tenant-*"], 2, "{servers}");
     let queues = site.cli(["ls", "queues"]).await.ok().stdout;
-    assert!(!queues.contains('*'), "a pattern is no queue: {queues}");
+    assert!(!queues.contains('*'), "a pattern is not a queue: {queues}");
     let page = runner.http.get("/queue/queues/tenant-7/pending").await.body;
     assert!(!page.contains("No live server takes tasks"), "{page}");
     let page = runner.http.get("/queue/servers").await.body;

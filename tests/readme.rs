@@ -1,7 +1,7 @@
 //! README and `docs/` work as printed: manifests are valid, commands run, the row becomes a schedule.
 //!
-//! Code blocks are found by the mark above them, `<!-- run: NAME -->`; `tidy::pages` ensures that each has one. `.ci/run`
-//! runs the first run and the test command, `pages::proxied` the lines for nginx.
+//! Code blocks are found by the mark above them, `<!-- run: NAME -->`; `tidy::pages` ensures that each has one.
+//! `.ci/run` runs the first run and the test command, `pages::proxied` the lines for nginx.
 
 use std::path::Path;
 
@@ -130,7 +130,7 @@ async fn its_commands_run() {
     }
 }
 
-/// Not here: what becomes of them (`story_groups`).
+/// Not here: what happens to them (`story_groups`).
 async fn its_groups_are_filled() {
     let site = kit::Site::new("");
     let printed = shell(&site, &block("groups")).await;

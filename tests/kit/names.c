@@ -1,5 +1,5 @@
 /* Host names as a test wants them: `NAMES` is "redis=127.77.0.1 mysql=127.77.0.2". Loaded before libc into
- * the program under test, so that a configuration can be tried as it stands, without rights on the machine. */
+ * the program under test, so that a configuration can be tried unchanged, without rights on the machine. */
 #define _GNU_SOURCE
 #include <dlfcn.h>
 #include <netdb.h>

@@ -9,7 +9,7 @@ use tokio::time::Instant;
 /// Between two checks: short enough not to be noticed, long enough to leave the processor to the program.
 const LOOK_EVERY: Duration = Duration::from_millis(25);
 
-/// Calls `look` again and again until it returns `Ok`, and returns its value.
+/// Calls `look` repeatedly until it returns `Ok`, and returns its value.
 ///
 /// # Panics
 ///

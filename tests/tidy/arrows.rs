@@ -210,7 +210,7 @@ pub async fn rooms_use_only_what_the_plan_allows() {
             .iter()
             .filter(|(_, _, home)| shown.starts_with(home))
             .max_by_key(|(_, _, home)| home.len());
-        let own = own.expect("every room lies in a package").1;
+        let own = own.expect("every room is in a package").1;
         if shown.ends_with("/tests.rs") {
             continue;
         }
@@ -280,6 +280,6 @@ pub async fn the_check_of_arrows_can_fail() {
     );
     assert!(
         may_know(find("worker"), "core::clock"),
-        "a package's name stands for its rooms"
+        "a package's name means all its rooms"
     );
 }

@@ -1,8 +1,8 @@
-//! No circles of files: whoever reads a file finds what it uses below it, never back at itself.
+//! No circles of files: a reader finds what a file uses below it, never back at itself.
 //!
-//! Which room may use which is checked in `arrows`; this looks at the files of each package, inside rooms too. The front of
-//! a folder (`mod.rs`, `lib.rs`) may hold what its files share, such as the type that they all implement: an arrow from a
-//! file to the front of a folder in which it lies does not count.
+//! Which room may use which is checked in `arrows`; this looks at the files of each package, inside rooms too. The
+//! front of a folder (`mod.rs`, `lib.rs`) may hold what its files share, such as the type that they all implement: an
+//! arrow from a file to the front of a folder in which it lies does not count.
 
 use std::collections::{BTreeMap, BTreeSet};
 

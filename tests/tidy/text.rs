@@ -7,8 +7,8 @@ pub fn top() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().to_owned()
 }
 
-/// Files below `dir` whose names end in one of `endings`, relative to the top; build results, hidden and stored files are
-/// left out.
+/// Files below `dir` whose names end in one of `endings`, relative to the top; build results, hidden and stored files
+/// are left out.
 pub fn files(dir: &str, endings: &[&str]) -> Vec<PathBuf> {
     let (mut found, mut open) = (Vec::new(), vec![top().join(dir)]);
     while let Some(dir) = open.pop() {
