@@ -7,6 +7,7 @@ mod arrows;
 mod circles;
 mod languages;
 mod pages;
+mod scripts;
 pub mod text;
 mod types;
 mod words;
@@ -23,6 +24,7 @@ use pages::{
     code_is_that_of_the_examples, each_block_is_run_or_explains_why_not, each_page_is_in_the_tables_of_contents,
     links_lead_somewhere, the_readme_is_short,
 };
+use scripts::scripts_have_the_names_of_methods;
 use types::{one_name_means_one_type, the_check_of_types_can_fail, types_are_named_by_terms_of_the_field};
 use words::{
     dependencies_have_reasons, files_are_short, files_open_with_a_header, no_machine_is_named,
@@ -39,6 +41,6 @@ pub fn tests() -> Vec<kit::Trial> {
             each_block_is_run_or_explains_why_not, code_is_that_of_the_examples, the_readme_is_short,
             links_lead_somewhere, each_page_is_in_the_tables_of_contents, documents_of_the_code_name_existing_things,
             one_name_means_one_type, types_are_named_by_terms_of_the_field, the_check_of_types_can_fail,
-            no_files_use_each_other_in_a_circle, the_check_of_circles_can_fail
+            scripts_have_the_names_of_methods, no_files_use_each_other_in_a_circle, the_check_of_circles_can_fail
     ]
 }

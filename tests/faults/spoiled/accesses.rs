@@ -9,6 +9,9 @@ use tokio::net::TcpStream;
 
 use super::calls::Made;
 
+/// Scripts that only a cluster uses.
+const CLUSTER_ONLY: [&str; 4] = ["commit_intend", "commit_fire", "commit_finish", "repair_scan"];
+
 /// A value that can be corrupted.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Place {
@@ -69,9 +72,9 @@ impl Accesses {
     pub fn uncovered(&self, all: bool) -> Vec<String> {
         let mut uncovered = Vec::new();
         for (hashes, opening) in runner_queue::redis::script_names() {
-            let apart = ["intend", "fire", "finish", "scan"].contains(&opening);
-            // Only messages over 64 KiB are read separately from their page, and `page` accesses the same keys.
-            let large = opening == "heads";
+            let apart = CLUSTER_ONLY.contains(&opening);
+            // Only messages over 64 KiB are read separately from their page, and `tasks` accesses the same keys.
+            let large = opening == "tasks_large";
             if !hashes.iter().any(|hash| self.scripts.contains(hash)) && all != apart && !large {
                 uncovered.push(format!("no call runs {opening}.lua"));
             }
@@ -89,7 +92,7 @@ impl Accesses {
             let path = entry.unwrap().path();
             let name = path.file_name().unwrap().to_string_lossy().into_owned();
             // Measurements, and scripts that a cluster does not use.
-            if name.starts_with("ceiling") || ["intend.lua", "fire.lua", "finish.lua", "scan.lua"].contains(&&*name) {
+            if name.starts_with("ceiling") || CLUSTER_ONLY.contains(&name.trim_end_matches(".lua")) {
                 continue;
             }
             for line in std::fs::read_to_string(&path).unwrap().lines() {

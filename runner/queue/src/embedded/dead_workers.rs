@@ -2,9 +2,9 @@
 //!
 //! Each process that claims holds a shared lock on a file beside the store while it lives; the kernel releases the lock
 //! however the process ends. A process that first reads which tasks are active and then finds no other lock knows that
-//! their workers are gone. Since the lock file may be deleted by hand under a live process, the process ids in the tasks
-//! are checked as well. Tasks that fail either test wait for the end of their lease, as all do on systems other than
-//! Linux.
+//! their workers are gone. Since the lock file may be deleted by hand under a live process, the process ids in the
+//! tasks are checked as well. Tasks that fail either test wait for the end of their lease, as all do on systems other
+//! than Linux.
 
 use std::path::Path;
 use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
@@ -24,8 +24,8 @@ const MOST: i64 = 10_000;
 /// An active task by row and run.
 pub(super) type ClaimedRow = (i64, i64);
 
-/// The tasks found when this process began to claim. The search runs once, before the first claim, so every task that is
-/// active then was claimed by an earlier process.
+/// The tasks found when this process began to claim. The search runs once, before the first claim, so every task that
+/// is active then was claimed by an earlier process.
 #[derive(Default)]
 pub(super) struct DeadWorkers {
     lock: OnceLock<Option<lock::Lock>>,
@@ -51,7 +51,8 @@ impl DeadWorkers {
             .get_or_init(|| async {
                 if let (Some(Some(lock)), Some(me)) = (self.lock.get(), me) {
                     match readers.query("look for tasks of dead workers", active).await {
-                        // The lock is tested after the tasks were read: a process that started in between holds none of them.
+                        // The lock is tested after the tasks were read: a process that started in between holds none of
+                        // them.
                         Ok(active) if lock.is_the_only_one() => {
                             let dead = active.into_iter().filter(|(_, by)| is_dead(by, me));
                             *self.tasks() = dead.map(|(held, _)| held).collect();
@@ -95,8 +96,8 @@ fn active(conn: &Connection) -> Result<Vec<(ClaimedRow, String)>, SqlError> {
     )
 }
 
-/// Whether the claimer ran on this host and its process is gone. `me` has not claimed anything yet, so tasks under its name
-/// belong to an earlier process with the same id, as in a restarted container.
+/// Whether the claimer ran on this host and its process is gone. `me` has not claimed anything yet, so tasks under its
+/// name belong to an earlier process with the same id, as in a restarted container.
 fn is_dead(claimed_by: &str, me: &str) -> bool {
     let (host, pid) = claimed_by.rsplit_once(':').unwrap_or_default();
     let here = me.rsplit_once(':').is_some_and(|(mine, _)| mine == host);

@@ -1,5 +1,5 @@
-//! The health of the file: whether the path still leads to the open file, whether SQLite found damage, whether a write was
-//! refused.
+//! The health of the file: whether the path still leads to the open file, whether SQLite found damage, whether a write
+//! was refused.
 //!
 //! Only records; callers decide what to do about it.
 

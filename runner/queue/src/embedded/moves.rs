@@ -44,8 +44,8 @@ pub(super) fn first(tx: &Tx<'_>, queue: &QueueName, state: TaskState, most: usiz
         .all(&text, params![queue.as_str(), column(most as u64)], TaskList::read)
 }
 
-/// Deletes rows of a list and releases their locks. A row with an unreadable id or lock is deleted too; its lock expires
-/// by itself.
+/// Deletes rows of a list and releases their locks. A row with an unreadable id or lock is deleted too; its lock
+/// expires by itself.
 pub(super) fn erase(tx: &mut Tx<'_>, queue: &QueueName, from: TaskState, found: &[TaskList]) -> Result<(), SqlError> {
     for row in found {
         if let Some(id) = &row.id {

@@ -17,8 +17,8 @@ use crate::{
     Absolved, Attempt, Claim, LEASE_EXPIRED, LONGEST_LEASE, Recovered, TaskRecord, after_crash, longest_run, poison,
 };
 
-/// Columns read after those of [`RECORD`]: when and by whom the task was claimed, crashes counted before, whether the run
-/// was alone in its process, when its lease ended.
+/// Columns read after those of [`RECORD`]: when and by whom the task was claimed, crashes counted before, whether the
+/// run was alone in its process, when its lease ended.
 pub(super) const RUN: &str = "t.claimed_at, t.claimed_by, t.lost, t.alone_run IS t.run, t.at";
 
 /// Position of the first of them.
@@ -175,8 +175,8 @@ fn recover_one(tx: &mut Tx<'_>, rules: &Rules, queue: &QueueName, lost: Lost) ->
     }))
 }
 
-/// Shortens impossibly long leases, which were written with a wrong clock. A live worker extends its lease anyway; that of
-/// a dead one must not last until then.
+/// Shortens impossibly long leases, which were written with a wrong clock. A live worker extends its lease anyway; that
+/// of a dead one must not last until then.
 fn cut_leases(tx: &Tx<'_>, queue: &QueueName) -> Result<(), SqlError> {
     tx.conn.exec(
         "UPDATE tasks SET at = ?1 WHERE queue = ?2 AND state = 'active' AND at > ?1",

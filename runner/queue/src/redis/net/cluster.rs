@@ -107,9 +107,9 @@ impl Cluster {
         }
     }
 
-    /// Sends all commands; returns one answer for each, in order. If its node cannot be reached, a command is answered with
-    /// the error `CLUSTERDOWN`, or with the reason for a failed login or an untrusted certificate. `within` shortens the
-    /// time that each node may take; a node that exceeds it counts as asked without an answer.
+    /// Sends all commands; returns one answer for each, in order. If its node cannot be reached, a command is answered
+    /// with the error `CLUSTERDOWN`, or with the reason for a failed login or an untrusted certificate. `within`
+    /// shortens the time that each node may take; a node that exceeds it counts as asked without an answer.
     pub(in crate::redis) async fn send(&self, pipe: &Pipeline, within: Option<Duration>) -> Vec<Value> {
         let commands: Vec<&Cmd> = pipe.cmd_iter().collect();
         let mut round = Exchange {
@@ -199,8 +199,8 @@ impl Cluster {
         let mut moved = false;
         for (place, value) in group.places.iter().zip(values) {
             let redirect = slots::redirect(&value, &group.node.address).filter(|redirect| {
-                // `ASK`: while a slot migrates, a script would find only some of the queue's keys at the target and take
-                // the rest for deleted. The caller gets the error and tries again after the migration.
+                // `ASK`: while a slot migrates, a script would find only some of the queue's keys at the target and
+                // take the rest for deleted. The caller gets the error and tries again after the migration.
                 may_go_on && !(redirect.once && slots::is_script(round.commands[*place]))
             });
             match redirect {

@@ -39,8 +39,8 @@ impl SharedConnection {
         }
     }
 
-    /// Sends all commands; returns one answer for each, in order. An error of the server is an answer too. `within` limits
-    /// the wait for each node of a cluster.
+    /// Sends all commands; returns one answer for each, in order. An error of the server is an answer too. `within`
+    /// limits the wait for each node of a cluster.
     pub(in crate::redis) async fn send(
         &mut self,
         pipe: &Pipeline,
@@ -124,8 +124,8 @@ impl Dialer {
         }
     }
 
-    /// A connection of the caller's own for blocking commands, to the server that has `key`. It waits for answers without
-    /// limit, so the caller sets one and drops the connection when it runs out.
+    /// A connection of the caller's own for blocking commands, to the server that has `key`. It waits for answers
+    /// without limit, so the caller sets one and drops the connection when it runs out.
     pub(in crate::redis) async fn dedicated(&self, key: &str) -> Result<Connection, DialError> {
         match &self.0.cluster {
             Some(cluster) => cluster.dedicated(key).await,

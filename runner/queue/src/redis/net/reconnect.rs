@@ -15,8 +15,8 @@ const FIRST_PAUSE: Duration = Duration::from_millis(50);
 /// The longest pause between two attempts.
 const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 
-/// The resource and the state of its attempts. One lock covers both: while one caller connects, all others wait for that
-/// attempt instead of starting their own.
+/// The resource and the state of its attempts. One lock covers both: while one caller connects, all others wait for
+/// that attempt instead of starting their own.
 pub(in crate::redis) struct Reconnecting<T>(Mutex<Inner<T>>);
 
 struct Inner<T> {
@@ -83,8 +83,8 @@ impl<T: Clone> Reconnecting<T> {
         }
     }
 
-    /// Discards the connection with this number. Does nothing if it was replaced meanwhile: of many callers that saw the
-    /// same connection break, a late one must not discard its successor.
+    /// Discards the connection with this number. Does nothing if it was replaced meanwhile: of many callers that saw
+    /// the same connection break, a late one must not discard its successor.
     pub(in crate::redis) async fn discard(&self, number: u64) {
         let mut inner = self.0.lock().await;
         if inner.live.as_ref().is_some_and(|(_, live)| *live == number) {

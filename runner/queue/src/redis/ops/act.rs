@@ -62,7 +62,9 @@ impl Actions for RedisBroker {
                 what: format!("{key}: {what}"),
             })?;
             let mut trip = self.conn.trip(DOING).await?;
-            trip.script(Script::Edit, &[&key]).arg(message).arg(edited);
+            // Optimistic: the script writes only if the message is still the one that was read. Decoding protobuf in
+            // Lua to change one field would be slower and duplicate `convert`.
+            trip.script(Script::UpdatePayload, &[&key]).arg(message).arg(edited);
             let answer = ActionReply::of(trip.one().await?);
             match answer.word.as_str() {
                 "ok" => return Ok(()),
@@ -94,7 +96,7 @@ impl Actions for RedisBroker {
         let mut acted = Acted::default();
         for _ in 0..MAX_ACTED / BATCH {
             let mut trip = self.conn.trip(DOING).await?;
-            trip.script(Script::Remove, &[keys::part(queue.as_str(), "pending")])
+            trip.script(Script::RemoveQueue, &[keys::part(queue.as_str(), "pending")])
                 .arg(keys::queue(queue.as_str()))
                 .arg(keys::own(queue.as_str()))
                 .arg(u8::from(force))
@@ -120,7 +122,7 @@ impl Actions for RedisBroker {
 
     async fn pause_queue(&self, queue: &QueueName) -> BrokerResult<bool> {
         let mut trip = self.conn.trip("pause a queue").await?;
-        trip.script(Script::Pause, &[keys::part(queue.as_str(), "paused")]);
+        trip.script(Script::PauseQueue, &[keys::part(queue.as_str(), "paused")]);
         Ok(reply::number(trip.one().await?) == Some(1))
     }
 

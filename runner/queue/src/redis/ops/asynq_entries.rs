@@ -32,10 +32,10 @@ impl Entries for RedisBroker {
         let key = keys::scheduler(instance);
         let ttl = convert::whole_seconds(ttl).max(1);
         let mut trip = self.conn.trip("show the schedules to other tools").await?;
-        trip.script(Script::Beat, &[keys::SCHEDULERS]).arg(ttl).arg(&key);
+        trip.script(Script::AddMembers, &[keys::SCHEDULERS]).arg(ttl).arg(&key);
         // Read only to remove instances that have ended.
-        trip.script(Script::Listed, &[keys::SCHEDULERS]).arg(1);
-        trip.script(Script::Entries, &[&key]).arg(ttl);
+        trip.script(Script::LiveMembers, &[keys::SCHEDULERS]).arg(1);
+        trip.script(Script::PublishEntries, &[&key]).arg(ttl);
         for entry in entries {
             trip.arg(message_of(entry).encode_to_vec());
         }
@@ -45,7 +45,7 @@ impl Entries for RedisBroker {
     async fn foreign_entries(&self) -> BrokerResult<Vec<ForeignEntry>> {
         const DOING: &str = "list the entries of other schedulers";
         let mut trip = self.conn.trip(DOING).await?;
-        trip.script(Script::Listed, &[keys::SCHEDULERS]).arg(MAX_SCHEDULERS);
+        trip.script(Script::LiveMembers, &[keys::SCHEDULERS]).arg(MAX_SCHEDULERS);
         let members = reply::list(trip.one().await?);
         let lists: Vec<String> = members.into_iter().filter_map(reply::text).collect();
         if lists.is_empty() {

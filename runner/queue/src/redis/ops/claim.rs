@@ -101,7 +101,7 @@ impl Claims for RedisBroker {
     async fn run_alone(&self, claim: &Claim, alone: bool) -> BrokerResult<bool> {
         let (queue, id) = (claim.task().queue.as_str(), claim.task().id.as_str());
         let mut trip = self.conn.trip("note whether a run is alone").await?;
-        trip.script(Script::Alone, &[keys::part(queue, "active")])
+        trip.script(Script::RunAlone, &[keys::part(queue, "active")])
             .arg(keys::queue(queue))
             .arg(keys::own(queue))
             .arg(id)

@@ -178,7 +178,7 @@ impl RedisBroker {
         let mut trip = self.conn.trip(DOING).await?;
         for (place, intent) in places.iter().zip(&intents) {
             let commit = &commits[*place];
-            trip.script(Script::Intend, &[keys::CURSORS])
+            trip.script(Script::CommitIntend, &[keys::CURSORS])
                 .arg(commit.id.as_str())
                 .arg(commit.from.as_second())
                 .arg(&intent[..]);
@@ -210,7 +210,7 @@ impl RedisBroker {
                 keys::fires_of(id.as_str(), true),
             ];
             // To the beginning of time: the cursor stays.
-            trip.script(Script::Finish, &keys)
+            trip.script(Script::CommitFinish, &keys)
                 .arg(id.as_str())
                 .arg(&written[..])
                 .arg(0)
@@ -308,7 +308,7 @@ impl RedisBroker {
                 || (String::new(), "", ""),
                 |(nominal, task, key)| (nominal.to_string(), task.as_str(), key.as_str()),
             );
-            trip.script(Script::Finish, &keys)
+            trip.script(Script::CommitFinish, &keys)
                 .arg(id)
                 .arg(&walk.written[..])
                 .arg(intent.to)

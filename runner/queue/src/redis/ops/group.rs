@@ -72,7 +72,7 @@ impl Groups for RedisBroker {
         let (mut tasks, mut odd) = (Vec::new(), Vec::new());
         for skip in (0..MAX_SET).step_by(BATCH) {
             let mut trip = self.conn.trip("read the tasks of a group").await?;
-            trip.script(Script::Staged, &[&key])
+            trip.script(Script::ReadStaged, &[&key])
                 .arg(keys::queue(set.queue.as_str()))
                 .arg(skip)
                 .arg(BATCH);
@@ -105,7 +105,8 @@ impl Groups for RedisBroker {
         let mut dropped = 0;
         for _ in 0..MAX_SET.div_ceil(BATCH) {
             let mut trip = self.conn.trip("delete combined tasks").await?;
-            trip.script(Script::Drop, &[&key])
+            // In parts, the set itself with the last: after a crash in between, the rest is combined once more.
+            trip.script(Script::DropStaged, &[&key])
                 .arg(keys::queue(set.queue.as_str()))
                 .arg(BATCH);
             let mut answer = reply::list(trip.one().await?).into_iter();
@@ -196,7 +197,7 @@ impl RedisBroker {
     async fn archive_unreadable_staged(&self, set: &StagedSet, odd: &[(Vec<u8>, String)]) -> BrokerResult<()> {
         for part in odd.chunks(BATCH) {
             let mut trip = self.conn.trip("archive tasks that cannot be read").await?;
-            trip.script(Script::Aside, &[key_of(set)])
+            trip.script(Script::ReadStagedArchive, &[key_of(set)])
                 .arg(keys::queue(set.queue.as_str()));
             for (id, why) in part {
                 let task = String::from_utf8_lossy(id);

@@ -60,7 +60,7 @@ impl InspectQueues for RedisBroker {
 
     async fn pending_types(&self, queue: &QueueName, look: usize) -> BrokerResult<Vec<PendingType>> {
         let mut trip = self.pages.trip("look at the types of pending tasks").await?;
-        trip.script(Script::Kinds, &[keys::part(queue.as_str(), "pending")])
+        trip.script(Script::PendingTypes, &[keys::part(queue.as_str(), "pending")])
             .arg(keys::queue(queue.as_str()))
             .arg(look.clamp(1, MAX_PENDING_LOOK))
             .arg(MAX_PENDING_TYPES);
@@ -92,7 +92,7 @@ impl RedisBroker {
             }
         }
         for name in &names {
-            trip.script(Script::Info, &[keys::part(name.as_str(), "pending")])
+            trip.script(Script::Queues, &[keys::part(name.as_str(), "pending")])
                 .arg(keys::queue(name.as_str()));
         }
         let mut answers = trip.each().await?.into_iter();
@@ -127,7 +127,7 @@ impl RedisBroker {
     }
 }
 
-/// See `info.lua`.
+/// See `queues.lua`.
 fn queue_info((name, answer): (QueueName, Value)) -> QueueInfo {
     let mut row = reply::list(answer).into_iter();
     let mut next = || row.next().unwrap_or_default();

@@ -25,7 +25,7 @@ impl RedisBroker {
             return self.run_in_steps(run, task).await;
         }
         let mut trip = self.conn.trip(DOING).await?;
-        trip.script(Script::Beat, &[keys::QUEUES])
+        trip.script(Script::AddMembers, &[keys::QUEUES])
             .arg("")
             .arg(run.task.queue.as_str());
         manual_args(&mut trip, run, false);
@@ -116,7 +116,7 @@ impl RedisBroker {
     }
 }
 
-/// See `manual.lua`: up to the prefix of the queue.
+/// See `run_now.lua`: up to the prefix of the queue.
 fn manual_args(trip: &mut RoundTrip<'_>, run: &ManualRun, cluster: bool) {
     let id: &ScheduleId = &run.id;
     let names = [
@@ -124,7 +124,7 @@ fn manual_args(trip: &mut RoundTrip<'_>, run: &ManualRun, cluster: bool) {
         keys::fires(cluster),
         keys::fires_of(id.as_str(), cluster),
     ];
-    trip.script(Script::Manual, &names)
+    trip.script(Script::RunNow, &names)
         .arg(id.as_str())
         .arg(overlap_word(if cluster { Overlap::Allow } else { run.overlap }, false))
         .arg(&run.by)

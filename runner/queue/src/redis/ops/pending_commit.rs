@@ -119,11 +119,11 @@ impl PendingCommit {
             .map(|task| (self.intent.skip && !task.0.is_empty() && !self.is_here(task)).then_some(task))
     }
 
-    /// See `fire.lua`.
+    /// See `commit_fire.lua`.
     pub(in crate::redis) fn fire_args(&self, trip: &mut RoundTrip<'_>, states: &[String; 2]) {
         let fires = self.next();
         let queue = fires.first().map_or("", |fire| fire.queue.as_str());
-        trip.script(Script::Fire, &[keys::part(queue, "pending")])
+        trip.script(Script::CommitFire, &[keys::part(queue, "pending")])
             .arg(keys::queue(queue))
             .arg(keys::own(queue))
             .arg(self.schedule.as_str())

@@ -81,7 +81,7 @@ pub(in crate::redis) fn lock_ttl(task: &Task) -> u64 {
     task.unique.map_or(0, |unique| convert::millis(unique.ttl))
 }
 
-/// Whether it is pending at once, without group and lock: see `plain.lua`.
+/// Whether it is pending at once, without group and lock: see `enqueue_plain.lua`.
 fn is_plain(task: &Task) -> bool {
     task.run == Run::Now && task.unique.is_none() && task.group.is_none()
 }
@@ -200,7 +200,7 @@ async fn send_trip(way: &SendRoute, tasks: &[impl Outgoing]) -> BrokerResult<Sen
         // list is in its slot.
         let apart = way.conn().is_cluster();
         if apart {
-            trip.script(Script::Beat, &[keys::QUEUES]).arg("");
+            trip.script(Script::AddMembers, &[keys::QUEUES]).arg("");
             for queue in by_queue.keys() {
                 trip.arg(queue.as_str());
             }
@@ -254,7 +254,7 @@ fn add_call(
     let plain = !once && batch.iter().all(|(place, _)| is_plain(tasks[*place].task()));
     let script = match (once, plain) {
         (true, _) => Script::Once,
-        (_, true) => Script::Plain,
+        (_, true) => Script::EnqueuePlain,
         _ => Script::Enqueue,
     };
     trip.script(script, keys).arg(keys::queue(queue)).arg(queue);

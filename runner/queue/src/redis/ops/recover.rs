@@ -71,7 +71,7 @@ impl RedisBroker {
                 break;
             }
             let mut trip = self.conn.trip("look for expired leases").await?;
-            trip.script(Script::Expired, &[keys::part(queue.as_str(), "active")])
+            trip.script(Script::Recover, &[keys::part(queue.as_str(), "active")])
                 .arg(keys::queue(queue.as_str()))
                 .arg(convert::millis(grace))
                 .arg(convert::millis(grace.max(FOREIGN_GRACE)))

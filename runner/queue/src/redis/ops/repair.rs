@@ -231,7 +231,7 @@ impl RedisBroker {
     /// One step through the keys of the server that has the queue; returns where to continue.
     async fn scan_beside(&self, queue: &QueueName, cursor: Option<String>) -> BrokerResult<Option<String>> {
         let mut trip = self.conn.trip(AMONG_TASKS).await?;
-        trip.script(Script::Scan, &[keys::part(queue.as_str(), "pending")])
+        trip.script(Script::RepairScan, &[keys::part(queue.as_str(), "pending")])
             .arg(keys::task(queue.as_str(), ""))
             .arg(cursor.as_deref().unwrap_or("0"))
             .arg(SCANNED);
@@ -254,7 +254,7 @@ impl RedisBroker {
         let mut failures = PartialFailure::default();
         let mut trip = self.conn.trip("look for abandoned claims").await?;
         for queue in queues {
-            trip.script(Script::Unclaim, &[keys::claims(queue.as_str())])
+            trip.script(Script::RepairClaims, &[keys::claims(queue.as_str())])
                 .arg(keys::queue(queue.as_str()))
                 .arg(keys::own(queue.as_str()))
                 .arg(rounds.claims.get(queue).map_or("0", String::as_str))

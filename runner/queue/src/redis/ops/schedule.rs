@@ -119,7 +119,7 @@ impl Schedules for RedisBroker {
     async fn pause_schedule(&self, id: &ScheduleId, pause: &Pause) -> BrokerResult<()> {
         let now = self.now().await?;
         let mut trip = self.conn.trip("pause a schedule").await?;
-        trip.script(Script::Resume, &self.recorded(id))
+        trip.script(Script::PauseSchedule, &[keys::CURSORS])
             .arg(id.as_str())
             .arg(pause.to_text(pause.at.unwrap_or(now)));
         trip.one().await.map(drop)
@@ -133,9 +133,8 @@ impl Schedules for RedisBroker {
             None => (0, 0, ""),
         };
         let mut trip = self.conn.trip(DOING).await?;
-        trip.script(Script::Resume, &self.recorded(&resume.id))
+        trip.script(Script::ResumeSchedule, &self.recorded(&resume.id))
             .arg(resume.id.as_str())
-            .arg("")
             .arg(seconds(resume.cursor))
             .arg(seconds(resume.end))
             .arg(&resume.by)
@@ -244,7 +243,7 @@ fn list_queues(trip: &mut RoundTrip<'_>, commits: &[Commit]) -> usize {
     if queues.is_empty() {
         return 0;
     }
-    trip.script(Script::Beat, &[keys::QUEUES])
+    trip.script(Script::AddMembers, &[keys::QUEUES])
         .arg("")
         .arg(queues.into_iter().collect::<Vec<_>>());
     1

@@ -39,17 +39,17 @@ impl Presence for RedisBroker {
         // A pattern is not the name of a queue.
         let queues: Vec<&String> = server.queues.keys().filter(|name| !name.contains('*')).collect();
         if self.conn.is_cluster() {
-            trip.script(Script::Beat, &lists[..1]).arg("");
+            trip.script(Script::AddMembers, &lists[..1]).arg("");
             for queue in &queues {
                 trip.arg(*queue);
             }
-            trip.script(Script::Beat, &lists[1..2]).arg(ttl).arg(&info);
-            trip.script(Script::Beat, &lists[2..]).arg(ttl).arg(&work);
-            trip.script(Script::Server, &[info, work, own]).arg(ttl).arg(0);
+            trip.script(Script::AddMembers, &lists[1..2]).arg(ttl).arg(&info);
+            trip.script(Script::AddMembers, &lists[2..]).arg(ttl).arg(&work);
+            trip.script(Script::Heartbeat, &[info, work, own]).arg(ttl).arg(0);
         } else {
             // The same in one step: an idle worker sends little else.
             let [listed, servers, workers] = lists;
-            trip.script(Script::Server, &[info, work, own, listed, servers, workers])
+            trip.script(Script::Heartbeat, &[info, work, own, listed, servers, workers])
                 .arg(ttl)
                 .arg(queues.len());
             for queue in &queues {
@@ -79,9 +79,9 @@ impl Presence for RedisBroker {
     async fn servers(&self) -> BrokerResult<Vec<ServerView>> {
         const DOING: &str = "list the workers";
         let mut trip = self.conn.trip(DOING).await?;
-        trip.script(Script::Listed, &[keys::SERVERS]).arg(MAX_SERVERS);
+        trip.script(Script::LiveMembers, &[keys::SERVERS]).arg(MAX_SERVERS);
         // Read only to remove the dead ones.
-        trip.script(Script::Listed, &[keys::WORKERS]).arg(1);
+        trip.script(Script::LiveMembers, &[keys::WORKERS]).arg(1);
         let members = trip.each().await?.into_iter().next();
         let members = reply::list(members.ok_or_else(|| fault::odd_answer(DOING))??);
         let mut trip = self.conn.trip(DOING).await?;

@@ -187,7 +187,7 @@ impl RedisBroker {
         let until = Instant::now() + PAGE_TIME;
         let (skip, size) = bounds(page);
         let mut trip = self.pages.trip("list tasks").await?;
-        trip.script(Script::Page, &[keys::part(queue.as_str(), "pending")])
+        trip.script(Script::Tasks, &[keys::part(queue.as_str(), "pending")])
             .arg(keys::queue(queue.as_str()))
             .arg(keys::own(queue.as_str()))
             .arg(state.as_str())
@@ -279,7 +279,7 @@ impl RedisBroker {
 
     async fn read_heads(&self, queue: &QueueName, state: TaskState, wanted: &[&(Vec<u8>, Row)]) -> BrokerResult<()> {
         let mut trip = self.pages.trip("read large tasks").await?;
-        trip.script(Script::Heads, &[keys::part(queue.as_str(), "pending")])
+        trip.script(Script::TasksLarge, &[keys::part(queue.as_str(), "pending")])
             .arg(keys::queue(queue.as_str()))
             .arg(HEAD_BYTES)
             .arg(CALL_BYTES);

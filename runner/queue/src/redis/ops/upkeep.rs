@@ -299,7 +299,7 @@ impl RedisBroker {
         let mut cursor = "0".to_owned();
         for _ in 0..MAX_LOOKS {
             let mut trip = self.conn.trip(DOING).await?;
-            trip.script(Script::Waiting, &[keys::waiting(queue.as_str())])
+            trip.script(Script::ReleaseWaitingList, &[keys::waiting(queue.as_str())])
                 .arg(keys::queue(queue.as_str()))
                 .arg(&cursor);
             let mut rows = reply::list(trip.one().await?).into_iter();
@@ -316,7 +316,7 @@ impl RedisBroker {
             }
             if !ids.is_empty() {
                 let mut trip = self.conn.trip(DOING).await?;
-                trip.script(Script::Release, &[keys::part(queue.as_str(), "pending")])
+                trip.script(Script::ReleaseWaiting, &[keys::part(queue.as_str(), "pending")])
                     .arg(keys::queue(queue.as_str()))
                     .arg(keys::own(queue.as_str()))
                     .arg(&ids);
