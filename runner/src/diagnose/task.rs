@@ -2,7 +2,7 @@
 
 use jiff::Timestamp;
 use runner_core::task::{AttemptOutcome, QueueName, Run, Task, TaskId, TaskState};
-use runner_queue::{Attempt, RunRecord, TaskInfo, Working};
+use runner_queue::{Attempt, POISON_PREFIX, RunRecord, TaskInfo, Working};
 
 use super::ReasonCode;
 use super::reason::{Reason, in_order, is_late};
@@ -44,9 +44,6 @@ pub struct TaskFacts {
     /// The error of the last failure; may be empty.
     pub last_error: String,
 }
-
-/// The beginning of the broker's error for a task that was archived because its process died several times.
-const POISON: &str = "poison: ";
 
 impl TaskFacts {
     /// Of a task in the store, with its attempts from oldest to newest.
@@ -242,7 +239,7 @@ fn archived(task: &TaskFacts) -> Reason {
         Some(Cancelled) => ReasonCode::Stopped,
         _ if !failed => ReasonCode::Archived,
         // Before the retries: each crash uses one up.
-        _ if task.last_error.starts_with(POISON) => ReasonCode::Poison,
+        _ if task.last_error.starts_with(POISON_PREFIX) => ReasonCode::Poison,
         Some(Archived) if too_late.is_some() => ReasonCode::DeadlinePassed,
         _ if task.max_retry == 0 => ReasonCode::NoRetry,
         _ if task.retried >= task.max_retry => ReasonCode::RetriesUsedUp,

@@ -191,18 +191,7 @@ pub trait Claims {
         queues: &[QueueName],
         max: usize,
         lease: Duration,
-    ) -> BrokerResult<Exchanged> {
-        let settled = match settlements {
-            [] => Vec::new(),
-            some => self.settle(some).await?,
-        };
-        let claims = match max {
-            0 => Ok(Vec::new()),
-            _ => self.claim(queues, max, lease).await,
-        };
-        let settled = Ok(settled);
-        Ok(Exchanged { settled, claims })
-    }
+    ) -> BrokerResult<Exchanged>;
 
     /// Extends leases to `lease` from now; for each claim the new end, or `None` if it is no longer ours.
     async fn extend(&self, claims: &[Claim], lease: Duration) -> BrokerResult<Vec<Option<Timestamp>>>;

@@ -36,10 +36,13 @@ pub enum Absolved {
     Gone,
 }
 
-/// The error of a task that is archived because its worker died too often while it ran.
+/// How the error of a task begins that is archived because its worker died too often while it ran.
+pub const POISON_PREFIX: &str = "poison: ";
+
+/// That error.
 #[cfg_attr(not(any(feature = "redis", feature = "embedded")), allow(dead_code))]
 pub(crate) fn poison(runs: u32) -> String {
-    format!("poison: {runs} runs ended with the death of their worker; {LEASE_EXPIRED}")
+    format!("{POISON_PREFIX}{runs} runs ended with the death of their worker; {LEASE_EXPIRED}")
 }
 
 /// The effect of a lost run on the `before` crashes of its task: how many there are now, and whether the task is

@@ -45,7 +45,7 @@ pub use inspect_queues::{
     DayCount, InspectQueues, MAX_HISTORY_DAYS, MAX_PENDING_LOOK, MAX_PENDING_TYPES, PendingType, QueueInfo,
 };
 pub use inspect_tasks::{GLANCE_BYTES, HEAD_BYTES, InspectTasks, Page, RawTask, TaskInfo, TaskPage};
-pub use lost::{Absolved, LEASE_EXPIRED, Recovered};
+pub use lost::{Absolved, LEASE_EXPIRED, POISON_PREFIX, Recovered};
 #[cfg(any(feature = "redis", feature = "embedded"))]
 pub(crate) use lost::{after_crash, longest_run, poison};
 pub use pause::{MAX_PAUSE_NOTE, Pause, Resume, Resumed};
