@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use runner_core::task::Task;
+use runner_core::task::{QueueName, Task};
 use runner_queue::redis::{Password, RedisBroker};
 use runner_queue::{
     Broker as _, BrokerError, Claims as _, Producer as _, Settled, Settlement, Signals as _, Upkeep as _, Verdict,
@@ -18,6 +18,7 @@ pub fn tests() -> Vec<kit::Trial> {
         needs(Redis): forgotten_scripts_are_loaded_again,
             a_full_server_still_drains,
             rights_to_the_keys_of_asynq_alone_lose_nothing,
+            a_queue_that_is_denied_does_not_stop_the_repair_of_others,
             a_server_that_comes_back_is_found_again,
             a_server_that_is_down_fails_at_once,
             a_wrong_password_is_a_refusal_until_it_is_right,
@@ -64,6 +65,36 @@ async fn rights_to_the_keys_of_asynq_alone_lose_nothing() {
     is_sound(&all).await;
     assert_eq!(all.forward(&[queue()], 5).await.unwrap().moved, 1);
     assert_eq!(ids(&claim(&all, 5).await), ["a", "b", "c"]);
+}
+
+async fn a_queue_that_is_denied_does_not_stop_the_repair_of_others() {
+    let server = RedisServer::start(&[]);
+    let db = server.fresh_db();
+    let all = RedisBroker::connect(settings(db.port, db.number)).await.unwrap();
+    let mut link = db.connect().await;
+    let denied: QueueName = "denied".parse().unwrap();
+    put(&all, &["a"]).await;
+    all.enqueue(&[named("b").queue(denied.clone())])
+        .await
+        .unwrap()
+        .remove(0)
+        .unwrap();
+    // In no list, so only the search through the keys can find it.
+    let _: i64 = ask(&mut link, &["LREM", "asynq:{default}:pending", "0", "a"]).await;
+    let user = ["ACL", "SETUSER", "app", "on", ">word", "~*{default}*", "+@all"];
+    let _: () = ask(&mut link, &user).await;
+    let some = RedisBroker::connect(runner_queue::redis::RedisSettings {
+        username: Some("app".to_owned()),
+        password: Some(Password::new("word")),
+        ..settings(db.port, db.number)
+    })
+    .await
+    .unwrap();
+    let error = some.repair(&[denied, queue()], 100).await.unwrap_err();
+    assert!(matches!(error, BrokerError::Denied { .. }), "{error}");
+    let pending: Vec<String> = ask(&mut link, &["LRANGE", "asynq:{default}:pending", "0", "-1"]).await;
+    assert_eq!(pending, ["a"], "the other queue is repaired");
+    is_sound(&all).await;
 }
 
 async fn a_full_server_still_drains() {

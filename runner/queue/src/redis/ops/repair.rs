@@ -192,6 +192,7 @@ impl RedisBroker {
         rounds: &mut RepairCursor,
     ) -> BrokerResult<()> {
         let steps = limit.div_ceil(SCANNED);
+        let mut failures = PartialFailure::default();
         if !self.conn.is_cluster() {
             for _ in 0..steps {
                 let cursor = rounds.scan.take().unwrap_or_else(|| "0".to_owned());
@@ -202,16 +203,17 @@ impl RedisBroker {
                 for queue in queues {
                     let prefix = keys::task(queue.as_str(), "");
                     let ids = found.iter().filter_map(|key| key.strip_prefix(prefix.as_bytes()));
-                    self.look_at(queue, &ids.collect::<Vec<_>>()).await?;
+                    // A queue that fails is left out: the cursor moves on for the others.
+                    let looked = self.look_at(queue, &ids.collect::<Vec<_>>()).await;
+                    failures.part(queue, looked);
                 }
                 rounds.scan = next;
                 if rounds.scan.is_none() {
                     break;
                 }
             }
-            return Ok(());
+            return failures.unless(false);
         }
-        let mut failures = PartialFailure::default();
         for queue in queues {
             let mut cursor = rounds.scans.remove(queue);
             for _ in 0..steps {

@@ -228,9 +228,12 @@ impl Upkeep for RedisBroker {
 
     async fn repair(&self, queues: &[QueueName], limit: usize) -> BrokerResult<Repaired> {
         let mut rounds = self.rounds.lock().await;
-        self.walk_lists(queues, limit, &mut rounds).await?;
-        self.walk_keys(queues, limit, &mut rounds).await?;
-        self.walk_claims(queues, limit, &mut rounds).await?;
+        // All three even if one fails: a queue that cannot be repaired, or a node that is away, must not keep the
+        // others from being repaired for as long as that lasts.
+        let lists = self.walk_lists(queues, limit, &mut rounds).await;
+        let keys = self.walk_keys(queues, limit, &mut rounds).await;
+        let claims = self.walk_claims(queues, limit, &mut rounds).await;
+        lists.and(keys).and(claims)?;
         Ok(self.repairs.take())
     }
 
