@@ -110,7 +110,7 @@ impl RedisBroker {
                     // Another instance completed it and reports it: the next pass finds the cursor moved.
                     (_, None) => {}
                     (None, Some(decisions)) => {
-                        completed.insert(walk.schedule, decisions);
+                        completed.entry(walk.schedule).or_default().extend(decisions);
                     }
                 }
             }
@@ -209,7 +209,8 @@ impl RedisBroker {
                 keys::fires(true),
                 keys::fires_of(id.as_str(), true),
             ];
-            // To the beginning of time: the cursor stays.
+            // Finish compares the bytes: if another instance has replaced the intent meanwhile, nothing happens. It
+            // never // moves a cursor back, so 0 leaves it where it is.
             trip.script(Script::CommitFinish, &keys)
                 .arg(id.as_str())
                 .arg(&written[..])
