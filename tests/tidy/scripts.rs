@@ -22,7 +22,11 @@ pub async fn scripts_have_the_names_of_methods() {
     let methods = methods();
     assert!(methods.contains("enqueue"), "the methods of the seam were not found");
     let is_named = |script: &str| {
-        let step_of = |method: &String| script.strip_prefix(method.as_str()).is_some_and(|step| step.starts_with('_'));
+        let step_of = |method: &String| {
+            script
+                .strip_prefix(method.as_str())
+                .is_some_and(|step| step.starts_with('_'))
+        };
         SHARED.contains(&script) || methods.contains(script) || methods.iter().any(step_of)
     };
     let complaints: Vec<String> = runner_queue::redis::script_names()

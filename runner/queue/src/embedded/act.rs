@@ -76,6 +76,7 @@ pub(super) fn act_on_list(
         Some(group) => group::first(tx, queue, group, MAX_ACTED + 1)?,
         None => moves::first(tx, queue, state, MAX_ACTED + 1)?,
     };
+    // One more than are acted on was read, to know whether there is more without counting the list.
     let more = found.len() > MAX_ACTED;
     found.truncate(MAX_ACTED);
     match action {
@@ -128,6 +129,7 @@ pub(super) fn pause_queue(tx: &mut Tx<'_>, queue: &QueueName, paused: bool) -> R
         )?,
     };
     if changed > 0 && !paused {
+        // Nothing became pending, but workers that found the queue paused wait for a wake-up.
         tx.tally.wake(queue.as_str());
     }
     Ok(changed > 0)

@@ -36,6 +36,7 @@ pub(super) struct DeadWorkers {
 impl DeadWorkers {
     /// Takes the lock; called before the first claim.
     pub(super) fn announce(&self, store: &Path) {
+        // Before this process claims anything: from then on another one that starts sees the lock and leaves our tasks.
         self.lock.get_or_init(|| match lock::Lock::of(store) {
             Ok(lock) => Some(lock),
             Err(error) => {

@@ -79,6 +79,7 @@ pub(super) fn release_waiting(
                  AND kind BETWEEN ? AND ? AND state = 'scheduled' LIMIT ?",
                 params![queue.as_str(), first, last, room],
             )?;
+            // The statement has no order; by row they keep the order in which they were enqueued.
             seqs.sort_unstable();
             released += seqs.len();
             moves::to_back(tx, queue, TaskState::Scheduled, &seqs)?;

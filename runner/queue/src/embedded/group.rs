@@ -146,6 +146,7 @@ impl Groups for EmbeddedBroker {
         let look = move |conn: &Connection| names(conn, &queue, &from);
         let names = self.readers.query("look for groups", look).await?;
         let full = names.len() == usize::try_from(NAMES).unwrap_or(usize::MAX);
+        // The last name is the cursor: names that appear or vanish before it do not shift the rest.
         let next = names.last().filter(|_| full).cloned();
         Ok(GroupNames { names, next })
     }
@@ -160,6 +161,7 @@ impl Groups for EmbeddedBroker {
         if !self.readers.query("check whether a group is ripe", look).await? {
             return Ok(None);
         }
+        // Outside the change, which may run twice: both runs must use the same id.
         let id = uuid::Uuid::new_v4().to_string();
         let change = move |tx: &mut Tx<'_>| stage(tx, &queue, &group, &rule, &id);
         self.writer.write("stage the tasks of a group", change).await

@@ -47,6 +47,7 @@ impl FileHealth {
 
     /// Fails if the path no longer leads to the open file: writes to a file without a name are lost with the process.
     pub(super) fn check_in_place(&self) -> Result<(), SqlError> {
+        // The path again each time, not the open file: only the path shows that another file took its place.
         let now = identity(&self.path);
         if self.file.is_some() && now != self.file {
             return Err(moved(&self.path, now));
@@ -57,6 +58,7 @@ impl FileHealth {
             Some(_) if now != *seen => Err(moved(&self.log, now)),
             Some(_) => Ok(()),
             None => {
+                // The log is created by the first write, so its first appearance is not a replacement.
                 *seen = now;
                 Ok(())
             }

@@ -61,6 +61,7 @@ pub(super) fn to_back(tx: &mut Tx<'_>, queue: &QueueName, from: TaskState, seqs:
         return Ok(());
     }
     let n = column(seqs.len() as u64);
+    // Positions come from the tally, not from `max(at)`: earlier changes of the transaction may have used some.
     let first = tx.tally.back(tx.conn, queue.as_str(), n)?;
     to_pending(tx, queue, from, seqs, first)
 }

@@ -39,6 +39,7 @@ impl WriteProbe {
     /// Runs one probe.
     pub(super) async fn probe(&self, health: &Arc<FileHealth>, path: &Path, writer: &Writer) -> BrokerResult<()> {
         health.check_in_place().map_err(|e| broker_error(DOING, e))?;
+        // In the background: reading a large file takes longer than callers of a probe wait.
         if self.is_look_due(health.damage().is_some()) {
             let (health, path) = (Arc::clone(health), path.to_path_buf());
             tokio::spawn(async move { check_pages(&health, &path).await });
@@ -48,12 +49,15 @@ impl WriteProbe {
             return Err(BrokerError::Corrupt { doing: DOING, what });
         }
         if health.refused() {
+            // A tiny write may still fit into a free page of a full disk; only a larger one proves that there is room.
+            // It is freed again, for the next transactions.
             fill(writer, ROOM).await?;
             fill(writer, 0).await?;
             health.note_room();
         } else if health.writes() == self.seen.load(Ordering::Relaxed) {
             fill(writer, 0).await?;
         }
+        // Counted after the probe's own write, so that this one is not taken for another caller's.
         self.seen.store(health.writes(), Ordering::Relaxed);
         Ok(())
     }
@@ -80,6 +84,7 @@ async fn check_pages(health: &FileHealth, path: &Path) {
     tokio::pin!(looking);
     let answer = match tokio::time::timeout(LONGEST_LOOK, &mut looking).await {
         Ok(answer) => answer,
+        // Interrupted, not abandoned: the thread would go on reading, and the next check come on top of it.
         Err(_) => {
             stop.interrupt();
             looking.await

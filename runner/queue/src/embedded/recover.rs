@@ -105,6 +105,7 @@ pub(super) fn recover_dead(tx: &mut Tx<'_>, rules: &Rules, held: &[(i64, i64)]) 
     let text = format!("SELECT {RECORD}, {RUN} FROM tasks t WHERE t.seq = ?1 AND t.run = ?2 AND t.state = 'active'");
     let mut recovered = Vec::new();
     for (seq, run) in held {
+        // Row and run: since the search another process may have recovered the task and claimed it again.
         let found = tx.conn.first(&text, [seq, run], |row| {
             let queue: String = row.get(1)?;
             Ok((QueueName::new(queue).ok(), Lost::read(row)?))
@@ -198,6 +199,7 @@ pub(super) fn next_lease_end(conn: &Connection, queues: &[QueueName]) -> Result<
 /// Records whether a run is the only one in its process. Returns whether the claim still holds.
 pub(super) fn set_alone(tx: &Tx<'_>, claim: &Claim, alone: bool) -> Result<bool, SqlError> {
     let (queue, id) = (claim.task().queue.as_str(), claim.task().id.as_str());
+    // `run = ?4` in the condition: a late note of a lost claim must not speak for the run that follows.
     let noted = tx.conn.exec(
         "UPDATE tasks SET alone_run = iif(?1, run, NULL) \
          WHERE queue = ?2 AND id = ?3 AND run = ?4 AND state = 'active'",
@@ -212,6 +214,7 @@ pub(super) fn absolve(tx: &Tx<'_>, claims: &[Claim]) -> Result<Vec<Absolved>, Sq
     for claim in claims {
         let (queue, id) = (claim.task().queue.as_str(), claim.task().id.as_str());
         let run = column(claim.run());
+        // Matches only while the counted crash is the last one: a later crash of another process stays counted.
         let corrected = tx.conn.exec(
             "UPDATE tasks SET lost = lost_before, crash_run = NULL, ran_ms = iif(lost_before > 0, ran_ms, 0) \
              WHERE queue = ?1 AND id = ?2 AND crash_run = ?3",

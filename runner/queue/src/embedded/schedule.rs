@@ -104,6 +104,7 @@ pub(super) fn register(tx: &mut Tx<'_>, registrations: &[Registration]) -> Resul
     let mut standings = Vec::with_capacity(registrations.len());
     let (mut corrected, mut furthest) = (0, 0);
     for registration in registrations {
+        // All in one transaction, so that the corrections of one wrong clock are counted together.
         let standing = register_one(tx, registration)?;
         if let Some(was) = standing.was {
             corrected += 1;
@@ -127,6 +128,8 @@ fn register_one(tx: &mut Tx<'_>, registration: &Registration) -> Result<Standing
     let latest = tx.now.saturating_add(span(CURSOR_AHEAD));
     let mut was = None;
     let cursor = match &known {
+        // The clock comes before the revision: an edit must not keep a cursor from the future, because cursors never
+        // move back otherwise.
         Some(known) if micros(known.standing.cursor) > latest => {
             was = Some(known.standing.cursor);
             correct(tx, registration, known)?;
@@ -135,6 +138,7 @@ fn register_one(tx: &mut Tx<'_>, registration: &Registration) -> Result<Standing
         Some(known) if known.revision == registration.revision && !known.withdrawn => {
             return Ok(known.standing.clone());
         }
+        // A new revision, or back from a withdrawal: what was due until now belonged to the old definition.
         Some(known) => micros(known.standing.cursor).max(tx.now),
         None => tx.now,
     };
@@ -216,6 +220,7 @@ fn commit_one(tx: &mut Tx<'_>, commit: &Commit) -> Result<Committed, SqlError> {
     if commit.fires.iter().any(|fire| ahead.span_of(fire.nominal).is_some()) {
         return Ok(Committed::Ahead(ahead.clone()));
     }
+    // The latest of all fires decides for the whole commit: it is all or nothing.
     let latest = commit.fires.iter().map(|f| micros(f.fire_at)).max();
     let wait = latest.map_or(0, |at| at.saturating_sub(tx.now));
     if wait > EARLY {
@@ -237,6 +242,7 @@ fn commit_one(tx: &mut Tx<'_>, commit: &Commit) -> Result<Committed, SqlError> {
         decisions.push(decided);
     }
     let new = decisions.len();
+    // The count is stored with the schedule: counting the decisions for each commit would cost more than the commit.
     let before = on_record(tx, &commit.id, known.decisions, new)?;
     let on_record = trim(tx, &commit.id, before + column(new as u64))?;
     tx.conn.exec(
@@ -298,12 +304,14 @@ fn fire_one(
         return Ok(skipped);
     }
     let on_time = if fire.catch_up { "catch_up" } else { "on_time" };
+    // Checked here, not only where the schedule was read: an older instance may have read it by other rules.
     let enqueued = match fire.task.check() {
         Ok(()) => enqueue_one(tx, &fire.task)?,
         Err(invalid) => Err(invalid.into()),
     };
     let (id, reason) = match enqueued {
         Ok(Enqueued { id, .. }) => (id, on_time.to_owned()),
+        // The id names the occurrence, so this is its own task: an earlier commit enqueued it, and its record was lost.
         Err(Refusal::IdTaken | Refusal::Received) => {
             let id = fire.task.id.clone().ok_or(SqlError::RowNotFound)?;
             (id, "its task was there already".to_owned())
@@ -355,9 +363,9 @@ pub(super) fn unfinished(
     Ok(None)
 }
 
-/// What an unfinished task is doing, for the overlap policy: it is waiting or due in the queue that the schedule names now,
-/// or a worker holds it. A task that waits in another queue was left behind by an edit and does not count: if no server
-/// serves that queue, the schedule would never fire again.
+/// What an unfinished task is doing, for the overlap policy: it is waiting or due in the queue that the schedule names
+/// now, or a worker holds it. A task that waits in another queue was left behind by an edit and does not count: if no
+/// server serves that queue, the schedule would never fire again.
 fn what_it_does(
     tx: &Tx<'_>,
     queue: &str,

@@ -74,6 +74,7 @@ impl Tally {
         if let Some(to) = to {
             sums.moved[place(to)] += n;
         }
+        // Collected here rather than where tasks are written, so that no way to become pending is forgotten.
         sums.wakes |= to == Some(TaskState::Pending);
         self.delayed |= matches!(to, Some(TaskState::Scheduled | TaskState::Retry));
     }
@@ -118,6 +119,8 @@ impl Tally {
     pub(super) fn back(&mut self, conn: &Connection, queue: &str, n: i64) -> Result<i64, SqlError> {
         let ends = self.ends(conn, queue)?;
         let first = ends.back;
+        // Moved at once: the next change of the same transaction must get other positions, although none is written
+        // yet.
         ends.back = first.saturating_add(n);
         Ok(first)
     }
@@ -151,6 +154,8 @@ impl Tally {
 
     /// Writes the sums; must be the last step before the commit.
     pub(super) fn write(self, conn: &Connection, now: i64) -> Result<(), SqlError> {
+        // Differences, not totals: a total would need a count of the queue, and a wrong stored sum would be made final.
+        // `max(min(…))` keeps a corrupt sum within the range in which adding cannot overflow.
         for (queue, sums) in self.queues {
             let [pending, active, scheduled, retry, archived, completed, aggregating] = sums.moved;
             conn.exec(

@@ -128,6 +128,7 @@ impl Writer {
             output: None,
             reply,
         };
+        // A full channel makes callers wait here: the queue of writes, and with it the memory, is bounded.
         let message = Message::Write(Box::new(change));
         self.queue.send(message).await.map_err(|_| gone())?;
         answer.await.map_err(|_| gone())?
@@ -274,6 +275,7 @@ impl WriterThread {
         }
         // Before every transaction: a commit into a file that was moved or deleted would be lost.
         self.health.check_in_place().map_err(Failure::Group)?;
+        // One that needs the disk makes the whole transaction sync; the others lose nothing by that.
         self.sync_if(group.iter().any(|change| change.is_durable()))?;
         // Unwind safe: after a panic the transaction is rolled back and the changes are not used again.
         let done = catch_unwind(AssertUnwindSafe(|| self.transact(group)));
@@ -308,9 +310,12 @@ impl WriterThread {
     /// Plain statements instead of a transaction wrapper: SQLite itself ends a transaction when the disk is full, and a
     /// wrapper that counts begins and ends would be wrong from then on.
     fn transact(&self, group: &mut [Box<dyn QueuedChange>]) -> Result<News, Failure> {
+        // Immediate: the write lock is taken now or not at all. A transaction that reads first and upgrades later could
+        // find that another process has written in between, and would have to start over.
         self.exec("BEGIN IMMEDIATE")?;
         let mut tx = Tx {
             conn: &self.conn,
+            // One instant for all changes of the transaction: they become visible together.
             now: micros(self.clock.now()),
             tally: Tally::default(),
             trimmed: 0,

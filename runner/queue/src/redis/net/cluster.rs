@@ -55,6 +55,7 @@ struct SlotMap {
 
 impl SlotMap {
     fn owner(&self, slot: u16) -> Option<Arc<ClusterNode>> {
+        // Ranges are in order and without gaps: slots that no node serves are ranges with `None`.
         let at = self.owners.partition_point(|(last, _)| *last < slot);
         self.owners.get(at)?.1.clone()
     }
@@ -245,6 +246,7 @@ impl Cluster {
     /// Refreshes the slot map, or returns the result of a refresh that just ended: a hundred callers that met the same
     /// moved slot cause one refresh.
     pub(in crate::redis) async fn refresh_slots(&self) -> Result<(), DialError> {
+        // The lock is held across the refresh on purpose: waiters find its result instead of asking again.
         let mut refreshed = self.refreshed.lock().await;
         if let Some(last) = refreshed.as_ref().filter(|last| last.at.elapsed() < LOOK_PAUSE) {
             return last.error.clone().map_or(Ok(()), Err);
@@ -261,6 +263,8 @@ impl Cluster {
         let mut last = unserved();
         for address in self.places_to_ask() {
             let asked = async {
+                // The node's own shared connection: it is needed for commands anyway, and a refresh that replaces
+                // the map keeps it.
                 let (mut link, _) = self.node(address.clone()).connection().await?;
                 let mut command = redis::cmd("CLUSTER");
                 let answer = command.arg("SLOTS").query_async::<Value>(&mut link);

@@ -103,6 +103,8 @@ impl Conn {
     }
 
     async fn connect(&self) -> Result<LiveConnection, DialError> {
+        // The scripts before anything else: all callers share this connection, so a missing script would cost each of
+        // them a second round trip.
         let mut link = self.dialer.shared().await?;
         let hashes = Arc::new(link.load_scripts().await?);
         Ok(LiveConnection { link, hashes })
@@ -176,6 +178,8 @@ impl RoundTrip<'_> {
         if self.pipe.is_empty() {
             return Ok(Vec::new());
         }
+        // Pipelined, not in a transaction: every script is atomic by itself, and one that fails must not undo the
+        // others.
         let mut answers = self.exchange(None).await?;
         // Bounded: a server whose scripts are flushed repeatedly must not block the call forever.
         for _ in 0..LOADS {
@@ -217,6 +221,8 @@ impl RoundTrip<'_> {
     /// them. All other commands have run and must not run twice.
     async fn repeat_unknown(&mut self, answers: &mut [Value]) -> BrokerResult<()> {
         let mut again = Pipeline::new();
+        // `WAIT` counts the replicas that have everything sent before it on this connection, so its first answer did
+        // not cover the scripts that run only now.
         for (command, _) in self
             .pipe
             .cmd_iter()
@@ -243,6 +249,8 @@ impl RoundTrip<'_> {
             // Answers are matched by position, so one too few makes all of them worthless.
             Ok(_) => Err(fault::odd_answer(self.doing)),
             Err(error) => {
+                // Only new calls are affected: calls under way hold a clone of the connection and still get their
+                // replies.
                 if fault::needs_new_connection(&error) {
                     self.conn.live.discard(self.number).await;
                 }

@@ -150,6 +150,8 @@ impl Dialer {
         let Some(master) = self.master().await? else {
             return dial::line(self.address()?, tls.as_ref(), login, answer_within).await;
         };
+        // Sentinels learn of a failover one after the other. Without the check a connection to the old primary would
+        // take writes that are lost as soon as it becomes a replica.
         let mut line = dial::line(DialAddress::Tcp(&master), tls.as_ref(), login, answer_within).await?;
         sentinel::confirm(&mut line, &master).await?;
         Ok(line)

@@ -157,8 +157,11 @@ async fn send(link: &mut Connection, commands: &[&Cmd], once: bool) -> RedisResu
         }
         pipe.add_command((*command).clone());
     }
+    // One pipeline, so that no command of another caller comes between an `ASKING` and its command: the flag is valid
+    // for exactly the next command on the connection.
     let mut answers = link.req_packed_commands(&pipe, 0, pipe.len()).await?;
     if once {
+        // Every other answer is the `OK` of an `ASKING`.
         let mut asking = true;
         answers.retain(|_| {
             asking = !asking;

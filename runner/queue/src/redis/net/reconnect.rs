@@ -59,6 +59,8 @@ impl<T: Clone> Reconnecting<T> {
         {
             return Err(failure.error.clone());
         }
+        // The lock is held meanwhile. If this caller stops waiting, the attempt ends without a result: neither a
+        // connection nor a failure is stored, and the next caller in the queue of the lock makes its own.
         match make().await {
             Ok(made) => {
                 inner.made += 1;

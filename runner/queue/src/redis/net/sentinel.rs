@@ -42,6 +42,8 @@ impl Sentinels {
     pub(in crate::redis) async fn master(&self) -> Result<String, DialError> {
         let count = self.settings.addresses.len();
         let first = self.first.load(Ordering::Relaxed);
+        // One after the other rather than all at once: usually the first one answers, and the order in which they were
+        // tried is the order of the causes in the error.
         let mut failures = Vec::new();
         let (mut unknown, mut no_password, mut refusal) = (false, false, None);
         for step in 0..count {
@@ -52,6 +54,7 @@ impl Sentinels {
                     self.first.store(index, Ordering::Relaxed);
                     return Ok(master);
                 }
+                // Asked on: a sentinel that was just added may not know the name yet.
                 Ok(None) => unknown = true,
                 // A wrong password at one sentinel must not skip the others.
                 Err(DialError::Redis(error)) if !error.is_io_error() => {
@@ -64,6 +67,8 @@ impl Sentinels {
                 }
             }
         }
+        // A sentinel that answered says more than those that did not: a wrong name or login would otherwise look like
+        // an outage.
         if unknown {
             let name = &self.settings.master;
             return Err(DialError::Refused(format!(

@@ -94,6 +94,7 @@ impl Actions for RedisBroker {
             return Err(RemoveError::Unknown(queue.clone()));
         }
         let mut acted = Acted::default();
+        // Several scripts rather than one long one: Redis serves other clients in between.
         for _ in 0..MAX_ACTED / BATCH {
             let mut trip = self.conn.trip(DOING).await?;
             trip.script(Script::RemoveQueue, &[keys::part(queue.as_str(), "pending")])
@@ -112,6 +113,7 @@ impl Actions for RedisBroker {
             acted.more = word == "more";
             if !acted.more {
                 let mut trip = self.conn.trip(DOING).await?;
+                // If a producer used the name again just before this, its next call or a heartbeat lists the queue again.
                 trip.command("SREM").arg(keys::QUEUES).arg(queue.as_str());
                 trip.one().await?;
                 break;

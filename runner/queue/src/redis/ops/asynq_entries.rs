@@ -32,6 +32,7 @@ impl Entries for RedisBroker {
         let key = keys::scheduler(instance);
         let ttl = convert::whole_seconds(ttl).max(1);
         let mut trip = self.conn.trip("show the schedules to other tools").await?;
+        // The list of schedulers and the entries of this one: in a cluster they are in different slots, so three calls.
         trip.script(Script::AddMembers, &[keys::SCHEDULERS]).arg(ttl).arg(&key);
         // Read only to remove instances that have ended.
         trip.script(Script::LiveMembers, &[keys::SCHEDULERS]).arg(1);
@@ -45,7 +46,8 @@ impl Entries for RedisBroker {
     async fn foreign_entries(&self) -> BrokerResult<Vec<ForeignEntry>> {
         const DOING: &str = "list the entries of other schedulers";
         let mut trip = self.conn.trip(DOING).await?;
-        trip.script(Script::LiveMembers, &[keys::SCHEDULERS]).arg(MAX_SCHEDULERS);
+        trip.script(Script::LiveMembers, &[keys::SCHEDULERS])
+            .arg(MAX_SCHEDULERS);
         let members = reply::list(trip.one().await?);
         let lists: Vec<String> = members.into_iter().filter_map(reply::text).collect();
         if lists.is_empty() {

@@ -93,6 +93,8 @@ impl Drop for CallGuard<'_> {
     fn drop(&mut self) {
         let next = self.0.next();
         if !next.is_empty() {
+            // A task of its own: this caller has its answer, and must neither wait for the others nor take them along
+            // if it is dropped.
             tokio::spawn(send_on(Arc::clone(self.0), next));
         }
     }
@@ -105,12 +107,15 @@ impl Inner {
 
     fn enter(&self, tasks: &[Task]) -> Entry {
         let mut state = self.lock();
+        // `calls` counts calls under way that will pass on their turn (`CallGuard`, `send_on`). Tasks wait only while
+        // there is one, otherwise nothing would ever send them.
         if state.calls < CALLS || state.tasks + tasks.len() > WAITING {
             state.calls += 1;
             return Entry::Go;
         }
         let (reply, answer) = oneshot::channel();
         state.tasks += tasks.len();
+        // A copy: the caller may stop waiting while its tasks travel with those of others.
         let tasks = tasks.to_vec();
         state.waiting.push(WaitingCall { tasks, reply });
         Entry::Wait(answer)
@@ -124,9 +129,11 @@ impl Inner {
             count += w.tasks.len();
             count <= MOST
         });
+        // At least one, even if it alone exceeds the limit, or it would block all behind it.
         let together = together.count().max(1).min(state.waiting.len());
         let next: Vec<_> = state.waiting.drain(..together).collect();
         state.tasks -= next.iter().map(|w| w.tasks.len()).sum::<usize>();
+        // Under the same lock as `enter`: a call that comes now either was in the queue or sees the lower count.
         if next.is_empty() {
             state.calls -= 1;
         }
@@ -137,6 +144,7 @@ impl Inner {
 /// Sends the waiting calls, until there are none.
 async fn send_on(inner: Arc<Inner>, mut next: Vec<WaitingCall>) {
     while !next.is_empty() {
+        // Answers come in the order of the tasks, so the counts are enough to divide them among the callers.
         let counts: Vec<usize> = next.iter().map(|w| w.tasks.len()).collect();
         let (tasks, replies): (Vec<Vec<Task>>, Vec<_>) = next.into_iter().map(|w| (w.tasks, w.reply)).unzip();
         let sent = send(&inner.way, &tasks.concat()).await;

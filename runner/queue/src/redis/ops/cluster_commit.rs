@@ -93,6 +93,8 @@ impl RedisBroker {
         let mut completed: HashMap<ScheduleId, Vec<Decision>> = HashMap::new();
         let mut failure = None;
         for _ in 0..PASSES {
+            // Outcomes of earlier passes stay; only commits without one are tried again. A pass that met another
+            // instance's intent has completed it by its end, so the next one finds the cursor moved or free.
             let mut walks = self.intend(commits, &mut outcomes).await?;
             if walks.is_empty() || cut == Some(Cut::Intended) {
                 break;
@@ -102,7 +104,9 @@ impl RedisBroker {
             if cut == Some(Cut::Fired) {
                 break;
             }
+            // Stuck ones are left out: their intent stays beside the cursor, and any instance completes it later.
             let ended = self.finish(&walks).await?;
+            // Only after the finish: until the intent is gone, a repetition must find the stored outcomes.
             self.shorten(&walks).await;
             for (walk, decisions) in walks.into_iter().zip(ended) {
                 match (walk.place, decisions) {
@@ -114,6 +118,7 @@ impl RedisBroker {
                     }
                 }
             }
+            // Not repeated at once: the server that failed would be asked again without a pause.
             if failure.is_some() {
                 break;
             }
@@ -125,6 +130,8 @@ impl RedisBroker {
                 .iter()
                 .zip(outcomes)
                 .map(|(commit, outcome)| {
+                    // Neither done nor refused: the scheduler decides again soon, and finds the cursor where it is by
+                    // then.
                     let outcome = outcome.unwrap_or(Committed::Early(AGAIN));
                     match completed.remove(&commit.id) {
                         Some(decisions) => with_completed(outcome, commit, decisions),
@@ -147,6 +154,7 @@ impl RedisBroker {
             Err(BrokerError::Corrupt { .. }) => return Ok(()),
             open => reply::list(open?).into_iter(),
         };
+        // One read for all: almost always there is nothing to complete.
         let open = ids.iter().zip(open).filter(|(_, intent)| *intent != Value::Nil);
         let commits: Vec<Commit> = open.map(|(id, _)| nothing(id)).collect();
         if commits.is_empty() {
@@ -234,6 +242,8 @@ impl RedisBroker {
             if open.is_empty() {
                 return Ok(());
             }
+            // One queue at a time, in the order of the commit: with `overlap: skip` a fire must see the outcome of the
+            // one before it, even if an edit has moved the schedule to another queue.
             let states = self.states_elsewhere(&mut open, failure).await?;
             let mut trip = self.conn.trip(DOING).await?;
             for (walk, state) in open.iter().zip(&states) {
@@ -278,6 +288,8 @@ impl RedisBroker {
                             .ok()
                             .and_then(reply::text)
                             .and_then(|ends| ends.parse::<f64>().ok());
+                        // Waiting in another queue does not count: the task was left behind by an edit. While a worker
+                        // holds it, it is a run of the schedule.
                         let active = reply::text(state).as_deref() == Some("active");
                         if active && ends.is_some_and(|at| at > walk.now()) {
                             "is active".clone_into(found);
@@ -332,6 +344,7 @@ impl RedisBroker {
         let answers = trip.send().await?;
         let ended = walks.iter().zip(answers).map(|(walk, answer)| {
             let mut answer = reply::list(answer).into_iter();
+            // The stored intent was not the one that was finished here: another instance has done it.
             if answer.next().and_then(reply::number) != Some(1) {
                 return Ok(None);
             }

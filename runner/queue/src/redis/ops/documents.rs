@@ -17,9 +17,12 @@ const READ: &str = "read documents";
 impl RedisBroker {
     async fn write_document(&self, kind: &str, name: &str, body: Option<Vec<u8>>, ttl: Duration) -> BrokerResult<bool> {
         let mut trip = self.conn.trip(KEEP).await?;
-        trip.script(Script::KeepDocument, &[keys::documents(kind), keys::document(kind, name)])
-            .arg(name)
-            .arg(ttl.as_secs().max(1));
+        trip.script(
+            Script::KeepDocument,
+            &[keys::documents(kind), keys::document(kind, name)],
+        )
+        .arg(name)
+        .arg(ttl.as_secs().max(1));
         if let Some(body) = body {
             trip.arg(&body[..]);
         }

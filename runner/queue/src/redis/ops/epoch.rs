@@ -36,6 +36,7 @@ impl Epoch {
     /// Compares the present mark with the known one.
     fn found(&self, mark: String, now: Timestamp) {
         let mut known = self.lock();
+        // The first mark after a start is not a loss: this process cannot know what was there before.
         if known.mark.as_ref().is_some_and(|before| *before != mark) {
             known.lost = Some((Instant::now(), now));
         }
@@ -67,6 +68,7 @@ impl RedisBroker {
         let mut mark = reply::text(trip.one().await?).filter(|mark| !mark.is_empty());
         if mark.is_none() {
             let mut trip = self.conn.trip(DOING).await?;
+            // `NX` and then `GET`: of several instances that find no mark, all must remember the one that was written.
             trip.command("SET")
                 .arg(&key)
                 .arg(uuid::Uuid::new_v4().to_string())

@@ -33,6 +33,7 @@ impl RedisBroker {
         within: Option<Duration>,
     ) -> BrokerResult<Vec<Claim>> {
         let mut claims = Vec::new();
+        // Bounded by the tasks there are: a call that brings fewer than it asked for ends the loop.
         while claims.len() < max && !queues.is_empty() {
             let wanted = (max - claims.len()).min(BATCH);
             match self.claim_batch(queues, wanted, lease, within, &mut claims).await {
@@ -59,6 +60,7 @@ impl RedisBroker {
         claims: &mut Vec<Claim>,
     ) -> BrokerResult<usize> {
         self.passed.prepare(&self.conn, queues).await;
+        // Before the call is even connected: whatever the server does for it happens after this.
         let began = Instant::now();
         let mut trip = self.conn.trip(CLAIM).await?;
         trip.within(within);
@@ -100,6 +102,7 @@ impl RedisBroker {
     ) -> usize {
         let mut answer = answer.into_iter().skip(1);
         let Some(lease_until) = answer.next().and_then(reply::seconds) else {
+            // An empty answer: the script did not find a list of types that the call refers to, and claimed nothing.
             self.passed.forgotten(context);
             return 0;
         };
@@ -109,6 +112,8 @@ impl RedisBroker {
         while let Some((place, count, run)) = next_head(&mut answer) {
             let Some(queue) = queues.get(place) else { break };
             let mut unreadable = Vec::new();
+            // The counts come first and the rows behind them; a truncated answer ends both loops and loses only claims
+            // whose leases then end.
             for _ in 0..count {
                 let Some((id, message)) = next_row(&mut answer) else {
                     break;
@@ -170,6 +175,8 @@ impl RedisBroker {
         max: usize,
         lease: Duration,
     ) -> BrokerResult<Exchanged> {
+        // Verdicts first in the pipeline: the server runs commands in order, so their tasks are out of the way, and a
+        // lock that a verdict releases is free, before the claim.
         let batches = settle::by_queue(settlements.iter().map(|s| &s.claim.task().queue), BATCH);
         let wanted = if queues.is_empty() { 0 } else { max.min(BATCH) };
         let began = Instant::now();
@@ -189,8 +196,10 @@ impl RedisBroker {
             self.note_unanswered(&answers, queues, began);
         }
         let mut answers = answers?.into_iter();
+        // Each half keeps its own error: claims must reach the caller even if a verdict was refused.
         let ended: BrokerResult<Vec<Value>> = answers.by_ref().take(batches.len()).collect();
         let claims = answers.next();
+        // The claim itself may have got no answer although the trip did, as when its connection broke half-way.
         if let Some(claims) = &claims {
             self.note_unanswered(claims, queues, began);
         }
@@ -228,6 +237,7 @@ impl RedisBroker {
             self.note_unanswered(&answer, queues, began);
         }
         let mut answer = reply::list(answer?);
+        // The same layout as without verdicts: the first element is theirs, and `read_claims` skips it.
         let stale = answer.first_mut().map(std::mem::take).unwrap_or_default();
         let mut claims = Vec::new();
         self.read_claims(&context, queues, answer, &mut claims).await;

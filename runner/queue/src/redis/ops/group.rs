@@ -48,6 +48,8 @@ impl Groups for RedisBroker {
     }
 
     async fn stage(&self, queue: &QueueName, group: &str, rule: &GroupRule) -> BrokerResult<Option<StagedSet>> {
+        // Made by the caller, not by the script: it becomes the id of the combined task, and a script that is repeated
+        // must not draw another one.
         let id = uuid::Uuid::new_v4().to_string();
         let mut trip = self.conn.trip("check whether a group is ripe").await?;
         trip.script(Script::Stage, &[keys::group(queue.as_str(), group)])
@@ -96,6 +98,8 @@ impl Groups for RedisBroker {
                 break;
             }
         }
+        // After the reading, in a call of its own: if it fails, the caller gets an error and the whole set is read
+        // again. Otherwise the unreadable tasks would be deleted with the set.
         self.archive_unreadable_staged(set, &odd).await?;
         Ok(tasks)
     }
@@ -127,6 +131,7 @@ impl Groups for RedisBroker {
                     return Ok(reclaimed);
                 }
                 let part = self.reclaim_part(queue, grace, &mut left, &mut reclaimed).await;
+                // A bound cut the call short, so there may be more: calls go on until one was complete.
                 if failures.part(queue, part) != Some(true) {
                     break;
                 }

@@ -38,6 +38,7 @@ impl Holders for RedisBroker {
             .arg("")
             .arg(HOLD_AT_MOST.as_secs());
         trip.one().await?;
+        // Leadership first, so that another instance takes over at once; the rest is not urgent.
         self.let_go(instance, HOLD_AFTER_END).await?;
         self.hide_entries(instance).await
     }
@@ -46,6 +47,7 @@ impl Holders for RedisBroker {
         let cluster = self.conn.is_cluster();
         let mut known = true;
         let mut batches = held.chunks(BATCH);
+        // Even without schedules one call is made: it renews the instance's time.
         let first = batches.next().unwrap_or_default();
         for (nth, batch) in std::iter::once(first).chain(batches).enumerate() {
             let mut scopes: Vec<&str> = batch.iter().map(|held| held.scope.as_str()).collect();
@@ -63,6 +65,7 @@ impl Holders for RedisBroker {
                 trip.arg(scope + 3).arg(held.id.as_str()).arg(&held.revision);
             }
             let answer = reply::number(trip.one().await?);
+            // Only the first call can see that the time was over: it renews it, so later ones find it valid.
             if nth == 0 {
                 known = answer == Some(1);
             }
@@ -113,6 +116,7 @@ impl RedisBroker {
         trip.command("ZSCORE")
             .arg(keys::holders(self.conn.is_cluster()))
             .arg(instance);
+        // An instance that held nothing must not be listed by its end.
         if or_nothing(trip.one().await)? != redis::Value::Nil {
             self.hold(instance, &[], soon).await?;
         }

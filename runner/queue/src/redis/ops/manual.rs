@@ -42,6 +42,7 @@ impl RedisBroker {
         }
         let mut named = run.task.clone();
         named.id = Some(task.clone());
+        // With the id stated, because the record below names the task.
         match self.enqueue(&[named]).await?.into_iter().next() {
             Some(Ok(_)) => {}
             Some(Err(refusal)) => return Ok(ManuallyRun::Refused(refusal)),

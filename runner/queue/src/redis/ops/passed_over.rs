@@ -79,11 +79,13 @@ impl PassedOver {
         }
         memory.filter = Arc::new(TypeFilter::of(types));
         memory.types = types.clone();
+        // A stretch is only valid for the types it was found with: one of its tasks may be known now.
         memory.stretches.clear();
     }
 
     /// Makes sure that the sets a claim from these queues refers to exist in Redis; mostly there is nothing to do.
     pub(in crate::redis) async fn prepare(&self, conn: &Conn, queues: &[QueueName]) {
+        // The lock is never held across an await: calls of the same broker would wait for each other's network.
         let filter = Arc::clone(&self.lock().filter);
         let place = place_of(conn, queues);
         if filter.lacks(place) {
@@ -135,12 +137,15 @@ impl PassedOver {
     pub(in crate::redis) fn learn(&self, context: &CallContext, queues: &[QueueName], answer: Value) {
         let mut rows = reply::list(answer).into_iter();
         let mut memory = self.lock();
+        // The types changed while the call was under way, so its stretches may hide tasks that are known now.
         if !Arc::ptr_eq(&memory.filter, &context.filter) {
             return;
         }
         while let Some((number, stretch)) = next_stretch(&mut rows) {
             let Some(place) = number.checked_sub(1) else { continue };
             let Some(queue) = queues.get(place) else { continue };
+            // Of several calls under way the last answer wins. An older one may describe a longer stretch than exists;
+            // the script compares the ids at both ends, so that costs a search and hides nothing.
             let before = memory.stretches.remove(queue);
             if stretch.depth == 0 {
                 continue;
@@ -149,6 +154,8 @@ impl PassedOver {
             if let Some(before) = before {
                 stretch.pause = before.pause;
                 stretch.look_again = before.look_again;
+                // Only the call that looked at the head again moves the next look: others report the stretch without
+                // having looked.
                 if context.again.get(place) == Some(&true) {
                     stretch.pause = (before.pause * 2).min(LONGEST_PAUSE);
                     stretch.look_again = Instant::now() + stretch.pause;
@@ -167,6 +174,7 @@ impl PassedOver {
     pub(in crate::redis) fn is_all(&self, queue: &QueueName, length: u64, newest: &[u8], front: &[u8]) -> bool {
         self.lock().stretches.get(queue).is_some_and(|stretch| {
             let same = stretch.newest == newest && stretch.front == front && stretch.length == length;
+            // When the head must be looked at again, a claim has to run even if nothing seems to have changed.
             same && stretch.depth == length && stretch.look_again > Instant::now()
         })
     }

@@ -64,6 +64,7 @@ impl IntentReply {
         let previous = (reply::shown(row.next()?)?, reply::shown(row.next()?)?);
         let manual = (reply::shown(row.next()?)?, reply::shown(row.next()?)?);
         let now = reply::number(row.next()?)?;
+        // `go`: our own intent is stored now. `open`: another one was there, and comes back as its bytes.
         let (place, written) = match word.as_str() {
             "go" => (Some(place), written),
             "open" => (None, reply::bytes(row.next()?)?),
@@ -77,6 +78,8 @@ impl IntentReply {
             schedule: schedule.clone(),
             intent,
             written,
+            // By the clock of the cursors' server; the queue's server compares with its own. A minute is far more than
+            // their clocks differ, and far less than the stored outcomes are kept.
             not_after: now.saturating_add(i64::try_from(PATIENCE.as_secs()).unwrap_or(0)),
             previous,
             manual,
@@ -102,6 +105,7 @@ impl PendingCommit {
 
     /// The next fires of one queue.
     pub(in crate::redis) fn next(&self) -> &[IntendedFire] {
+        // Fires are completed in order, so the number of texts is the position of the next one.
         let rest = &self.intent.fires[self.texts.len()..];
         let same = rest.iter().take_while(|fire| fire.queue == rest[0].queue).count();
         &rest[..same]
@@ -109,6 +113,7 @@ impl PendingCommit {
 
     /// Whether a task is in the queue of the next fires.
     fn is_here(&self, (key, _): &(String, String)) -> bool {
+        // By prefix of the key: the stored key is all that is known of the task's queue.
         let queue = self.next().first().map(|fire| keys::queue(&fire.queue));
         queue.is_some_and(|queue| key.starts_with(&queue))
     }
@@ -121,6 +126,7 @@ impl PendingCommit {
 
     /// See `commit_fire.lua`.
     pub(in crate::redis) fn fire_args(&self, trip: &mut RoundTrip<'_>, states: &[String; 2]) {
+        // The messages are the intent's own bytes, not encoded again: every instance that completes it writes the same.
         let fires = self.next();
         let queue = fires.first().map_or("", |fire| fire.queue.as_str());
         trip.script(Script::CommitFire, &[keys::part(queue, "pending")])
@@ -161,6 +167,7 @@ impl PendingCommit {
             }
             _ => return Err(fault::odd_answer(DOING)),
         }
+        // Before `texts` grows: `next` begins behind the fires that have one.
         let fires = self.next().to_vec();
         let texts: Vec<Value> = row.collect();
         if texts.len() != fires.len() {
@@ -168,6 +175,7 @@ impl PendingCommit {
         }
         for (fire, text) in fires.into_iter().zip(texts) {
             let decision = decision_of(text.clone()).ok_or_else(|| fault::odd_answer(DOING))?;
+            // A skipped fire leaves the previous task as it was; a fired one is what the next fire is compared with.
             if decision.kind == crate::DecisionKind::Fired {
                 let key = keys::task(&fire.queue, &fire.task);
                 self.previous = (key.clone(), fire.task.clone());

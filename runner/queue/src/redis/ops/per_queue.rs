@@ -29,6 +29,7 @@ impl RedisBroker {
         max: usize,
         lease: Duration,
     ) -> Exchanged {
+        // Not one after the other: a queue whose verdicts wait for a server that hangs would delay all claims.
         let settled = self.settle_per_queue(settlements, Some(lease / HANDED_OVER));
         let (settled, claims) = join(settled, self.claim_by_queue(queues, max, lease)).await;
         Exchanged { settled, claims }
@@ -107,6 +108,8 @@ impl RedisBroker {
                 Ok(mut some) => {
                     answered = true;
                     if !some.is_empty() {
+                        // From the first claim on: its handlers start only when this returns, and its lease runs
+                        // already.
                         hand_over.get_or_insert(began + lease / HANDED_OVER);
                     }
                     claims.append(&mut some);

@@ -48,6 +48,7 @@ fn portion<T>(tasks: &[T], most: usize, bytes: usize, payload: impl Fn(&T) -> us
         sum = sum.saturating_add(payload(task));
         sum <= bytes
     });
+    // At least one: a task that exceeds the limit by itself is sent alone rather than never.
     fit.count().max(1).min(tasks.len())
 }
 
@@ -173,6 +174,8 @@ pub(in crate::redis) async fn send(way: &SendRoute, tasks: &[impl Outgoing]) -> 
         unconfirmed: None,
     };
     for part in portions(tasks, TRIP, TRIP_BYTES, payload) {
+        // One trip after the other: together they would need all the memory that the limit is to save. If a later one
+        // fails, the answers of the earlier ones are lost, and the caller learns that the outcome is unknown.
         let mut trip = send_trip(way, part).await?;
         sent.answers.append(&mut trip.answers);
         sent.unconfirmed = trip.unconfirmed.or(sent.unconfirmed);
@@ -183,6 +186,7 @@ pub(in crate::redis) async fn send(way: &SendRoute, tasks: &[impl Outgoing]) -> 
 async fn send_trip(way: &SendRoute, tasks: &[impl Outgoing]) -> BrokerResult<Sent> {
     let mut unconfirmed = None;
     let mut results: Vec<Option<Result<Enqueued, Refusal>>> = vec![None; tasks.len()];
+    // Tasks keep their order within a queue, which is all that is promised; the places lead the answers back.
     let mut by_queue: HashMap<&QueueName, Vec<(usize, TaskId)>> = HashMap::new();
     for (place, (sent, result)) in tasks.iter().zip(&mut results).enumerate() {
         let task = sent.task();
@@ -215,9 +219,11 @@ async fn send_trip(way: &SendRoute, tasks: &[impl Outgoing]) -> BrokerResult<Sen
             }
         }
         if let Some(confirm) = way.confirm.as_ref() {
+            // Last: it covers everything that was written before it on this connection.
             confirm.ask(&mut trip);
         }
         let mut answers = trip.each().await?;
+        // The answers are in the order of the commands: the list of queues, the batches, the confirmation.
         let confirmed = way.confirm.as_ref().map(|confirm| (confirm, answers.pop()));
         let mut answers = answers.into_iter();
         if apart && let Some(Err(error)) = answers.next().filter(|listed| !passes(listed)) {
@@ -292,6 +298,7 @@ fn take_codes(
         .zip(answer.next())
         .and_then(|(seconds, nanos)| reply::instant(seconds, nanos))
         .ok_or_else(|| fault::odd_answer(DOING))?;
+    // The script names only the tasks that are not simply pending, so that the usual answer is short.
     let mut codes = vec![1; batch.len()];
     while let Some((number, code)) = answer.next().zip(answer.next()) {
         let place = usize::try_from(reply::number(number).unwrap_or_default()).ok();

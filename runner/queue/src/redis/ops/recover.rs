@@ -90,7 +90,11 @@ impl RedisBroker {
             self.repairs
                 .note_all(queue, answer.next().map(reply::list).unwrap_or_default());
             let rows: Vec<Row> = std::iter::from_fn(|| next_row(&mut answer)).collect();
+            // Decided here rather than in the script: the delay, the attempt and the message need the decoded task. The
+            // second script checks again that the same run is still expired, so a worker that wakes in between wins.
             let (silent, unreadable) = sort(queue, rows, (now, self.lease()), poison_after);
+            // Each queue, and each half of it, fails by itself: one that cannot be written must not keep the leases of
+            // the others.
             let done = self.archive_unreadable(queue, unreadable, &mut recovered).await;
             trouble.part(queue, done);
             let done = self.take_back(silent, grace, &mut recovered).await;
@@ -155,6 +159,7 @@ impl RedisBroker {
 impl RedisBroker {
     /// Remembers how long claims of this process last.
     pub(in crate::redis) fn claims_for(&self, lease: Duration) {
+        // Relaxed: a hint for estimates, which nothing else is ordered by.
         self.lease_ms.store(convert::millis(lease), Ordering::Relaxed);
     }
 
@@ -208,6 +213,8 @@ fn sort(
                 silent.push(ExpiredClaim {
                     settlement: Settlement {
                         verdict: verdict(&record, lost, poison),
+                        // A claim that no worker holds: its run number is what the script compares. That of a Go
+                        // worker is 0, which matches tasks without an entry in `claims`.
                         claim: Claim::new(record, number.unwrap_or(0), Timestamp::UNIX_EPOCH)
                             .suspected(Some(suspicion)),
                         result: None,
@@ -231,11 +238,14 @@ fn verdict(record: &TaskRecord, lost: u32, poisonous: bool) -> Verdict {
     if poisonous {
         return Verdict::Archive { error: poison(lost) };
     }
+    // Poison before retries: a task that kills its worker must not use them up, one worker each.
     let error = LEASE_EXPIRED.to_owned();
     if !record.retries_left() {
         return Verdict::Archive { error };
     }
     Verdict::Retry {
+        // Spread by the id: tasks that were lost together would otherwise meet again and could kill the next worker
+        // together.
         after: recovery_delay(record.retried, stable_hash(&[record.id.as_str()])),
         error,
         counts: true,

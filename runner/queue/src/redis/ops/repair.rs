@@ -174,6 +174,7 @@ impl RedisBroker {
                     rounds.lists.remove(&(queue.clone(), place));
                     continue;
                 }
+                // Positions shift while tasks come and go, so a pass may miss some; the next round finds them.
                 rounds.lists.insert((queue.clone(), place), next);
                 if left > PAGE {
                     again.push((queue, place, left - PAGE));

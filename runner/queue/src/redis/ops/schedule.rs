@@ -42,6 +42,8 @@ impl Schedules for RedisBroker {
         for batch in registrations.chunks(BATCH) {
             if self.conn.is_cluster() {
                 let ids: Vec<ScheduleId> = batch.iter().map(|registration| registration.id.clone()).collect();
+                // Before the registration, which may change revision and cursor: an intent must be completed as it was
+                // decided, under the old ones.
                 self.end_open(&ids).await?;
             }
             let mut trip = self.conn.trip(DOING).await?;
@@ -88,6 +90,8 @@ impl Schedules for RedisBroker {
         // The server works on one part while the next one is sent.
         let parts = commits.chunks(BATCH).map(|batch| self.commit_part(batch));
         let mut committed = Vec::with_capacity(commits.len());
+        // Each commit is atomic by itself and may be repeated, so an error of one part may drop the answers of the
+        // others.
         for mut part in futures_util::future::try_join_all(parts).await? {
             committed.append(&mut part);
         }

@@ -38,6 +38,8 @@ impl Presence for RedisBroker {
         let lists = [keys::QUEUES, keys::SERVERS, keys::WORKERS].map(str::to_owned);
         // A pattern is not the name of a queue.
         let queues: Vec<&String> = server.queues.keys().filter(|name| !name.contains('*')).collect();
+        // In a cluster the lists and the descriptions are in different slots, and no script may touch both. A reader
+        // that finds a listed server without a description leaves it out.
         if self.conn.is_cluster() {
             trip.script(Script::AddMembers, &lists[..1]).arg("");
             for queue in &queues {
@@ -70,6 +72,7 @@ impl Presence for RedisBroker {
         );
         let own = keys::handlers(&server.host, server.pid, &server.id);
         let mut trip = self.conn.trip("remove a worker from the list").await?;
+        // The lists first: a reader between these commands must not find a listed server without a description.
         trip.command("ZREM").arg(keys::SERVERS).arg(&info);
         trip.command("ZREM").arg(keys::WORKERS).arg(&work);
         trip.command("DEL").arg(info).arg(work).arg(own);

@@ -62,6 +62,8 @@ pub(in crate::redis) fn add_settles(
     expired_for: Option<Duration>,
 ) {
     for batch in batches {
+        // The cheaper script reads the claims of a whole batch with one command. It cannot check that a lease is over,
+        // which a recovery needs.
         if expired_for.is_none() && leaves_nothing(settlements, batch) {
             trip.script(Script::Exchange, &[keys::part(batch.0.as_str(), "active")])
                 .arg(0)
@@ -113,6 +115,8 @@ fn add_settle(
     trip.script(Script::Settle, &[keys::part(queue.as_str(), "active")])
         .arg(keys::queue(queue.as_str()))
         .arg(keys::own(queue.as_str()))
+        // Empty: a verdict of the claim's own worker. Otherwise the script requires that the lease is over for this
+        // long.
         .arg(expired_for.map_or(String::new(), |grace| convert::millis(grace).to_string()))
         .arg(
             places
@@ -123,12 +127,15 @@ fn add_settle(
     for place in places {
         let settlement = &settlements[*place];
         verdict_args(trip, settlement);
+        // Only a recovery raises suspicion. A task that is archived instead needs none: it does not run again by
+        // itself.
         if expired_for.is_some() && letter(settlement) == b'r' {
             let suspicion = settlement.claim.suspicion();
             trip.arg(suspicion.map_or(1, |s| s.crashes))
                 .arg(convert::millis(suspicion.map_or(Duration::ZERO, |s| s.ran)));
         }
     }
+    // Attempts and run records follow all verdicts, each with its number, because most verdicts have neither.
     for (number, place) in (1..).zip(places) {
         let settlement = &settlements[*place];
         attempt_args(trip, number, settlement);
@@ -145,6 +152,7 @@ pub(in crate::redis) fn settled(
     batches: &[Batch<'_>],
     answers: impl IntoIterator<Item = Value>,
 ) -> Vec<Settled> {
+    // The script names the stale ones only: usually there are none, and the answer is empty.
     let mut settled = vec![Settled::Accepted; count];
     for ((_, places), answer) in batches.iter().zip(answers) {
         let stale = reply::list(answer).into_iter().next();
@@ -198,6 +206,7 @@ fn verdict_args(trip: &mut RoundTrip<'_>, settlement: &Settlement) {
             }
         }
         Verdict::Done | Verdict::Revoke => {
+            // The message is sent as two halves around the time, which only the server knows.
             let halves = convert::completed(task);
             trip.arg(halves.head)
                 .arg(halves.tail)

@@ -92,6 +92,7 @@ impl LargeTasks {
         if heads.by_task.insert(key.clone(), head).is_none() {
             heads.order.push_back(key);
         }
+        // First in, first out: pages move on, and a message that is shown again is cheap to read again.
         while heads.order.len() > KEPT {
             if let Some(oldest) = heads.order.pop_front() {
                 heads.by_task.remove(&oldest);
@@ -186,6 +187,7 @@ impl RedisBroker {
     ) -> BrokerResult<TaskPage> {
         let until = Instant::now() + PAGE_TIME;
         let (skip, size) = bounds(page);
+        // A connection of its own: answers of pages are large, and claims would wait behind them.
         let mut trip = self.pages.trip("list tasks").await?;
         trip.script(Script::Tasks, &[keys::part(queue.as_str(), "pending")])
             .arg(keys::queue(queue.as_str()))
@@ -251,6 +253,7 @@ impl RedisBroker {
             }
             let unread = rows.iter().filter(|(_, row)| row.is_unread() && !row.given_up);
             let mut room = CALL_BYTES;
+            // At least the first, however large; then as many as fit into one call.
             let wanted: Vec<&(Vec<u8>, Row)> = unread
                 .take_while(|(_, row)| {
                     let first = room == CALL_BYTES;
@@ -260,6 +263,7 @@ impl RedisBroker {
                     fits
                 })
                 .collect();
+            // Another page may have read them while this one waited for its turn.
             if wanted.is_empty() || Instant::now() >= until {
                 return Ok(());
             }
@@ -292,6 +296,8 @@ impl RedisBroker {
                 break;
             };
             let message: Bytes = reply::bytes(message).unwrap_or_default().into();
+            // Remembered as not shown if it changed since the list was read: otherwise this page would ask for it again
+            // and again.
             let same = reply::number(bytes) == Some(row.bytes) && !message.is_empty();
             let head = Head {
                 stamp: row.stamp(state),
@@ -332,6 +338,7 @@ impl RedisBroker {
         let word = reply::text(word).unwrap_or_default();
         let state: TaskState = word.parse().map_err(|error| corrupt(format!("{error}")))?;
         let mut row = Row::next(&mut row).ok_or_else(|| fault::odd_answer(DOING))?;
+        // Larger than the script cuts: the whole message is cheaper for the server than cutting it.
         if row.is_unread() {
             let mut trip = self.pages.trip(DOING).await?;
             trip.command("HGET").arg(&key).arg("msg");

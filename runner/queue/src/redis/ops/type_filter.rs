@@ -129,6 +129,8 @@ impl NameList {
 
     fn add(&self, trip: &mut RoundTrip<'_>, place: Option<&QueueName>) {
         match &self.digest {
+            // Checked when the call is built, not when it arrives: if the set expires in between, the script finds it
+            // incomplete and claims nothing, which costs one call.
             Some(digest) if self.is_kept(place) => trip.arg(keys::types(digest, place.map(QueueName::as_str))),
             _ => trip.arg(&self.text[..]),
         };
@@ -148,6 +150,8 @@ impl NameList {
         let now = Instant::now();
         let mut sets = self.sets();
         sets.retain(|_, set| set.until > now);
+        // One that could not be written counts as present until its pause ends: then the list travels, and it is tried
+        // again.
         sets.len() < SETS && !sets.contains_key(&place.cloned())
     }
 
@@ -185,6 +189,7 @@ impl NameList {
         for chunk in words.chunks(CHUNK) {
             trip.command("SADD").arg(key).arg(chunk);
         }
+        // Last, as the mark that all names are there: the script takes a set without it for incomplete.
         trip.command("SADD").arg(key).arg(WHOLE);
         trip.command("EXPIRE").arg(key).arg(KEPT.as_secs());
         trip.send().await.map(drop)

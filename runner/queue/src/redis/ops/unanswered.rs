@@ -39,6 +39,7 @@ impl UnansweredCalls {
 
     /// Notes a call on `queues` that began at `began`, if its result leaves open what the server did.
     fn note<T>(&self, result: &BrokerResult<T>, queues: &[QueueName], began: Instant) {
+        // Every other error is an answer: the script refused, or did not run.
         if let Err(BrokerError::Unreachable { .. }) = result {
             self.put_back(LostCalls {
                 since: began,
@@ -94,6 +95,8 @@ impl RedisBroker {
         lease: Duration,
     ) -> BrokerResult<Vec<Claim>> {
         const DOING: &str = "look for claims that were not answered";
+        // Taken out, so that calls that are lost while this one is under way are noted for the next question. If this
+        // call is dropped the note is gone too: the tasks then come back when their leases end.
         let Some(lost) = self.unanswered.take() else {
             return Ok(Vec::new());
         };
@@ -105,6 +108,8 @@ impl RedisBroker {
             let mut trip = self.conn.trip(DOING).await?;
             for queue in &lost.queues {
                 let of_queue = known.iter().filter(|claim| claim.task().queue == *queue);
+                // Tasks that were claimed together share a run, so these are few. All other runs of this claimant since
+                // then are claims that never arrived.
                 let runs: BTreeSet<u64> = of_queue.map(Claim::run).collect();
                 trip.script(Script::Unanswered, &[keys::part(queue.as_str(), "active")])
                     .arg(keys::queue(queue.as_str()))
@@ -131,6 +136,8 @@ impl RedisBroker {
                 }
             }
         }
+        // Only "unreachable" leaves the question open. Any other error would come again, and the worker makes no other
+        // call until this is settled.
         match failures.unless(answered) {
             Err(error @ BrokerError::Unreachable { .. }) => {
                 self.unanswered.put_back(lost);

@@ -93,6 +93,7 @@ impl Upkeep for RedisBroker {
         }
         let (mut having, mut failures, mut looked) = (Vec::new(), PartialFailure::default(), false);
         for (queue, answer) in queues.iter().zip(trip.each().await?) {
+            // A queue that could not be asked is left out: the next pass asks again, and its tasks lose only time.
             if let Some(there) = failures.part(queue, answer) {
                 looked = true;
                 having.extend((reply::count(there) > 0).then(|| queue.clone()));
@@ -215,6 +216,7 @@ impl Upkeep for RedisBroker {
                 self.notes.end(queue, answer.next().and_then(reply::text));
                 pass.expired += expired;
                 pass.trimmed += reported;
+                // Fewer than asked for: nothing is left in this queue.
                 if expired + trimmed < most {
                     break;
                 }
@@ -260,6 +262,7 @@ impl RedisBroker {
             queues.iter().flat_map(of)
         };
         let mut trip = self.conn.trip("look for due tasks").await?;
+        // The server's time in the same trip: this clock may differ, and would find due tasks too early or too late.
         trip.command("TIME");
         for (queue, list) in lists() {
             first_of(&mut trip, &keys::part(queue.as_str(), list));
@@ -306,6 +309,7 @@ impl RedisBroker {
                 .arg(keys::queue(queue.as_str()))
                 .arg(&cursor);
             let mut rows = reply::list(trip.one().await?).into_iter();
+            // Notes that are removed while the scan runs do not disturb it: a hash scan returns every field that stays.
             cursor = rows.next().and_then(reply::text).unwrap_or_else(|| "0".to_owned());
             let mut ids = Vec::new();
             while let (Some(id), Some(message)) = (rows.next(), rows.next()) {
