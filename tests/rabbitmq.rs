@@ -56,7 +56,7 @@ async fn finished(site: &Site) -> Vec<String> {
     all
 }
 
-/// The finished tasks, once there are so many.
+/// The finished tasks, once there are this many.
 async fn until_finished(site: &Site, runner: &Runner, count: usize) -> Vec<String> {
     eventually_within(PATIENCE * 2, "the tasks are finished", async || {
         let queues = site.cli(["ls", "queues", "--json"]).await.json();
@@ -135,7 +135,7 @@ async fn a_bad_message_holds_up_no_other() {
         }
     })
     .await;
-    // A queue of somebody else: kept here and acknowledged.
+    // A queue of another program: kept here and acknowledged.
     let other = queue_name("kept");
     client.queue(&other, FieldTable::default()).await;
     site.write("manifests/orders.yaml", &manifest(&other, ""));
@@ -203,7 +203,11 @@ async fn a_trigger_returns_when_its_queue_or_server_does() {
     drop(client);
     server.kill9();
     until_state(&site, &runner, |state| state["state"] == "failing").await;
-    assert_eq!(runner.http.get("/readyz").await.status, 200, "everything else goes on");
+    assert_eq!(
+        runner.http.get("/readyz").await.status,
+        200,
+        "everything else continues"
+    );
     server.start_again();
     until_state(&site, &runner, |state| state["state"] == "listening").await;
     server.channel().await.publish(&queue, Some("b"), b"{}").await;

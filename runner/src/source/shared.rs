@@ -265,7 +265,7 @@ impl Shared {
         }
     }
 
-    /// Those who listen are told only if anything changed.
+    /// Listeners are notified only if anything changed.
     fn publish_triggers(&self, triggers: Vec<TriggerDefinition>) {
         self.triggers.send_if_modified(|current| {
             let changed = current.len() != triggers.len() || current.iter().zip(&triggers).any(|(a, b)| **a != *b);

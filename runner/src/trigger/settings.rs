@@ -22,7 +22,7 @@ pub struct RabbitMqSettings {
     pub tls: TlsFiles,
 }
 
-/// A URL with a password, read anew for each connection; never shown.
+/// A URL with a password, read again for each connection; never shown.
 #[derive(Clone)]
 pub struct ReadUrl(Arc<dyn Fn() -> Result<String, String> + Send + Sync>);
 

@@ -56,7 +56,7 @@ pub struct RabbitMqTrigger {
     pub payload: Option<JsonTemplate>,
     /// The longest body in bytes.
     pub max_bytes: usize,
-    /// What becomes of a message of which no task can be made.
+    /// What to do with a message of which no task can be made.
     pub bad_messages: BadMessage,
 }
 
@@ -115,7 +115,7 @@ pub enum BodyFormat {
     Bytes,
 }
 
-/// What becomes of a message of which no task can be made.
+/// What to do with a message of which no task can be made.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum BadMessage {
     /// It is kept by the runner, among the last ones, and acknowledged.

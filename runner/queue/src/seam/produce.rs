@@ -43,7 +43,7 @@ pub enum Refusal {
 pub struct Delivery {
     /// The task. Without an id it is enqueued whatever was before.
     pub task: Task,
-    /// How long its id is refused from now on, whatever becomes of the task. Zero: while the queue has the task.
+    /// How long its id is refused from now on, whatever happens to the task. Zero: while the queue has the task.
     pub remember: Duration,
 }
 

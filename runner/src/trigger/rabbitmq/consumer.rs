@@ -187,7 +187,7 @@ impl Consuming {
                 trigger = self.trigger.id.as_str(),
                 code = "trigger_bad_message",
                 error = %why,
-                help = "on_bad_message of the trigger says what becomes of it",
+                help = "on_bad_message of the trigger says what to do with it",
                 "a message cannot become a task"
             );
             self.shared.board.bad(&self.trigger, &why);

@@ -125,7 +125,7 @@ pub(crate) fn figures(app: &AppState, label: fn(&str) -> String) -> String {
         &mut text,
         "runner_trigger_messages",
         "counter",
-        "Messages of triggers by what became of them.",
+        "Messages of triggers by result.",
     );
     for status in &triggers {
         let id = label(status.trigger.id.as_str());

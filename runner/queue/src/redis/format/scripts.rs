@@ -32,7 +32,7 @@ macro_rules! scripts {
 scripts! {
     EnqueuePlain: fills [CLOCK] "enqueue_plain",
     Enqueue: fills [CLOCK, PUT] "enqueue",
-    Once: fills [CLOCK, PUT] "once",
+    EnqueueOnce: fills [CLOCK, PUT] "enqueue_once",
     Exchange: drains [CLOCK, COUNT, CLAIMS, ACCEPT, TYPES, PICK, SUSPECTS] "exchange",
     Quarantine: drains [CLOCK, GUARD, CLAIMS, NOTES] "quarantine",
     Settle: drains [CLOCK, GUARD, COUNT, CLAIMS, ACCEPT, NOTES, FORGET, TRIM, SUSPECTS, TRACE] "settle",

@@ -259,7 +259,7 @@ fn add_call(
     let once = batch.iter().any(|(place, _)| tasks[*place].remember().is_some());
     let plain = !once && batch.iter().all(|(place, _)| is_plain(tasks[*place].task()));
     let script = match (once, plain) {
-        (true, _) => Script::Once,
+        (true, _) => Script::EnqueueOnce,
         (_, true) => Script::EnqueuePlain,
         _ => Script::Enqueue,
     };
