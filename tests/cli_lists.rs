@@ -279,7 +279,7 @@ async fn an_unclaimed_type_is_listed() {
     let broker = EmbeddedBroker::open(site.dir.join("data/runner.db"), clock)
         .await
         .unwrap();
-    let odd = Task::new("task:odd").queue("low".parse().unwrap());
+    let odd = Task::new("task:odd").queue("low");
     broker.enqueue(&[odd]).await.unwrap().remove(0).unwrap();
     broker.close().await;
     let text = prints(&site, &["ls", "queues"]).await;

@@ -80,7 +80,7 @@ async fn very_many_queues_are_served_over_redis() {
     let broker = RedisBroker::connect(settings).await.expect("a broker");
     let tasks: Vec<_> = (0..MANY)
         .map(|n| {
-            let queue = format!("tenant-{n}").parse().expect("a name");
+            let queue = format!("tenant-{n}");
             Task::new("echo").queue(queue).payload("1")
         })
         .collect();
@@ -113,7 +113,7 @@ async fn lists_query_only_the_queues_that_they_show() {
     let mut settings = RedisSettings::at(format!("127.0.0.1:{}", db.port));
     settings.database = i64::from(db.number);
     let broker = RedisBroker::connect(settings).await.expect("a broker");
-    let queue = |n: usize| format!("tenant-{n:04}").parse().expect("a name");
+    let queue = |n: usize| format!("tenant-{n:04}");
     let tasks: Vec<_> = (0..VERY_MANY).map(|n| Task::new("echo").queue(queue(n))).collect();
     for answer in broker.enqueue(&tasks).await.expect("an answer") {
         answer.expect("a task");

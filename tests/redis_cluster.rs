@@ -64,7 +64,7 @@ async fn register(broker: &RedisBroker, revision: &str) -> Timestamp {
 
 fn commit(queue: &str, from: Timestamp, to: Timestamp, instance: &str) -> Commit {
     let task = Task::new("report")
-        .queue(queue.parse().unwrap())
+        .queue(queue)
         .id(TaskId::new(format!("nightly@{}", to.as_second())).unwrap());
     Commit {
         id: id(),
@@ -226,10 +226,7 @@ async fn forgotten_scripts_are_loaded_again() {
     for node in &turn.nodes {
         node.ask::<()>(&["SCRIPT", "FLUSH"]).await;
     }
-    let tasks: Vec<Task> = names
-        .iter()
-        .map(|name| Task::new("x").queue(name.parse().unwrap()))
-        .collect();
+    let tasks: Vec<Task> = names.iter().map(|name| Task::new("x").queue(name.as_str())).collect();
     let results = broker.enqueue(&tasks).await.unwrap();
     assert!(results.iter().all(Result::is_ok), "{results:?}");
     let queues: Vec<QueueName> = names.iter().map(|name| name.parse().unwrap()).collect();

@@ -265,8 +265,7 @@ async fn lease() {
 
 /// A claim of a task that is done already.
 async fn lost_claim(replay: &Replay) -> runner_queue::Claim {
-    let other = "other".parse().unwrap();
-    replay.enqueue(Task::new("gone").queue(other)).await.unwrap();
+    replay.enqueue(Task::new("gone").queue("other")).await.unwrap();
     let queues = ["other".parse().unwrap()];
     let claim = replay.broker.claim(&queues, 1, LEASE).await.unwrap().pop().unwrap();
     replay.settle(&claim, Verdict::Revoke).await;

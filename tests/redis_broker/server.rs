@@ -34,7 +34,7 @@ async fn forgotten_scripts_are_loaded_again() {
     let mut link = db.connect().await;
     put(&broker, &["a"]).await;
     let _: () = ask(&mut link, &["SCRIPT", "FLUSH"]).await;
-    let other = Task::new("x").queue("other".parse().unwrap());
+    let other = Task::new("x").queue("other");
     let results = broker.enqueue(&[named("b"), other]).await.unwrap();
     assert!(results.iter().all(Result::is_ok), "{results:?}");
     assert_eq!(ids(&claim(&broker, 5).await), ["a", "b"]);

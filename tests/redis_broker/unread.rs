@@ -35,10 +35,7 @@ async fn write(link: &mut MultiplexedConnection, id: &[u8], message: &[u8]) {
 
 async fn unreadable_tasks_are_listed_and_deleted_individually() {
     let (broker, mut link, _db) = open().await;
-    broker
-        .enqueue(&[Task::new("good").id("good".parse().unwrap())])
-        .await
-        .unwrap();
+    broker.enqueue(&[Task::new("good").id("good")]).await.unwrap();
     broker
         .act(&queue(), &"good".parse().unwrap(), Action::Archive)
         .await
@@ -80,9 +77,7 @@ async fn a_list_of_large_tasks_keeps_the_server_free() {
     let mut link = db.connect().await;
     let payload = "x".repeat(2_000_000);
     for n in 0..TASKS {
-        let task = Task::new("large")
-            .id(n.to_string().parse().unwrap())
-            .payload(payload.clone());
+        let task = Task::new("large").id(n.to_string()).payload(payload.clone());
         broker.enqueue(&[task]).await.unwrap();
     }
     let before = sent(&mut link).await;

@@ -10,6 +10,7 @@ mod payload;
 mod retry;
 mod state;
 mod type_pattern;
+mod typed;
 
 pub use name::{BlankName, FUNCTION_PREFIX, QueueName, TaskId};
 pub use options::{DEFAULT_MAX_RETRY, DEFAULT_TIMEOUT, InvalidTask, Run, Task, Unique, check_payload};
@@ -19,3 +20,4 @@ pub use payload::{MAX_PAYLOAD, NotJson, check_json, from_json};
 pub use retry::{Backoff, RETRY_JITTER_SECONDS, recovery_delay, retry_delay, stated_delay};
 pub use state::{Event, IllegalMove, TaskState, UnknownState};
 pub use type_pattern::TypePattern;
+pub use typed::{Enqueue, TaskType};

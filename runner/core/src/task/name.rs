@@ -1,6 +1,7 @@
 //! Validated names: queue names and task ids.
 
 use std::borrow::Borrow;
+use std::convert::Infallible;
 use std::fmt;
 use std::str::FromStr;
 use std::sync::Arc;
@@ -16,6 +17,13 @@ pub const FUNCTION_PREFIX: &str = "fn:";
 pub struct BlankName {
     /// The kind of name: "queue name", "task id".
     pub what: &'static str,
+}
+
+/// A name that needs no check: what takes texts takes names as well.
+impl From<Infallible> for BlankName {
+    fn from(never: Infallible) -> Self {
+        match never {}
+    }
 }
 
 macro_rules! name {
@@ -56,6 +64,17 @@ macro_rules! name {
             type Err = BlankName;
             fn from_str(s: &str) -> Result<Self, BlankName> {
                 Self::new(s)
+            }
+        }
+        impl TryFrom<&str> for $name {
+            type Error = BlankName;
+            fn try_from(s: &str) -> Result<Self, BlankName> {
+                Self::new(s)
+            }
+        }
+        impl From<&$name> for $name {
+            fn from(name: &$name) -> Self {
+                name.clone()
             }
         }
         impl TryFrom<String> for $name {

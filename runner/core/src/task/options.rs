@@ -7,7 +7,7 @@ use bytes::Bytes;
 use jiff::Timestamp;
 use serde::Serialize;
 
-use super::{MAX_PAYLOAD, QueueName, TaskId};
+use super::{BlankName, MAX_PAYLOAD, QueueName, TaskId};
 
 /// Default number of retries; asynq's default.
 pub const DEFAULT_MAX_RETRY: u32 = 25;
@@ -68,6 +68,8 @@ pub struct Task {
     pub group: Option<String>,
     /// Key-value pairs that accompany it.
     pub headers: BTreeMap<String, String>,
+    /// The first option that a method could not take; [`Task::check`] returns it. Boxed: few tasks have one.
+    fault: Option<Box<InvalidTask>>,
 }
 
 /// Why a task is invalid.
@@ -76,6 +78,12 @@ pub enum InvalidTask {
     /// The task type is empty or white space.
     #[error("the task type must not be blank")]
     BlankType,
+    /// A blank queue name or id.
+    #[error(transparent)]
+    BlankName(#[from] BlankName),
+    /// A payload that cannot be written as JSON.
+    #[error("the payload cannot be written as JSON: {0}")]
+    Payload(String),
     /// A uniqueness lock of under a second.
     #[error("a uniqueness lock must last at least 1s, not {0:?}")]
     UniqueTooShort(Duration),
@@ -116,6 +124,7 @@ impl Task {
             run: Run::Now,
             group: None,
             headers: BTreeMap::new(),
+            fault: None,
         }
     }
 
@@ -136,25 +145,38 @@ impl Task {
         Ok(self.payload(bytes))
     }
 
-    /// Sets the queue.
+    /// Sets the queue: a name, or a text. A text that is no name makes the task invalid.
     #[must_use]
-    pub fn queue(mut self, queue: QueueName) -> Self {
-        self.queue = queue;
+    pub fn queue<N: TryInto<QueueName, Error: Into<BlankName>>>(mut self, queue: N) -> Self {
+        match queue.try_into() {
+            Ok(queue) => self.queue = queue,
+            Err(blank) => self = self.invalid(blank.into().into()),
+        }
         self
     }
 
-    /// Sets the identity.
+    /// Sets the identity: a second task of the queue with the same one is refused. A text that is no id makes the task
+    /// invalid.
     #[must_use]
-    pub fn id(mut self, id: TaskId) -> Self {
-        self.id = Some(id);
+    pub fn id<N: TryInto<TaskId, Error: Into<BlankName>>>(mut self, id: N) -> Self {
+        match id.try_into() {
+            Ok(id) => self.id = Some(id),
+            Err(blank) => self = self.invalid(blank.into().into()),
+        }
         self
     }
 
-    /// Sets the number of retries.
+    /// Sets the number of retries after the first failure.
     #[must_use]
-    pub fn max_retry(mut self, times: u32) -> Self {
+    pub fn retry(mut self, times: u32) -> Self {
         self.max_retry = times;
         self
+    }
+
+    /// As [`Task::retry`], by asynq's name for it.
+    #[must_use]
+    pub fn max_retry(self, times: u32) -> Self {
+        self.retry(times)
     }
 
     /// Sets the time limit of an attempt.
@@ -178,6 +200,25 @@ impl Task {
         self
     }
 
+    /// Sets the instant after which no attempt may run.
+    #[must_use]
+    pub fn deadline(mut self, deadline: Timestamp) -> Self {
+        self.deadline = Some(deadline);
+        self
+    }
+
+    /// Runs it this long after it was enqueued, by the broker's clock.
+    #[must_use]
+    pub fn delay(self, delay: Duration) -> Self {
+        self.run(Run::In(delay))
+    }
+
+    /// Runs it not before this instant.
+    #[must_use]
+    pub fn at(self, at: Timestamp) -> Self {
+        self.run(Run::At(at))
+    }
+
     /// Sets when to run.
     #[must_use]
     pub fn run(mut self, run: Run) -> Self {
@@ -199,12 +240,22 @@ impl Task {
         self
     }
 
+    /// The same task, refused by [`Task::check`] for this reason unless it has an earlier one.
+    #[must_use]
+    pub(super) fn invalid(mut self, why: InvalidTask) -> Self {
+        self.fault.get_or_insert_with(|| Box::new(why));
+        self
+    }
+
     /// Checks what the types do not guarantee.
     ///
     /// # Errors
     ///
     /// [`InvalidTask`], naming the first option that is out of bounds.
     pub fn check(&self) -> Result<(), InvalidTask> {
+        if let Some(fault) = &self.fault {
+            return Err(InvalidTask::clone(fault));
+        }
         if self.kind.trim().is_empty() {
             return Err(InvalidTask::BlankType);
         }
@@ -244,6 +295,29 @@ mod tests {
         let mut with_deadline = task;
         with_deadline.deadline = Timestamp::from_second(1_893_456_000).ok();
         assert_eq!(with_deadline.stored_limits(), (0, 1_893_456_000));
+    }
+
+    #[test]
+    fn plain_arguments_are_checked_when_the_task_is() {
+        let at = Timestamp::from_second(1_893_456_000).unwrap();
+        let low = QueueName::new("low").unwrap();
+        let task = Task::new("a").queue("low").id("7").retry(3).deadline(at).at(at);
+        assert_eq!((&task.queue, task.max_retry, task.run), (&low, 3, Run::At(at)));
+        assert_eq!(task.check(), Ok(()));
+        assert_eq!(
+            Task::new("a")
+                .queue(&low)
+                .queue(low.clone())
+                .queue(String::from("low"))
+                .queue,
+            low
+        );
+        let blank = Task::new("a").queue(" ").id("").queue("low");
+        assert_eq!(
+            blank.check(),
+            Err(InvalidTask::BlankName(BlankName { what: "queue name" }))
+        );
+        assert_eq!(blank.check().unwrap_err().to_string(), "queue name must not be blank");
     }
 
     #[test]
