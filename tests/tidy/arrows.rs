@@ -18,6 +18,7 @@ const fn room(name: &'static str, home: &'static str, knows: &'static str) -> Ro
 
 /// The rooms from the ground up, as in ARCHITECTURE.md. A new arrow is a change here, in a commit that says why.
 const ROOMS: &[Room] = &[
+    room("macros", "runner/macros/src/", ""),
     room("core::chain", "runner/core/src/chain.rs", ""),
     room("core::clock", "runner/core/src/clock.rs", ""),
     room("core::task", "runner/core/src/task/", ""),
@@ -52,7 +53,12 @@ const ROOMS: &[Room] = &[
         "runner/queue/src/embedded/",
         "core::clock core::task core::schedule queue",
     ),
-    room("sdk", "runner/sdk/src/", "core::chain core::task"),
+    room("sdk", "runner/sdk/src/", "macros core::chain core::task"),
+    room(
+        "client",
+        "runner/client/src/",
+        "macros core queue queue::redis queue::embedded",
+    ),
     room("handlers", "handlers/src/", "core sdk"),
     room("background", "runner/src/background.rs", ""),
     room("text", "runner/src/text/", "core::duration core::schedule"),
@@ -97,7 +103,7 @@ const ROOMS: &[Room] = &[
     room(
         "cli",
         "runner/src/cli/",
-        "background log metrics health text core queue queue::redis queue::embedded sdk handlers source trigger diagnose facts worker scheduler upkeep web config",
+        "background log metrics health text core queue queue::redis queue::embedded sdk client handlers source trigger diagnose facts worker scheduler upkeep web config",
     ),
 ];
 
@@ -106,6 +112,8 @@ const PACKAGES: &[(&str, &str, &str)] = &[
     ("runner_core", "core", "runner/core/src/"),
     ("runner_queue", "queue", "runner/queue/src/"),
     ("runner_sdk", "sdk", "runner/sdk/src/"),
+    ("runner_client", "client", "runner/client/src/"),
+    ("runner_macros", "macros", "runner/macros/src/"),
     ("runner_handlers", "handlers", "handlers/src/"),
     ("runner", "", "runner/src/"),
 ];
