@@ -1,6 +1,6 @@
 //! The context of a handler: everything it may know about its task.
 //!
-//! Read only, without access to the broker: the handler's result decides how the task ends.
+//! The handler's result decides how the task ends. The only way to the broker is to enqueue further tasks.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -8,10 +8,10 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use jiff::Timestamp;
-use runner_core::task::{QueueName, TaskId};
+use runner_core::task::{Enqueue, QueueName, Task, TaskId};
 use tokio::sync::watch;
 
-use crate::{LeaseLimits, RunLog, States, Stop, StopReason};
+use crate::{LeaseLimits, NotEnqueued, RunLog, Services, States, Stop, StopReason};
 
 /// The facts of one attempt, supplied by the worker.
 #[derive(Debug, Clone)]
@@ -36,11 +36,16 @@ pub struct CtxParts {
     pub time_limit: Option<Duration>,
 }
 
+/// Headers in which the scheduler describes the occurrence.
+const SCHEDULE: &str = "runner-schedule-id";
+const SCHEDULED_AT: &str = "runner-scheduled-at";
+
 #[derive(Debug)]
 struct Inner {
     parts: CtxParts,
     stop: Stop,
     states: Arc<States>,
+    services: Arc<dyn Services>,
     log: RunLog,
     result: Mutex<Option<Bytes>>,
 }
@@ -52,11 +57,12 @@ pub struct Ctx(Arc<Inner>);
 impl Ctx {
     /// The context of one attempt. The worker uses `stop` to end it early.
     #[must_use]
-    pub fn new(parts: CtxParts, stop: Stop, states: Arc<States>) -> Self {
+    pub fn new(parts: CtxParts, stop: Stop, states: Arc<States>, services: Arc<dyn Services>) -> Self {
         Self(Arc::new(Inner {
             parts,
             stop,
             states,
+            services,
             log: RunLog::default(),
             result: Mutex::default(),
         }))
@@ -114,6 +120,59 @@ impl Ctx {
     #[must_use]
     pub fn time_limit(&self) -> Option<Duration> {
         self.0.parts.time_limit
+    }
+
+    /// The schedule whose occurrence this task is, as `m:backup`; `None` for a task that was enqueued otherwise.
+    #[must_use]
+    pub fn schedule(&self) -> Option<&str> {
+        self.headers().get(SCHEDULE).map(String::as_str)
+    }
+
+    /// The planned instant of the occurrence: it stays the same for every attempt, and however late the task runs.
+    #[must_use]
+    pub fn scheduled_at(&self) -> Option<Timestamp> {
+        self.headers().get(SCHEDULED_AT)?.parse().ok()
+    }
+
+    /// Enqueues a further task, into the broker that this one came from. A retry of this attempt enqueues it again unless it
+    /// has an [id](Task::id) or a uniqueness lock.
+    ///
+    /// ```
+    /// # use runner_sdk::{Ctx, Task, TaskError};
+    /// async fn fan_out(cx: Ctx) -> Result<(), TaskError> {
+    ///     for part in 0..3 {
+    ///         cx.enqueue(Task::new("part").payload(part.to_string()).id(format!("{}-{part}", cx.id()))).await?;
+    ///     }
+    ///     Ok(())
+    /// }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// [`NotEnqueued`]; with `?` this attempt fails and is retried.
+    pub async fn enqueue(&self, task: impl Enqueue) -> Result<TaskId, NotEnqueued> {
+        let answers = self.0.services.enqueue(vec![task.into_task()]).await?;
+        let missing = || Err(NotEnqueued::Unavailable("no answer".to_owned()));
+        answers.into_iter().next().unwrap_or_else(missing)
+    }
+
+    /// Enqueues further tasks in one round trip, with one answer for each, in order.
+    ///
+    /// # Errors
+    ///
+    /// [`NotEnqueued::Unavailable`] if the broker could not be asked.
+    pub async fn enqueue_many<T: Enqueue>(
+        &self,
+        tasks: impl IntoIterator<Item = T>,
+    ) -> Result<Vec<Result<TaskId, NotEnqueued>>, NotEnqueued> {
+        let tasks: Vec<Task> = tasks.into_iter().map(Enqueue::into_task).collect();
+        self.0.services.enqueue(tasks).await
+    }
+
+    /// Writes how far this attempt is, from 0 to 1, into the log of the run.
+    pub fn progress(&self, done: f64, note: &str) {
+        let percent = (done.clamp(0.0, 1.0) * 100.0).round();
+        self.log().push("progress", &format!("{percent}% {note}"));
     }
 
     /// Waits until this attempt must stop, and returns why. Handlers with long waits select on this; a handler that does not is

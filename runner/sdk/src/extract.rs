@@ -5,12 +5,13 @@ use std::sync::Arc;
 use bytes::Bytes;
 use serde::de::DeserializeOwned;
 
-use crate::{Ctx, TaskError};
+use crate::{Ctx, Needs, TaskError};
 
 /// A value that is made from the task; the arguments of a handler.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` cannot be an argument of a handler",
-    note = "use Payload<T>, Raw, State<T> or Ctx, or implement FromTask for it"
+    label = "not an extractor",
+    note = "use Payload<T> (T: DeserializeOwned), Raw, State<T>, Option<State<T>> or Ctx, or implement FromTask for it"
 )]
 pub trait FromTask: Sized {
     /// Makes the value.
@@ -19,6 +20,9 @@ pub trait FromTask: Sized {
     ///
     /// The outcome of the task if the value cannot be made; the handler is not called then.
     fn from_task(cx: &Ctx) -> Result<Self, TaskError>;
+
+    /// Names the shared values without which it can never be made, so that a program that lacks one does not start.
+    fn needs(_needs: &mut Needs) {}
 }
 
 /// The payload, read as JSON. An empty payload reads as `null`. A payload that does not fit is never retried.
@@ -60,6 +64,10 @@ impl<T: Send + Sync + 'static> FromTask for State<T> {
             TaskError::retry(format!("misconfigured: the registry has no state `{name}`"))
         };
         cx.state().map(State).ok_or_else(missing)
+    }
+
+    fn needs(needs: &mut Needs) {
+        needs.state::<T>();
     }
 }
 

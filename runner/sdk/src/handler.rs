@@ -1,21 +1,32 @@
 //! Handlers: any `async fn` of up to eight extractors.
 
-use std::pin::Pin;
+use runner_core::task::TaskType;
 
-use crate::{Ctx, FromTask, IntoOutcome, Outcome};
-
-/// A boxed future.
-pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
+use crate::{Ctx, FromTask, IntoOutcome, Needs, Outcome, Payload};
 
 /// Runs a task. Implemented for `async fn`; not meant to be implemented by hand.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` is not a handler",
     note = "a handler is an `async fn` of up to eight arguments (Payload<T>, Raw, State<T>, Ctx, …)",
-    note = "it returns (), String, Bytes, Json<T>, Outcome, or a Result of one of these and any error"
+    note = "it returns (), String, Bytes, Json<T>, Outcome, or a Result of one of these and any error",
+    note = "write #[handler] above the function: the compiler then names the argument or the result that does not fit"
 )]
 pub trait Handler<Args>: Clone + Send + Sync + 'static {
     /// Extracts the arguments from the task and runs it.
     fn call(self, cx: Ctx) -> impl Future<Output = Outcome> + Send + 'static;
+
+    /// Names the shared values that its arguments need.
+    fn needs(needs: &mut Needs);
+}
+
+/// The arguments of a handler whose first one is the payload of a [`TaskType`].
+#[diagnostic::on_unimplemented(
+    message = "the first argument of this handler does not say its task type",
+    note = "it must be Payload<T> of a type that derives TaskType; use `on(name, handler)` for others"
+)]
+pub trait OfType {
+    /// The name of the type.
+    const NAME: &'static str;
 }
 
 macro_rules! handler {
@@ -40,6 +51,14 @@ macro_rules! handler {
                     }
                 }
             }
+
+            fn needs(_needs: &mut Needs) {
+                $($arg::needs(_needs);)*
+            }
+        }
+
+        impl<T: TaskType, $($arg,)*> OfType for (Payload<T>, $($arg,)*) {
+            const NAME: &'static str = T::NAME;
         }
     };
 }

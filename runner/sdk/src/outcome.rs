@@ -53,8 +53,9 @@ impl Outcome {
 
 /// Why a handler gave up, and what should happen next.
 ///
-/// `?` converts every standard error into one that is retried; [`ResultExt`] selects the other endings. Like the error types
-/// of other programs it does not implement [`std::error::Error`] itself: that is what makes the conversion possible.
+/// `?` converts every error into one that is retried, with its causes: standard errors, `anyhow::Error`, `eyre::Report`, boxed
+/// errors and texts. [`ResultExt`] selects the other endings. Like the error types of other programs it does not implement
+/// [`std::error::Error`] itself: that is what makes the conversion possible.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TaskError(Outcome);
 
@@ -112,9 +113,10 @@ impl fmt::Display for TaskError {
     }
 }
 
-impl<E: Error + Send + Sync + 'static> From<E> for TaskError {
+/// Whatever can be boxed: that is more than implements [`Error`], and `anyhow` and `eyre` keep their causes.
+impl<E: Into<Box<dyn Error + Send + Sync>>> From<E> for TaskError {
     fn from(error: E) -> Self {
-        Self(Outcome::Retry(chain(&error)))
+        Self(Outcome::Retry(chain(error.into().as_ref())))
     }
 }
 
@@ -163,7 +165,7 @@ pub struct Json<T>(pub T);
 /// The return type of a handler.
 #[diagnostic::on_unimplemented(
     message = "a handler cannot return `{Self}`",
-    note = "return (), String, Bytes, Json<T>, Outcome, or a Result of one of these and any error"
+    note = "return (), String, Bytes, Json<T>, Outcome, or a Result of one of these and any error (also anyhow's or eyre's)"
 )]
 pub trait IntoOutcome {
     /// Converts to an outcome.
@@ -247,6 +249,21 @@ mod tests {
         let expected = Outcome::Retry("cannot send: line is busy".into());
         assert_eq!(work().into_outcome(), expected);
         assert_eq!(failed().into_outcome(), expected);
+    }
+
+    #[test]
+    fn errors_that_are_no_standard_errors_keep_their_causes() {
+        use anyhow::Context as _;
+        let anyhow = || failed().context("greeting");
+        let expected = Outcome::Retry("greeting: cannot send: line is busy".into());
+        assert_eq!(anyhow().into_outcome(), expected);
+        let work = || -> Result<(), TaskError> { Ok(anyhow()?) };
+        assert_eq!(work().into_outcome(), expected);
+        let skipped = Outcome::Skip("greeting: cannot send: line is busy".into());
+        assert_eq!(anyhow().skip_retry().into_outcome(), skipped);
+        let boxed: Result<(), Box<dyn Error + Send + Sync>> = Err("boxed".into());
+        assert_eq!(boxed.into_outcome(), Outcome::Retry("boxed".into()));
+        assert_eq!(Err::<(), _>("text").into_outcome(), Outcome::Retry("text".into()));
     }
 
     #[test]

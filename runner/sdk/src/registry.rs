@@ -5,20 +5,47 @@ use std::fmt;
 use std::sync::Arc;
 
 use crate::aggregate::Aggregators;
-use crate::{Aggregator, Backoff, BoxFuture, Ctx, Group, Handler, IntoTask, Outcome, States};
+use crate::handler::OfType;
+use crate::matched::HandlerMatch;
+use crate::middleware::{self, Wrap};
+use crate::options::HandlerOptions;
+use crate::{Aggregator, Backoff, Group, Handler, IntoTask, Needs, States};
 
-type Call = Arc<dyn Fn(Ctx) -> BoxFuture<'static, Outcome> + Send + Sync>;
 type Knows = Box<dyn Fn(&str) -> bool + Send + Sync>;
 type Names = Box<dyn Fn() -> Vec<String> + Send + Sync>;
 
 /// A name that was registered twice.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{what} `{name}` is registered twice; remove one of them, or give it another name")]
+#[error("{what} `{name}` is registered twice; remove one of them, or give it another name{}", hint(.what))]
 pub struct DuplicateName {
     /// The kind of duplicate: "handler", "prefix", "aggregator", "state".
     pub what: &'static str,
     /// The duplicate name.
     pub name: String,
+}
+
+fn hint(what: &str) -> &'static str {
+    match what {
+        "state" => " (a type of its own around it: struct Reports(PgPool))",
+        _ => "",
+    }
+}
+
+/// Why handlers cannot be used.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum RegistryError {
+    /// A name that was registered twice.
+    #[error(transparent)]
+    Duplicate(#[from] DuplicateName),
+    /// A handler that could never run, because nothing was registered for one of its arguments.
+    #[error("handler `{handler}` needs the state `{state}`; add `.state(…)` with a value of this type to the registry")]
+    MissingState {
+        /// The name of the handler.
+        handler: String,
+        /// The type of the value.
+        state: &'static str,
+    },
 }
 
 struct Prefix {
@@ -38,6 +65,22 @@ pub struct Registry {
     aggregators: Aggregators,
     states: States,
     errors: Vec<DuplicateName>,
+    /// What each handler needs, by its name.
+    needs: Vec<(String, Needs)>,
+    /// Around all handlers, the innermost first.
+    layers: Vec<Wrap>,
+    last: Last,
+}
+
+/// Which handler [`Registry::with`] is about.
+#[derive(Default)]
+enum Last {
+    /// None, or one that was refused.
+    #[default]
+    None,
+    Exact(String),
+    /// The last of the list.
+    Prefix,
 }
 
 impl Registry {
@@ -58,12 +101,72 @@ impl Registry {
             return self.refuse("handler", name);
         }
         self.exact.insert(name.to_owned(), erase(handler));
+        self.note_needs::<H, A>(name);
+        self.last = Last::Exact(name.to_owned());
+        self
+    }
+
+    /// Runs tasks of the type that the first argument of `handler` names, which is `Payload<T>` of a
+    /// [`TaskType`](runner_core::task::TaskType): what enqueues the task and what runs it cannot disagree.
+    ///
+    /// ```
+    /// use runner_sdk::{Ctx, Payload, Registry, TaskType};
+    ///
+    /// #[derive(serde::Serialize, serde::Deserialize, TaskType)]
+    /// #[task(name = "greet", queue = "low", retry = 3)]
+    /// struct Greet { name: String }
+    ///
+    /// async fn greet(Payload(greet): Payload<Greet>, cx: Ctx) -> String {
+    ///     format!("hello, {}", greet.name)
+    /// }
+    /// let handlers = Registry::new().on_task(greet).build();
+    /// # assert!(handlers.is_ok_and(|h| h.knows("greet")));
+    /// ```
+    #[must_use]
+    pub fn on_task<H: Handler<A>, A: OfType + 'static>(self, handler: H) -> Self {
+        self.on(A::NAME, handler)
+    }
+
+    /// Sets options of the handler that was added last.
+    ///
+    /// ```
+    /// # use runner_sdk::Registry;
+    /// #     /// # async fn mail() {}
+    /// let registry = Registry::new()
+    ///     .on("mail", mail)
+    ///     .with(|mail| mail.timeout(Duration::from_secs(30)).concurrency(4));
+    /// # assert!(registry.build().is_ok());
+    /// ```
+    #[must_use]
+    pub fn with(mut self, set: impl FnOnce(HandlerOptions) -> HandlerOptions) -> Self {
+        let found = match &self.last {
+            Last::None => None,
+            Last::Exact(name) => self.exact.get_mut(name),
+            Last::Prefix => self.prefixes.last_mut().map(|prefix| &mut prefix.found),
+        };
+        if let Some(found) = found {
+            set(HandlerOptions::default()).apply(found);
+        }
+        self
+    }
+
+    /// Puts a layer of tower around every handler of this registry, also around those that are added later and around the
+    /// built-in ones. The layer that is added last is the outermost.
+    ///
+    /// The services that it makes get a [`Ctx`] and return an [`Outcome`]; their errors are those of a handler.
+    #[must_use]
+    pub fn layer<L>(mut self, layer: L) -> Self
+    where
+        L: middleware::HandlerLayer,
+    {
+        self.layers.push(middleware::wrap(layer));
         self
     }
 
     /// Runs all tasks whose type begins with `prefix` and matches no longer name. An empty prefix matches every remaining type.
     #[must_use]
-    pub fn on_prefix<H: Handler<A>, A: 'static>(self, prefix: &str, handler: H) -> Self {
+    pub fn on_prefix<H: Handler<A>, A: 'static>(mut self, prefix: &str, handler: H) -> Self {
+        self.note_needs::<H, A>(prefix);
         self.add_prefix(prefix, None, None, erase(handler))
     }
 
@@ -71,11 +174,12 @@ impl Registry {
     /// type after the prefix, and must be fast.
     #[must_use]
     pub fn on_prefix_if<H: Handler<A>, A: 'static>(
-        self,
+        mut self,
         prefix: &str,
         knows: impl Fn(&str) -> bool + Send + Sync + 'static,
         handler: H,
     ) -> Self {
+        self.note_needs::<H, A>(prefix);
         self.add_prefix(prefix, Some(Box::new(knows)), None, erase(handler))
     }
 
@@ -83,13 +187,14 @@ impl Registry {
     /// shows concrete names.
     #[must_use]
     pub fn on_prefix_listed<H: Handler<A>, A: 'static>(
-        self,
+        mut self,
         prefix: &str,
         knows: impl Fn(&str) -> bool + Send + Sync + 'static,
         names: impl Fn() -> Vec<String> + Send + Sync + 'static,
         handler: H,
     ) -> Self {
         let (knows, names) = (Box::new(knows), Box::new(names));
+        self.note_needs::<H, A>(prefix);
         self.add_prefix(prefix, Some(knows), Some(names), erase(handler))
     }
 
@@ -158,10 +263,26 @@ impl Registry {
     ///
     /// # Errors
     ///
-    /// The first name that was registered twice.
-    pub fn build(mut self) -> Result<Handlers, DuplicateName> {
+    /// The first name that was registered twice, or a handler that needs a state that is not there.
+    pub fn build(mut self) -> Result<Handlers, RegistryError> {
         if !self.errors.is_empty() {
-            return Err(self.errors.remove(0));
+            return Err(self.errors.remove(0).into());
+        }
+        for (handler, needs) in &self.needs {
+            if let Some(state) = needs.missing(|id| self.states.has(id)).next() {
+                let handler = handler.clone();
+                return Err(RegistryError::MissingState { handler, state });
+            }
+        }
+        let all = self
+            .exact
+            .values_mut()
+            .chain(self.prefixes.iter_mut().map(|p| &mut p.found));
+        for found in all {
+            found.call = self
+                .layers
+                .iter()
+                .fold(Arc::clone(&found.call), |call, wrap| wrap(call));
         }
         self.prefixes.sort_by_key(|p| std::cmp::Reverse(p.prefix.len()));
         Ok(Handlers(Arc::new(Built {
@@ -182,12 +303,20 @@ impl Registry {
             names,
             found,
         });
+        self.last = Last::Prefix;
         self
+    }
+
+    fn note_needs<H: Handler<A>, A>(&mut self, name: &str) {
+        let mut needs = Needs::default();
+        H::needs(&mut needs);
+        self.needs.push((name.to_owned(), needs));
     }
 
     fn refuse(mut self, what: &'static str, name: &str) -> Self {
         let name = name.to_owned();
         self.errors.push(DuplicateName { what, name });
+        self.last = Last::None;
         self
     }
 }
@@ -202,10 +331,7 @@ impl fmt::Debug for Registry {
 }
 
 fn erase<H: Handler<A>, A: 'static>(handler: H) -> HandlerMatch {
-    HandlerMatch {
-        call: Arc::new(move |cx| Box::pin(handler.clone().call(cx))),
-        backoff: Backoff::default(),
-    }
+    HandlerMatch::new(Arc::new(move |cx| Box::pin(handler.clone().call(cx))))
 }
 
 struct Built {
@@ -277,32 +403,5 @@ impl Handlers {
 impl fmt::Debug for Handlers {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_tuple("Handlers").field(&self.names()).finish()
-    }
-}
-
-/// A matching handler.
-#[derive(Clone)]
-pub struct HandlerMatch {
-    call: Call,
-    backoff: Backoff,
-}
-
-impl HandlerMatch {
-    /// Runs the task. Does not catch panics; the caller does.
-    #[must_use]
-    pub fn call(&self, cx: Ctx) -> BoxFuture<'static, Outcome> {
-        (self.call)(cx)
-    }
-
-    /// The retry delays of its failed tasks.
-    #[must_use]
-    pub fn backoff(&self) -> Backoff {
-        self.backoff
-    }
-}
-
-impl fmt::Debug for HandlerMatch {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Found")
     }
 }

@@ -17,6 +17,10 @@ impl States {
         any.downcast().ok()
     }
 
+    pub(crate) fn has(&self, id: TypeId) -> bool {
+        self.0.contains_key(&id)
+    }
+
     /// Adds a value; returns false, with nothing changed, if there is one of this type.
     pub(crate) fn add<T: Send + Sync + 'static>(&mut self, value: T) -> bool {
         if self.0.contains_key(&TypeId::of::<T>()) {

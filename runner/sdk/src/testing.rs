@@ -1,14 +1,16 @@
 //! Runs a handler with a made-up task and returns the outcome: no broker, no worker.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use jiff::Timestamp;
-use runner_core::task::{QueueName, TaskId};
+use runner_core::task::{Enqueue, QueueName, Task, TaskId};
 use serde::Serialize;
 
-use crate::{Ctx, CtxParts, DuplicateName, Handlers, Outcome, Registry, Stop};
+use crate::services::Recorded;
+use crate::{Ctx, CtxParts, Handlers, Outcome, Registry, RegistryError, Stop};
 
 /// A made-up task for a test.
 ///
@@ -32,20 +34,22 @@ pub struct Trial {
 }
 
 /// The result of a trial.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct TrialReport {
     /// How the run ended.
     pub outcome: Outcome,
     /// The run's log; empty if nothing was written.
     pub log: String,
+    /// The tasks that the handler enqueued, in order; they went nowhere.
+    pub enqueued: Vec<Task>,
 }
 
 /// Why the trial could not run.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum TrialError {
-    /// The registry has a name twice.
+    /// The registry has a name twice, or lacks a state.
     #[error(transparent)]
-    Duplicate(#[from] DuplicateName),
+    Registry(#[from] RegistryError),
     /// No handler for this task type.
     #[error("no handler for task type `{kind}`; registered: {}", names.join(", "))]
     Unknown {
@@ -74,6 +78,20 @@ impl Trial {
             },
             stop: Stop::new(),
         }
+    }
+
+    /// As [`Trial::of`], with the type, payload and options of this task.
+    #[must_use]
+    pub fn of_task(task: impl Enqueue) -> Self {
+        let task = task.into_task();
+        let mut this = Self::of(&task.kind);
+        this.parts.payload = task.payload.unwrap_or_default();
+        this.parts.queue = task.queue;
+        this.parts.max_attempts = task.max_retry.saturating_add(1);
+        this.parts.headers = task.headers;
+        this.parts.time_limit = task.timeout;
+        this.parts.deadline = task.deadline;
+        this
     }
 
     /// Sets the payload.
@@ -125,7 +143,7 @@ impl Trial {
     ///
     /// # Errors
     ///
-    /// [`TrialError`] if the registry has a name twice or no handler for this type.
+    /// [`TrialError`] if the registry has a name twice, lacks a state, or has no handler for this type.
     pub async fn run(self, registry: Registry) -> Result<TrialReport, TrialError> {
         self.run_with(&registry.build()?).await
     }
@@ -140,9 +158,11 @@ impl Trial {
             let (kind, names) = (self.parts.kind, handlers.names());
             return Err(TrialError::Unknown { kind, names });
         };
-        let cx = Ctx::new(self.parts, self.stop, handlers.states());
+        let recorded = Arc::new(Recorded::default());
+        let cx = Ctx::new(self.parts, self.stop, handlers.states(), recorded.clone());
         let outcome = found.call(cx.clone()).await;
         let log = cx.log().take().unwrap_or_default();
-        Ok(TrialReport { outcome, log })
+        let enqueued = recorded.take();
+        Ok(TrialReport { outcome, log, enqueued })
     }
 }

@@ -65,10 +65,15 @@ pub(super) fn begin(ctx: &WorkerContext, task: InFlightTask) -> Started {
         start = %started_at, "task started"
     );
     let began = Instant::now();
+    let deadline = found
+        .timeout()
+        .and_then(|limit| started_at.checked_add(limit).ok())
+        .map_or(deadline, |limit| deadline.min(limit));
     let cx = Ctx::new(
         parts_of(task, deadline, started_at),
         stop.clone(),
         ctx.handlers.states(),
+        ctx.services.clone(),
     );
     let limit = Duration::try_from(deadline.duration_since(started_at)).unwrap_or(Duration::ZERO);
     let facts = AttemptFacts {

@@ -16,6 +16,7 @@ use super::in_flight::InFlight;
 use super::instance::Instance;
 use super::listed::Listed;
 use super::served_queues::ServedQueues;
+use super::services::BrokerServices;
 use super::settings::WorkerSettings;
 use super::survived::Survived;
 use crate::health::Health;
@@ -41,6 +42,8 @@ pub(super) struct WorkerContext {
     /// Wakes the forwarder when a delayed task was just written.
     pub delayed: Notify,
     pub started_at: jiff::Timestamp,
+    /// What handlers may ask for.
+    pub services: Arc<BrokerServices>,
     /// Types that are claimed.
     pub known: ClaimedTypes,
     /// Lost runs to report.
@@ -61,6 +64,7 @@ impl WorkerContext {
     ) -> Self {
         let started_at = clock.now();
         Self {
+            services: Arc::new(BrokerServices(broker.clone())),
             broker,
             handlers,
             clock,

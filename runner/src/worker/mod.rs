@@ -28,6 +28,7 @@ mod recoverer;
 mod releaser;
 mod repairer;
 mod served_queues;
+mod services;
 mod settings;
 mod staged_group;
 #[cfg(test)]

@@ -1,0 +1,81 @@
+//! Options of one handler, for every task that it runs in this process. Those of the task itself are its producer's.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::Semaphore;
+
+use crate::matched::{Call, HandlerMatch};
+use crate::middleware::{self, HandlerLayer, Wrap};
+use crate::{Backoff, TaskError};
+
+/// Options of one handler: the argument of [`Registry::with`](crate::Registry::with).
+#[derive(Default)]
+pub struct HandlerOptions {
+    timeout: Option<Duration>,
+    concurrency: Option<usize>,
+    backoff: Option<Backoff>,
+    layers: Vec<Wrap>,
+}
+
+impl HandlerOptions {
+    /// No attempt may take longer, whatever the task allows.
+    #[must_use]
+    pub fn timeout(mut self, limit: Duration) -> Self {
+        self.timeout = Some(limit);
+        self
+    }
+
+    /// At most this many run at once in this process; at least one. A further one waits in its place among the tasks of the
+    /// worker, and its time limit runs: give a type of which many wait a queue and a worker of its own.
+    #[must_use]
+    pub fn concurrency(mut self, tasks: usize) -> Self {
+        self.concurrency = Some(tasks.clamp(1, Semaphore::MAX_PERMITS));
+        self
+    }
+
+    /// The retry delays after failures that state none; the default is asynq's.
+    #[must_use]
+    pub fn backoff(mut self, backoff: Backoff) -> Self {
+        self.backoff = Some(backoff);
+        self
+    }
+
+    /// Puts a layer of tower around this handler, inside those of the whole registry. The one that is added last is the
+    /// outermost.
+    #[must_use]
+    pub fn layer<L: HandlerLayer>(mut self, layer: L) -> Self {
+        self.layers.push(middleware::wrap(layer));
+        self
+    }
+
+    pub(crate) fn apply(self, found: &mut HandlerMatch) {
+        let inner = Arc::clone(&found.call);
+        let layered = self.layers.iter().fold(inner, |call, wrap| wrap(call));
+        found.call = match self.concurrency {
+            Some(tasks) => limited(layered, tasks),
+            None => layered,
+        };
+        found.timeout = self.timeout.or(found.timeout);
+        found.backoff = self.backoff.unwrap_or(found.backoff);
+    }
+}
+
+/// The same handler, for this many tasks at once.
+fn limited(call: Call, tasks: usize) -> Call {
+    let places = Arc::new(Semaphore::new(tasks));
+    Arc::new(move |cx| {
+        let (places, call) = (Arc::clone(&places), Arc::clone(&call));
+        Box::pin(async move {
+            let stopped = cx.cancelled();
+            tokio::select! {
+                place = places.acquire() => {
+                    let outcome = call(cx).await;
+                    drop(place);
+                    outcome
+                }
+                reason = stopped => TaskError::retry(format!("{reason} while it waited for its turn")).into_outcome(),
+            }
+        })
+    })
+}
