@@ -1,50 +1,30 @@
-//! Tasks from another program: it needs the crates `runner-core` and `runner-queue`, and neither handlers nor settings.
+//! Tasks from another program, such as a web service: it needs the crate `runner-client`, and neither handlers nor settings.
 //!
-//! Try it: `cargo run --example enqueue -- data/runner.db`, or `cargo run --example enqueue -- 127.0.0.1:6379` for a Redis.
+//! Try it: `cargo run --example enqueue -- data/runner.db`, or `cargo run --example enqueue -- redis://127.0.0.1:6379`, while
+//! a program with a handler for `greet` runs, such as the example `own_handlers`.
 
-use std::sync::Arc;
 use std::time::Duration;
 
-use runner_core::clock::SystemClock;
-use runner_core::task::Task;
-use runner_queue::embedded::EmbeddedBroker;
-use runner_queue::redis::{RedisBroker, RedisSettings};
-use runner_queue::{Broker, Producer};
+use runner_client::{Client, TaskType};
 
-type Error = Box<dyn std::error::Error>;
+/// A shared crate, or a shared module, is the place for this type: the handler takes it as `Payload<Greet>`.
+#[derive(serde::Serialize, serde::Deserialize, TaskType)]
+#[task(name = "greet", retry = 3, retention = "1h")]
+struct Greet {
+    name: String,
+}
 
 #[tokio::main]
-async fn main() -> Result<(), Error> {
+async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let place = std::env::args().nth(1).unwrap_or_else(|| "data/runner.db".to_owned());
-    match place.contains(':') {
-        true => over_redis(&place).await,
-        // `open` makes a file that is not there; a producer that means the file of a running program does not want that.
-        false if !std::path::Path::new(&place).exists() => Err(format!("{place} does not exist").into()),
-        false => into_a_file(&place).await,
-    }
-}
+    let client = Client::connect(place).await?;
+    let greeting = client.enqueue(Greet { name: "Ada".into() }).await?;
+    println!("{}", greeting.wait(Duration::from_secs(30)).await?.text());
 
-async fn over_redis(address: &str) -> Result<(), Error> {
-    let broker = RedisBroker::connect(RedisSettings::at(address)).await?;
-    let greeting = Task::new("greet").payload(r#"{"name":"Ada"}"#);
-    // The outer error: the broker could not be asked. The inner one: this task was refused.
-    for answer in broker.enqueue(&[greeting]).await? {
-        println!("{:?}", answer?);
-    }
-    Ok(())
-}
-
-/// The same with more options, and with every kind of broker behind one type.
-async fn into_a_file(path: &str) -> Result<(), Error> {
-    let broker: Arc<dyn Broker> = Arc::new(EmbeddedBroker::open(path, Arc::new(SystemClock)).await?);
-    let greeting = Task::new("greet")
-        .payload(r#"{"name":"Ada"}"#)
-        .unique(Duration::from_secs(60));
-    for answer in broker.enqueue(&[greeting]).await? {
-        match answer {
-            Ok(enqueued) => println!("enqueued: {enqueued:?}"),
-            Err(refusal) => println!("refused: {refusal}"),
-        }
+    // Options for one task, and many tasks at once: one that is refused does not touch the others.
+    let names = ["Bob", "Eve"].map(|name| Greet { name: name.into() }.task().delay(Duration::from_secs(1)));
+    for sent in client.enqueue_many(names).await? {
+        println!("{}", sent?.id());
     }
     Ok(())
 }

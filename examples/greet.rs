@@ -2,26 +2,22 @@
 //!
 //! Try it: `cargo run --example greet -- -c config.yaml`, and `… -- enqueue greet --payload '{"name":"Ada"}'`.
 
-use runner::App;
 use runner::sdk::{Payload, TaskError};
-use runner::task::Task;
+use runner::{App, TaskType};
 
-#[derive(serde::Deserialize)]
-struct Greeting {
+#[derive(serde::Serialize, serde::Deserialize, TaskType)]
+#[task(name = "greet", retry = 3)]
+struct Greet {
     name: String,
 }
 
-async fn greet(Payload(greeting): Payload<Greeting>) -> Result<String, TaskError> {
-    Ok(format!("hello, {}", greeting.name))
+async fn greet(Payload(greet): Payload<Greet>) -> Result<String, TaskError> {
+    Ok(format!("hello, {}", greet.name))
 }
 
 fn main() -> std::process::ExitCode {
     App::new()
-        .handlers(|registry| registry.on("greet", greet))
-        .schedule(
-            "greetings",
-            "@every 10s",
-            Task::new("greet").payload(r#"{"name":"Ada"}"#),
-        )
+        .handlers(|registry| registry.on_task(greet))
+        .schedule("greetings", "@every 10s", Greet { name: "Ada".into() })
         .main()
 }

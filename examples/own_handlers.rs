@@ -3,14 +3,18 @@
 //! Try it: `cargo run --example own_handlers -- -c config.yaml`, then
 //! `cargo run --example own_handlers -- enqueue greet --payload '{"name":"Ada"}'`.
 
+use std::convert::Infallible;
 use std::process::ExitCode;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use runner::schedule::{CatchUpPolicy, Overlap};
-use runner::sdk::{Ctx, Payload, Registry, ResultExt, State, TaskError};
+use runner::sdk::{BoxFuture, Ctx, HandlerService, Outcome, Payload, Registry, ResultExt, State, TaskError};
 use runner::task::Task;
 use runner::{App, Schedule};
+use tower_layer::layer_fn;
+use tower_service::Service;
 
 /// What a `greet` task carries. A payload that does not decode is never retried.
 #[derive(serde::Deserialize)]
@@ -45,11 +49,37 @@ async fn divide(Payload((a, b)): Payload<(String, String)>) -> Result<String, Ta
     }
 }
 
+/// Middleware: notes in the log of each run how long its handler took.
+#[derive(Clone)]
+struct Timed(HandlerService);
+
+impl Service<Ctx> for Timed {
+    type Response = Outcome;
+    type Error = Infallible;
+    type Future = BoxFuture<'static, Result<Outcome, Infallible>>;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        self.0.poll_ready(cx)
+    }
+
+    fn call(&mut self, cx: Ctx) -> Self::Future {
+        let run = self.0.call(cx.clone());
+        let began = tokio::time::Instant::now();
+        Box::pin(async move {
+            let outcome = run.await;
+            cx.log().push("log", &format!("took {:?}", began.elapsed()));
+            outcome
+        })
+    }
+}
+
 fn register(registry: Registry) -> Registry {
     registry
         .state(Greeted::default())
+        .layer(layer_fn(Timed))
         .on("greet", greet)
         .on("divide", divide)
+        .with(|divide| divide.timeout(Duration::from_secs(5)).concurrency(2))
 }
 
 /// A text is enough for a schedule; one with options is made so.

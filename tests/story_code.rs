@@ -88,7 +88,7 @@ async fn another_program_enqueues_only_where_a_store_is() {
     let output = enqueue().await;
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     let words = String::from_utf8_lossy(&output.stdout).into_owned();
-    assert!(words.starts_with("enqueued: "), "{words}");
+    assert!(words.starts_with("greeted "), "it has waited for the result: {words}");
     // The ids of the schedule's tasks contain its name.
     kit::eventually_within(Duration::from_secs(20), "its task has run", async || {
         let tail = child.tail();

@@ -25,8 +25,18 @@ pub mod web;
 mod cli;
 mod config;
 
-pub use cli::{App, AppParts, CodeSchedule};
+pub use clap;
+pub use cli::{App, AppError, AppParts, CodeSchedule, StartedApp};
+pub use runner_client::{Client, EnqueueError, TaskHandle};
+pub use runner_core::task::TaskType;
 pub use runner_core::{Timestamp, cron, schedule, task};
 pub use runner_handlers::guard_main;
-pub use runner_sdk as sdk;
+/// Implements [`TaskType`](trait@TaskType) for a payload: `#[task(name = "greet", queue = "low", retry = 3)]`.
+pub use runner_macros::RunnerTaskType as TaskType;
 pub use source::Schedule;
+
+/// What handlers are written with: the package `runner-sdk`.
+pub mod sdk {
+    pub use runner_macros::{RunnerTaskType as TaskType, runner_handler as handler};
+    pub use runner_sdk::*;
+}

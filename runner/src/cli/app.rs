@@ -1,36 +1,22 @@
 //! The entry point for a program of your own: handlers and schedules in code, then `main`.
 //!
-//! Only collects; nothing is opened or started before [`App::main`].
+//! Only collects; nothing is opened or started before [`App::main`], [`App::run`] or [`App::start`].
 
+use std::error::Error;
+use std::path::PathBuf;
 use std::process::ExitCode;
 
-use runner_core::task::Task;
+use clap::ArgMatches;
+use runner_client::Client;
+use runner_core::task::Enqueue;
 use runner_sdk::Registry;
 
+use super::embed::{AppError, StartedApp};
+use super::parts::{AppParts, CodeSchedule, Hook, OwnCommand, Registrar};
 use crate::source::Schedule;
 
-/// A function that adds handlers to a registry.
-pub type Registrar = Box<dyn FnOnce(Registry) -> Registry>;
-
-/// A schedule registered in code.
-#[derive(Debug, Clone)]
-pub struct CodeSchedule {
-    /// Its stable name; the identity is `code:<name>`.
-    pub name: String,
-    /// When it occurs, and its policies.
-    pub schedule: Schedule,
-    /// The task that each occurrence enqueues.
-    pub task: Task,
-}
-
-/// What a program adds to the built-in one.
-#[derive(Default)]
-pub struct AppParts {
-    /// Functions that add handlers, in order.
-    pub registrars: Vec<Registrar>,
-    /// Schedules in code.
-    pub schedules: Vec<CodeSchedule>,
-}
+/// What errors of a program can be.
+type AnyError = Box<dyn Error + Send + Sync>;
 
 /// A runner with handlers and schedules of your own.
 ///
@@ -66,8 +52,123 @@ impl App {
 
     /// Adds handlers. A name that is taken stops the start with an error that has both names.
     #[must_use]
-    pub fn handlers(mut self, register: impl FnOnce(Registry) -> Registry + 'static) -> Self {
-        self.parts.registrars.push(Box::new(register));
+    pub fn handlers(mut self, register: impl FnOnce(Registry) -> Registry + Send + 'static) -> Self {
+        let register: Registrar = Box::new(|registry| Box::pin(std::future::ready(Ok(register(registry)))));
+        self.parts.registrars.push(register);
+        self
+    }
+
+    /// Adds handlers after opening what they need. An error stops the start.
+    ///
+    /// ```no_run
+    /// # use runner::App;
+    /// # struct Pool;
+    /// # impl Pool { async fn connect(_: &str) -> std::io::Result<Pool> { Ok(Pool) } }
+    /// # fn main() -> std::process::ExitCode {
+    /// App::new()
+    ///     .setup(async |registry| {
+    ///         let pool = Pool::connect("postgres://localhost/shop").await?;
+    ///         Ok::<_, std::io::Error>(registry.state(pool))
+    ///     })
+    ///     .main()
+    /// # }
+    /// ```
+    #[must_use]
+    pub fn setup<F, Fut, E>(mut self, register: F) -> Self
+    where
+        F: FnOnce(Registry) -> Fut + Send + 'static,
+        Fut: Future<Output = Result<Registry, E>> + Send + 'static,
+        E: Into<AnyError>,
+    {
+        let register: Registrar = Box::new(|registry| {
+            let registered = register(registry);
+            Box::pin(async move { registered.await.map_err(any) })
+        });
+        self.parts.registrars.push(register);
+        self
+    }
+
+    /// Does something before the first task runs, with a client of the same broker. An error stops the start.
+    #[must_use]
+    pub fn on_start<F, Fut, E>(mut self, hook: F) -> Self
+    where
+        F: FnOnce(Client) -> Fut + Send + 'static,
+        Fut: Future<Output = Result<(), E>> + Send + 'static,
+        E: Into<AnyError>,
+    {
+        self.parts.on_start.push(boxed(hook));
+        self
+    }
+
+    /// Does something after the last task has run. The broker can still be asked. An error is logged.
+    #[must_use]
+    pub fn on_stop<F, Fut, E>(mut self, hook: F) -> Self
+    where
+        F: FnOnce(Client) -> Fut + Send + 'static,
+        Fut: Future<Output = Result<(), E>> + Send + 'static,
+        E: Into<AnyError>,
+    {
+        self.parts.on_stop.push(boxed(hook));
+        self
+    }
+
+    /// Stops, as a signal does, once this future is ready: running tasks end, nothing new is claimed.
+    #[must_use]
+    pub fn stop_when(mut self, stop: impl Future<Output = ()> + Send + 'static) -> Self {
+        self.parts.stop_when = Some(Box::pin(stop));
+        self
+    }
+
+    /// The name of the program, in its help and version.
+    #[must_use]
+    pub fn name(mut self, name: &'static str) -> Self {
+        self.parts.name = Some(name);
+        self
+    }
+
+    /// The version of the program: `env!("CARGO_PKG_VERSION")`.
+    #[must_use]
+    pub fn version(mut self, version: &'static str) -> Self {
+        self.parts.version = Some(version);
+        self
+    }
+
+    /// The file of settings to read where no command line names one. It must exist.
+    #[must_use]
+    pub fn config(mut self, path: impl Into<PathBuf>) -> Self {
+        self.parts.config = Some(path.into());
+        self
+    }
+
+    /// A command of the program's own, beside those of `runner`, with a client of the configured broker.
+    ///
+    /// ```no_run
+    /// # use runner::App;
+    /// use runner::clap::Command;
+    ///
+    /// # fn main() -> std::process::ExitCode {
+    /// App::new()
+    ///     .command(Command::new("greet").about("Greet once, now"), async |_arguments, client| {
+    ///         client.enqueue(runner::task::Task::new("greet")).await?;
+    ///         Ok::<_, runner::EnqueueError>(())
+    ///     })
+    ///     .main()
+    /// # }
+    /// ```
+    #[must_use]
+    pub fn command<F, Fut, E>(mut self, command: clap::Command, run: F) -> Self
+    where
+        F: FnOnce(ArgMatches, Client) -> Fut + 'static,
+        Fut: Future<Output = Result<(), E>> + Send + 'static,
+        E: Into<AnyError>,
+    {
+        self.parts.commands.push(OwnCommand {
+            command,
+            run: Box::new(|arguments, client| {
+                let run = run(arguments, client);
+                Box::pin(async move { run.await.map_err(any) })
+            }),
+        });
         self
     }
 
@@ -77,11 +178,11 @@ impl App {
     /// An error that would refuse a manifest, or a name used twice, stops the start; the command `check` lists them
     /// all.
     #[must_use]
-    pub fn schedule(mut self, name: impl Into<String>, schedule: impl Into<Schedule>, task: Task) -> Self {
+    pub fn schedule(mut self, name: impl Into<String>, schedule: impl Into<Schedule>, task: impl Enqueue) -> Self {
         self.parts.schedules.push(CodeSchedule {
             name: name.into(),
             schedule: schedule.into(),
-            task,
+            task: task.into_task(),
         });
         self
     }
@@ -95,4 +196,55 @@ impl App {
     pub fn main(self) -> ExitCode {
         super::main(self.parts)
     }
+
+    /// Runs the configured roles inside a runtime of the program's own, until a signal says stop or
+    /// [`App::stop_when`] does. Reads no command line. Logs go to the subscriber of `tracing` that the program has set,
+    /// or to that of the settings if it has none.
+    ///
+    /// Commands of manifests start the program once more, as their guard: a `main` that runs any begins with
+    /// `if let Some(code) = runner::guard_main() { return code; }`, before it makes its runtime.
+    ///
+    /// # Errors
+    ///
+    /// If it cannot start, or a part of it broke down.
+    pub async fn run(self) -> Result<(), AppError> {
+        super::embed::run(self.parts).await
+    }
+
+    /// As [`App::run`], but returns once it runs and leaves signals to the program: for a program that has a web server of
+    /// its own, which takes the dashboard from [`StartedApp::router`].
+    ///
+    /// ```no_run
+    /// # use runner::App;
+    /// # async fn serve(app: axum::Router) {}
+    /// # async fn show() -> Result<(), runner::AppError> {
+    /// let started = App::new().start().await?;
+    /// let own = axum::Router::new().merge(started.router()?);
+    /// serve(own).await;
+    /// started.stop().await;
+    /// # Ok(()) }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// If it cannot start.
+    pub async fn start(self) -> Result<StartedApp, AppError> {
+        super::embed::start(self.parts).await
+    }
+}
+
+fn any<E: Into<AnyError>>(error: E) -> anyhow::Error {
+    anyhow::Error::from_boxed(error.into())
+}
+
+fn boxed<F, Fut, E>(hook: F) -> Hook
+where
+    F: FnOnce(Client) -> Fut + Send + 'static,
+    Fut: Future<Output = Result<(), E>> + Send + 'static,
+    E: Into<AnyError>,
+{
+    Box::new(|client| {
+        let run = hook(client);
+        Box::pin(async move { run.await.map_err(any) })
+    })
 }

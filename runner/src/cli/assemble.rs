@@ -8,14 +8,14 @@ use anyhow::{Context as _, bail};
 use runner_core::function::Functions;
 use runner_sdk::{Handlers, Registry};
 
-use super::app::{CodeSchedule, Registrar};
+use super::parts::{CodeSchedule, Registrar};
 use crate::config::{Access, Settings};
 use crate::source::{self, Code, ScheduleContext, SourceSettings, TableSettings};
 use crate::web::{self, WebSettings};
 use crate::worker::Instance;
 
 /// The built-in functions and those that the program adds.
-pub(super) fn handlers(
+pub(super) async fn handlers(
     settings: &Settings,
     registrars: Vec<Registrar>,
     functions: Functions,
@@ -25,7 +25,7 @@ pub(super) fn handlers(
     settings.exec.guard = guard;
     let mut registry = runner_handlers::register_with(Registry::new(), functions, settings);
     for add in registrars {
-        registry = add(registry);
+        registry = add(registry).await.context("the handlers could not be set up")?;
     }
     registry.build().context("the handlers cannot be used")
 }

@@ -9,9 +9,9 @@ use runner_core::function::{Function, Functions};
 use runner_core::schedule::{Definition, Problem, ScheduleId, Severity, Source, no_occurrence_left};
 use serde_json::Value;
 
-use super::app::Registrar;
 use super::check_findings::{by_hand_unserved, finding, of_problem, unserved, with_next};
 use super::exit::{ProblemsFound, Unavailable};
+use super::parts::Registrar;
 use super::{
     CommandContext, assemble, check_broker as broker, check_reasons, check_table as table, defaults, print, temporary,
 };
@@ -48,7 +48,7 @@ impl Check {
         let fallback = Settings::parse("(defaults)", "", &crate::config::Environment::default())?;
         let read = settings;
         let settings = read.unwrap_or(&fallback);
-        if let Err(error) = assemble::handlers(settings, registrars, Functions::default(), false) {
+        if let Err(error) = assemble::handlers(settings, registrars, Functions::default(), false).await {
             findings.push(finding("error", "CODE", "code", &format!("{error:#}"), None, None));
         }
         let code = assemble::read_code(settings, context.schedules.clone());

@@ -9,8 +9,8 @@ use runner_core::clock::Clock;
 use runner_queue::Broker;
 use tempfile::TempDir;
 
-use super::app::CodeSchedule;
 use super::open;
+use super::parts::CodeSchedule;
 use crate::config::{Environment, Purpose, Settings};
 
 /// Handed to each command.

@@ -25,7 +25,7 @@ use crate::source::{self, Catalog, TypeOptions};
     runner enqueue image:scale --payload-file task.msgpack --raw\n\n\
     The payload is visible to other users of this machine while the command runs: \
     read secrets in the function, or give the payload on standard input or in a file.")]
-pub struct Enqueue {
+pub struct EnqueueCommand {
     /// Which handler runs it; fn:NAME is the function of a manifest, whose queue, retry, timeout and retention hold
     #[arg(value_name = "TYPE")]
     kind: String,
@@ -66,7 +66,7 @@ pub struct Enqueue {
     headers: Vec<(String, String)>,
 }
 
-impl Enqueue {
+impl EnqueueCommand {
     pub async fn run(self, context: &CommandContext) -> anyhow::Result<()> {
         let here = manifests(context).await?;
         let defaults = here.types.of(&self.kind);

@@ -14,6 +14,7 @@ mod check_reasons;
 mod check_table;
 mod context;
 mod defaults;
+mod embed;
 mod enqueue;
 mod exit;
 mod hint;
@@ -28,6 +29,7 @@ mod migrate;
 mod next;
 mod open;
 mod panics;
+mod parts;
 mod payload;
 mod preflight;
 mod print;
@@ -58,12 +60,14 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use clap::error::{ContextKind, ContextValue, ErrorKind};
-use clap::{CommandFactory, Parser, Subcommand};
+use clap::{CommandFactory, FromArgMatches as _, Parser, Subcommand};
 use runner_core::clock::SystemClock;
 
 use crate::config::Purpose;
-pub use app::{App, AppParts, CodeSchedule};
+pub use app::App;
 use context::CommandContext;
+pub use embed::{AppError, StartedApp};
+pub use parts::{AppParts, CodeSchedule};
 
 /// A function runner and scheduler: schedules from files, a table and code; a queue that asynq understands;
 /// a dashboard that says what ran, what did not, and why.
@@ -92,7 +96,7 @@ enum Command {
     Run,
     Check(check::Check),
     Next(next::Next),
-    Enqueue(enqueue::Enqueue),
+    Enqueue(enqueue::EnqueueCommand),
     Ls(ls::Ls),
     Task(task::TaskCommand),
     Schedule(schedule::ScheduleCommand),
@@ -119,14 +123,52 @@ pub fn main(parts: AppParts) -> ExitCode {
     }
     init_process::hear_signals();
     panics::show_safely();
-    let cli = match Cli::try_parse() {
-        Ok(cli) => cli,
+    let mut parts = parts;
+    let matches = match command_line(&parts).try_get_matches() {
+        Ok(matches) => matches,
         Err(error) => return usage_error(&error),
     };
-    match dispatch(cli, parts) {
+    let own = matches.subcommand().and_then(|(name, arguments)| {
+        let found = parts.commands.iter().position(|own| own.command.get_name() == name)?;
+        Some((parts.commands.swap_remove(found), arguments.clone()))
+    });
+    let done = match (own, Cli::from_arg_matches(&matches)) {
+        (Some((own, arguments)), _) => own_command(own, arguments, &matches, parts),
+        (None, Ok(cli)) => dispatch(cli, parts),
+        (None, Err(error)) => return usage_error(&error),
+    };
+    match done {
         Ok(code) => code,
         Err(error) => exit::report(&error),
     }
+}
+
+/// What can be said to this program: its own name, version and commands beside those of `runner`.
+fn command_line(parts: &AppParts) -> clap::Command {
+    let mut line = Cli::command();
+    if let Some(name) = parts.name {
+        line = line.name(name).bin_name(name);
+    }
+    if let Some(version) = parts.version {
+        line = line.version(version);
+    }
+    line.subcommands(parts.commands.iter().map(|own| own.command.clone()))
+}
+
+/// Runs a command of the program's own, with a client of the configured broker.
+fn own_command(
+    own: parts::OwnCommand,
+    arguments: clap::ArgMatches,
+    line: &clap::ArgMatches,
+    parts: AppParts,
+) -> anyhow::Result<ExitCode> {
+    let named = line.get_one::<PathBuf>("config").cloned().or(parts.config);
+    let context = CommandContext::new(named, Purpose::Command, Arc::new(SystemClock), parts.schedules);
+    single_threaded(async {
+        let client = runner_client::Client::over(context.broker().await?);
+        (own.run)(arguments, client).await
+    })?;
+    Ok(ExitCode::SUCCESS)
 }
 
 fn dispatch(cli: Cli, parts: AppParts) -> anyhow::Result<ExitCode> {
@@ -136,7 +178,8 @@ fn dispatch(cli: Cli, parts: AppParts) -> anyhow::Result<ExitCode> {
         Command::Check(_) => Purpose::Check,
         _ => Purpose::Command,
     };
-    let context = CommandContext::new(cli.config, purpose, Arc::new(SystemClock), parts.schedules.clone());
+    let config = cli.config.or_else(|| parts.config.clone());
+    let context = CommandContext::new(config, purpose, Arc::new(SystemClock), parts.schedules.clone());
     match command {
         Command::Run => {
             return match init_process::look_after() {
@@ -147,7 +190,7 @@ fn dispatch(cli: Cli, parts: AppParts) -> anyhow::Result<ExitCode> {
         Command::Check(check) => single_threaded(check.run(&context, parts.registrars))?,
         Command::Next(next) => next.run(&context)?,
         Command::Init(init) => init.run()?,
-        Command::Completions { shell } => completions(shell)?,
+        Command::Completions { shell } => completions(shell, &parts)?,
         Command::Enqueue(enqueue) => single_threaded(enqueue.run(&context))?,
         Command::Ls(ls) => single_threaded(ls.run(&context))?,
         Command::Task(task) => single_threaded(task.run(&context))?,
@@ -173,9 +216,10 @@ fn multi_threaded(command: impl Future<Output = anyhow::Result<()>>) -> anyhow::
     runtime.block_on(command)
 }
 
-fn completions(shell: clap_complete::Shell) -> anyhow::Result<()> {
+fn completions(shell: clap_complete::Shell, parts: &AppParts) -> anyhow::Result<()> {
     let mut script = Vec::new();
-    clap_complete::generate(shell, &mut Cli::command(), "runner", &mut script);
+    let name = parts.name.unwrap_or("runner");
+    clap_complete::generate(shell, &mut command_line(parts), name, &mut script);
     Ok(print::text(&String::from_utf8_lossy(&script))?)
 }
 

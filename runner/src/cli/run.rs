@@ -2,22 +2,24 @@
 //!
 //! Wiring only. What a part does is in its room.
 
+use std::net::SocketAddr;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
+use runner_client::Client;
 use runner_core::clock::{Clock, SystemClock};
 use runner_core::function::Functions;
 use runner_queue::Broker;
-use runner_sdk::Handlers;
+use runner_sdk::{BoxFuture, Handlers};
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, timeout_at};
 use tokio_util::sync::CancellationToken;
 
-use super::app::AppParts;
 use super::listen::bind;
+use super::parts::{AppParts, Hook};
 use super::service_manager::{ServiceManager, Watched};
 use super::state_store::BrokerStateStore;
 use super::store_users::StoreUse;
@@ -93,17 +95,20 @@ impl Listeners {
 /// part of it ended without a stop.
 pub async fn run(
     settings: Settings,
-    app: AppParts,
-    mut access: Access,
+    mut app: AppParts,
+    access: Access,
     lost: LostLines,
     reopen: Reopen,
 ) -> anyhow::Result<ExitCode> {
     let signals = signals::ProcessSignals::listen().context("cannot listen for signals")?;
-    let listeners = Listeners::bind(&settings).await?;
-    let stopping = CancellationToken::new();
-    let components = Components::open(&settings, app, access.sealing.take(), &stopping).await?;
-    lost_lines::watch(lost, components.metrics.clone(), print::note, stopping.clone());
-    let mut running = components.start(&settings, access, listeners, &stopping)?;
+    let on_stop = std::mem::take(&mut app.on_stop);
+    let stop_when = app.stop_when.take();
+    let mut program = RunningProgram::start(&settings, app, access, lost).await?;
+    let RunningProgram {
+        components,
+        running,
+        stopping,
+    } = &mut program;
     let plan = components.catalog.plan();
     let coming = coming(&*components.broker, &plan, components.clock.now(), banner::NEXT);
     let coming = tokio::time::timeout(GREETING_WAIT, coming).await;
@@ -130,17 +135,84 @@ pub async fn run(
     let (hurry, broken) = tokio::select! {
         hurry = signals.until_asked_to_stop(reach) => (hurry, None),
         part = running.broken() => (CancellationToken::new(), Some(part)),
+        () = told(stop_when) => (CancellationToken::new(), None),
     };
     stopping.cancel();
     if let Some(manager) = &manager {
         manager.stopping(settings.worker.shutdown_timeout);
     }
-    running.end(hurry, &components).await;
-    tracing::info!("stopped");
+    program.stop(hurry, on_stop).await;
     match broken {
         None => Ok(ExitCode::SUCCESS),
         // A service manager starts the process again; one that does nothing would be useless.
         Some(part) => anyhow::bail!("the {part} broke down, so the process ended; what it said is on standard error"),
+    }
+}
+
+/// A running program.
+pub(super) struct RunningProgram {
+    components: Components,
+    running: Running,
+    stopping: CancellationToken,
+}
+
+impl RunningProgram {
+    /// Opens the broker and starts the roles of the settings.
+    pub(super) async fn start(
+        settings: &Settings,
+        mut app: AppParts,
+        mut access: Access,
+        lost: LostLines,
+    ) -> anyhow::Result<Self> {
+        let listeners = Listeners::bind(settings).await?;
+        let stopping = CancellationToken::new();
+        let on_start = std::mem::take(&mut app.on_start);
+        let components = Components::open(settings, app, access.sealing.take(), &stopping).await?;
+        lost_lines::watch(lost, components.metrics.clone(), print::note, stopping.clone());
+        for hook in on_start {
+            let done = hook(Client::over(components.broker.clone())).await;
+            done.context("a hook that runs before the start has failed")?;
+        }
+        let running = components.start(settings, access, listeners, &stopping)?;
+        Ok(Self {
+            components,
+            running,
+            stopping,
+        })
+    }
+
+    pub(super) fn client(&self) -> Client {
+        Client::over(self.components.broker.clone())
+    }
+
+    pub(super) fn address(&self) -> Option<SocketAddr> {
+        self.running.web.as_ref().map(|web| web.address)
+    }
+
+    /// The dashboard, for a web server that is not ours.
+    pub(super) fn router(&self, settings: &Settings, access: Access) -> anyhow::Result<axum::Router> {
+        let settings_of_pages = assemble::web(settings, access, settings.addr, &self.components.instance);
+        Ok(web::router(pages(settings_of_pages, &self.components, &self.stopping)?))
+    }
+
+    /// Returns when a part ended by itself; which one.
+    pub(super) async fn broken(&mut self) -> &'static str {
+        self.running.broken().await
+    }
+
+    /// Ends all parts; tasks that still run are handed back at once after `hurry`.
+    pub(super) async fn stop(self, hurry: CancellationToken, on_stop: Vec<Hook>) {
+        self.stopping.cancel();
+        self.running.end(hurry, &self.components, on_stop).await;
+        tracing::info!("stopped");
+    }
+}
+
+/// Returns when the program says stop; never if it has no way to.
+async fn told(stop_when: Option<BoxFuture<'static, ()>>) {
+    match stop_when {
+        Some(stop) => stop.await,
+        None => std::future::pending().await,
     }
 }
 
@@ -165,7 +237,7 @@ impl Running {
 
 impl Running {
     /// Ends all parts in the opposite order, the whole within the shutdown timeout and [`worker::LAST_STEPS`].
-    async fn end(self, hurry: CancellationToken, components: &Components) {
+    async fn end(self, hurry: CancellationToken, components: &Components, on_stop: Vec<Hook>) {
         let scheduler = async {
             if let Some(task) = self.scheduler {
                 finished("scheduler", task, Instant::now() + scheduler::LAST_REQUESTS).await;
@@ -183,6 +255,15 @@ impl Running {
             }
         };
         let ((), (), until) = tokio::join!(scheduler, triggers, worker);
+        for hook in on_stop {
+            match timeout_at(until, hook(Client::over(components.broker.clone()))).await {
+                Ok(Ok(())) => {}
+                Ok(Err(error)) => {
+                    tracing::error!(error = format!("{error:#}"), "a hook that runs at the end has failed")
+                }
+                Err(_) => tracing::warn!("a hook that runs at the end did not return in time"),
+            }
+        }
         components.sources.cancel();
         for (what, web) in [("dashboard", self.web), ("address of the probes", self.probes)] {
             if let Some(web) = web {
@@ -214,7 +295,7 @@ impl Components {
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
         let functions = Functions::default();
         let guard = guards(settings).await;
-        let handlers = assemble::handlers(settings, app.registrars, functions.clone(), guard)?;
+        let handlers = assemble::handlers(settings, app.registrars, functions.clone(), guard).await?;
         let code = assemble::code_schedules(settings, app.schedules)?;
         let broker = super::open::open_broker(settings, clock.clone()).await?;
         let held = match &settings.broker {
@@ -339,7 +420,19 @@ fn serve(
     stopping: &CancellationToken,
 ) -> anyhow::Result<Web> {
     let address = address_of(&listener)?;
-    let app = web::AppState::new(web::AppStateParts {
+    let app = pages(settings, components, stopping)?;
+    let stop = CancellationToken::new();
+    let task = tokio::spawn(web::serve(app, listener, stop.clone()));
+    Ok(Web { address, stop, task })
+}
+
+/// What pages know.
+fn pages(
+    settings: web::WebSettings,
+    components: &Components,
+    stopping: &CancellationToken,
+) -> Result<web::AppState, web::TemplateError> {
+    web::AppState::new(web::AppStateParts {
         broker: components.broker.clone(),
         catalog: components.catalog.clone(),
         clock: components.clock.clone(),
@@ -350,10 +443,7 @@ fn serve(
         board: components.board.clone(),
         stopping: stopping.clone(),
         quiet: components.instance.quiet.clone(),
-    })?;
-    let stop = CancellationToken::new();
-    let task = tokio::spawn(web::serve(app, listener, stop.clone()));
-    Ok(Web { address, stop, task })
+    })
 }
 
 /// Starts the scheduler, which reports to the sources what differs from other instances.

@@ -3,9 +3,9 @@
 use std::process::ExitCode;
 use std::time::Duration;
 
-use super::app::AppParts;
+use super::parts::AppParts;
 use super::{CommandContext, exit, print, run, state_store, temporary};
-use crate::config::{Access, resolve_access};
+use crate::config::{Access, Settings, resolve_access};
 use crate::log;
 
 /// How long blocking calls of functions may delay the end of the process.
@@ -19,11 +19,7 @@ const LAST_CALLS: Duration = Duration::from_millis(500);
 pub fn serve(context: &CommandContext, parts: AppParts) -> anyhow::Result<ExitCode> {
     let settings = context.settings()?.clone();
     let guard = log::init(&settings.log, &settings.source.zone, context.clock.clone())?;
-    let temporary = temporary::check(&settings);
-    for warning in settings.warnings.iter().chain(&temporary) {
-        let hint = warning.hint.as_deref();
-        tracing::warn!(target: "runner", code = warning.code.as_str(), place = %warning.place, hint, "{}", warning.message);
-    }
+    warn(&settings);
     let access = match settings.roles.web {
         true => resolve_access(&settings, &settings.data_dir)?,
         false => Access {
@@ -49,4 +45,13 @@ pub fn serve(context: &CommandContext, parts: AppParts) -> anyhow::Result<ExitCo
         ));
     }
     code
+}
+
+/// Logs what is doubtful about the settings.
+pub(super) fn warn(settings: &Settings) {
+    let temporary = temporary::check(settings);
+    for warning in settings.warnings.iter().chain(&temporary) {
+        let hint = warning.hint.as_deref();
+        tracing::warn!(target: "runner", code = warning.code.as_str(), place = %warning.place, hint, "{}", warning.message);
+    }
 }

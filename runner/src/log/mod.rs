@@ -6,6 +6,6 @@ mod roller;
 mod settings;
 mod signs;
 
-pub use init::{LogError, LostLines, ONLY_FILE, init};
+pub use init::{LogError, LogGuard, LostLines, ONLY_FILE, init};
 pub use roller::Reopen;
 pub use settings::{DAY, FileSettings, Format, LogSettings, MEGABYTE};
