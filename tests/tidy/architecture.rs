@@ -30,7 +30,8 @@ fn path_of(word: &str) -> Option<&str> {
         "migrations/",
     ];
     let path = word.trim_end_matches('/');
-    let whole = !path.contains(['*', '<', ' ', '{']) && !path.split('/').any(|part| part.starts_with("x."));
+    let whole =
+        !path.contains(['*', '<', ' ', '{']) && !path.split('/').any(|part| part == "x" || part.starts_with("x."));
     (ROOTS.iter().any(|root| path.starts_with(root)) && whole).then_some(path)
 }
 

@@ -4,10 +4,10 @@ use anyhow::Context as _;
 use clap::Args;
 
 use super::exit::{Unavailable, Usage};
-use super::{CommandContext, open, print};
+use super::file_store::{self, make_file};
+use super::{CommandContext, print};
 use crate::config::BrokerSettings;
 use crate::source::{self, TableSettings};
-use runner_queue::embedded::make_file;
 
 /// Create or upgrade the tables and files this program uses; safe to repeat.
 ///
@@ -58,7 +58,7 @@ async fn compact(context: &CommandContext) -> anyhow::Result<String> {
     };
     let size = |path: &std::path::Path| std::fs::metadata(path).map_or(0, |file| file.len());
     let before = size(path);
-    open::embedded(path, context.clock.clone()).await?.compact().await?;
+    file_store::compact(path, context.clock.clone()).await?;
     let after = size(path);
     let file = path.display();
     Ok(format!("{file}: rewritten, {before} bytes before, {after} now"))

@@ -4,8 +4,10 @@
 
 mod app;
 mod assemble;
+#[cfg(feature = "embedded")]
 mod backup;
 mod banner;
+#[cfg(feature = "embedded")]
 mod bench;
 mod check;
 mod check_broker;
@@ -17,6 +19,7 @@ mod defaults;
 mod embed;
 mod enqueue;
 mod exit;
+mod file_store;
 mod hint;
 mod init;
 mod init_process;
@@ -103,8 +106,10 @@ enum Command {
     Queue(queue::QueueCommand),
     Why(why::Why),
     Migrate(migrate::Migrate),
+    #[cfg(feature = "embedded")]
     Backup(backup::BackupCommand),
     Init(init::Init),
+    #[cfg(feature = "embedded")]
     Bench(bench::BenchCommand),
     /// Print a completion script
     #[command(after_help = "Example:\n  runner completions bash > ~/.local/share/bash-completion/completions/runner")]
@@ -197,8 +202,10 @@ fn dispatch(cli: Cli, parts: AppParts) -> anyhow::Result<ExitCode> {
         Command::Schedule(schedule) => single_threaded(schedule.run(&context))?,
         Command::Queue(queue) => single_threaded(queue.run(&context))?,
         Command::Why(why) => single_threaded(why.run(&context))?,
+        #[cfg(feature = "embedded")]
         Command::Backup(backup) => single_threaded(backup.run(&context))?,
         Command::Migrate(migrate) => single_threaded(migrate.run(&context))?,
+        #[cfg(feature = "embedded")]
         Command::Bench(bench) => multi_threaded(bench.run(&context))?,
     }
     Ok(ExitCode::SUCCESS)
@@ -211,6 +218,7 @@ fn single_threaded(command: impl Future<Output = anyhow::Result<()>>) -> anyhow:
 }
 
 /// Runs one command on all processors.
+#[cfg(feature = "embedded")]
 fn multi_threaded(command: impl Future<Output = anyhow::Result<()>>) -> anyhow::Result<()> {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     runtime.block_on(command)

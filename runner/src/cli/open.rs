@@ -6,13 +6,12 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use runner_core::clock::Clock;
-use runner_queue::embedded::EmbeddedBroker;
 use runner_queue::redis::RedisBroker;
 use runner_queue::{Broker, BrokerError};
 use tempfile::TempDir;
 
 use super::exit::{BadStore, Unavailable};
-use super::{hint, print, store_users};
+use super::{file_store, hint, print, store_users};
 use crate::config::{BrokerSettings, Settings};
 use crate::health;
 
@@ -26,7 +25,7 @@ const ANSWER: Duration = Duration::from_secs(10);
 /// When the file of the embedded broker cannot be used, or the address of Redis is invalid.
 pub async fn open_broker(settings: &Settings, clock: Arc<dyn Clock>) -> anyhow::Result<Arc<dyn Broker>> {
     match &settings.broker {
-        BrokerSettings::Embedded { path } => Ok(Arc::new(embedded(path, clock).await?)),
+        BrokerSettings::Embedded { path } => embedded(path, clock).await,
         BrokerSettings::Redis(redis) => {
             let broker = RedisBroker::lazy(redis).map_err(|error| {
                 let hint = hint::hint(redis, settings.redis_in_url, &error);
@@ -38,8 +37,8 @@ pub async fn open_broker(settings: &Settings, clock: Arc<dyn Clock>) -> anyhow::
 }
 
 /// The store in this file.
-pub(super) async fn embedded(path: &Path, clock: Arc<dyn Clock>) -> anyhow::Result<EmbeddedBroker> {
-    let broker = EmbeddedBroker::open(path, clock).await;
+pub(super) async fn embedded(path: &Path, clock: Arc<dyn Clock>) -> anyhow::Result<Arc<dyn Broker>> {
+    let broker = file_store::open(path, clock).await;
     broker.map_err(|error| {
         let named = format!("cannot use {} ({})", path.display(), hint_of_file(&error));
         anyhow::Error::new(error).context(named)
@@ -86,7 +85,7 @@ pub async fn look(settings: &Settings, clock: Arc<dyn Clock>) -> anyhow::Result<
     print::note(&format!("note: {}", no_store(settings, path)));
     let empty = TempDir::new().context("no directory for an empty store")?;
     let broker = embedded(&empty.path().join("runner.db"), clock).await?;
-    Ok((Arc::new(broker), Some(empty)))
+    Ok((broker, Some(empty)))
 }
 
 /// Says that there is no store where the settings expect it, and whether there is a settings file: in a wrong directory

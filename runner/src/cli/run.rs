@@ -135,7 +135,7 @@ pub async fn run(
     let (hurry, broken) = tokio::select! {
         hurry = signals.until_asked_to_stop(reach) => (hurry, None),
         part = running.broken() => (CancellationToken::new(), Some(part)),
-        () = told(stop_when) => (CancellationToken::new(), None),
+        () = asked_to_stop(stop_when) => (CancellationToken::new(), None),
     };
     stopping.cancel();
     if let Some(manager) = &manager {
@@ -209,7 +209,7 @@ impl RunningProgram {
 }
 
 /// Returns when the program says stop; never if it has no way to.
-async fn told(stop_when: Option<BoxFuture<'static, ()>>) {
+async fn asked_to_stop(stop_when: Option<BoxFuture<'static, ()>>) {
     match stop_when {
         Some(stop) => stop.await,
         None => std::future::pending().await,

@@ -3,13 +3,18 @@
 mod columns;
 mod connection;
 mod identity;
+#[cfg(feature = "mysql")]
 mod mysql;
+#[cfg(not(all(feature = "mysql", feature = "postgres", feature = "sqlite")))]
+mod not_built;
 mod payload;
+#[cfg(feature = "postgres")]
 mod postgres;
 mod reading;
 mod row;
 mod rows;
 mod saved_rows;
+#[cfg(feature = "sqlite")]
 mod sqlite;
 mod statement;
 mod store;
@@ -58,10 +63,20 @@ pub async fn migrate(settings: &TableSettings) -> Result<bool, TableError> {
 
 fn open(settings: &TableSettings) -> Box<dyn Store> {
     match settings {
+        #[cfg(feature = "sqlite")]
         TableSettings::OfBroker { path } => Box::new(sqlite::open_existing(path)),
+        #[cfg(feature = "sqlite")]
         TableSettings::Sqlite { path } => Box::new(sqlite::open(path)),
+        #[cfg(not(feature = "sqlite"))]
+        TableSettings::OfBroker { .. } | TableSettings::Sqlite { .. } => Box::new(not_built::NotBuilt("sqlite")),
+        #[cfg(feature = "mysql")]
         TableSettings::MySql(server) => Box::new(mysql::open(server)),
+        #[cfg(not(feature = "mysql"))]
+        TableSettings::MySql(_) => Box::new(not_built::NotBuilt("mysql")),
+        #[cfg(feature = "postgres")]
         TableSettings::Postgres(server) => Box::new(postgres::open(server)),
+        #[cfg(not(feature = "postgres"))]
+        TableSettings::Postgres(_) => Box::new(not_built::NotBuilt("postgres")),
     }
 }
 
