@@ -85,7 +85,7 @@ impl EnqueueCommand {
             Some(Ok(enqueued)) => Ok(print::done(enqueued.id.as_str())?),
             Some(Err(Refusal::Invalid(error))) => Err(BadData(error.to_string()).into()),
             Some(Err(refusal)) => {
-                let why = preflight::refusal(broker.as_ref(), &task, &refusal).await;
+                let why = preflight::refusal(&*broker, &task, &refusal).await;
                 bail!("not enqueued: {why}")
             }
             None => bail!("the broker gave no answer"),

@@ -7,7 +7,7 @@ use std::time::Duration;
 use anyhow::Context as _;
 use runner_core::clock::Clock;
 use runner_queue::redis::RedisBroker;
-use runner_queue::{Broker, BrokerError};
+use runner_queue::{Broker, BrokerError, Presence};
 use tempfile::TempDir;
 
 use super::exit::{BadStore, Unavailable};
@@ -109,7 +109,7 @@ fn of_defaults(settings: &Settings) -> &'static str {
 
 /// A note if there is no settings file and no worker runs on the default store: probably another store was
 /// meant, and tasks would wait in this one.
-async fn doubt_store(settings: &Settings, broker: &dyn Broker) {
+async fn doubt_store(settings: &Settings, broker: &dyn Presence) {
     let BrokerSettings::Embedded { path } = &settings.broker else {
         return;
     };
@@ -153,7 +153,7 @@ pub async fn reach(settings: &Settings, clock: Arc<dyn Clock>) -> anyhow::Result
     match tokio::time::timeout(ANSWER, broker.now()).await {
         Ok(Ok(_)) => {
             if made.is_none() {
-                doubt_store(settings, broker.as_ref()).await;
+                doubt_store(settings, &*broker).await;
             }
             Ok(broker)
         }

@@ -2,7 +2,7 @@
 
 use runner_core::function::Functions;
 use runner_core::task::{FUNCTION_PREFIX, QueueName, Task, TaskId};
-use runner_queue::{Broker, Refusal};
+use runner_queue::{Broker, InspectTasks, Refusal};
 use runner_sdk::Registry;
 
 use super::CommandContext;
@@ -73,7 +73,7 @@ impl Manifests {
 }
 
 /// The refusal, and which task blocks this one.
-pub(super) async fn refusal(broker: &dyn Broker, task: &Task, refusal: &Refusal) -> String {
+pub(super) async fn refusal(broker: &dyn InspectTasks, task: &Task, refusal: &Refusal) -> String {
     let other = match refusal {
         Refusal::Duplicate => broker.lock_holder(task).await.ok().flatten(),
         Refusal::IdTaken => task.id.clone(),
@@ -92,7 +92,7 @@ pub(super) async fn refusal(broker: &dyn Broker, task: &Task, refusal: &Refusal)
     }
 }
 
-async fn state(broker: &dyn Broker, task: &Task, id: &TaskId) -> String {
+async fn state(broker: &dyn InspectTasks, task: &Task, id: &TaskId) -> String {
     match broker.task(&task.queue, id).await {
         Ok(Some(info)) => info.state.to_string(),
         Ok(None) => "gone; a lock that it left stays until its time is over".to_owned(),

@@ -3,7 +3,7 @@
 use anyhow::bail;
 use clap::{Args, Subcommand};
 use runner_core::task::QueueName;
-use runner_queue::{Broker, MAX_ACTED, Page, RemoveError};
+use runner_queue::{Broker, InspectQueues, MAX_ACTED, Page, RemoveError};
 use serde_json::json;
 
 use super::exit::Usage;
@@ -111,7 +111,7 @@ fn named(name: &str) -> anyhow::Result<QueueName> {
 }
 
 /// How many tasks the queue has, which must exist.
-pub(super) async fn known(broker: &dyn Broker, queue: &QueueName) -> anyhow::Result<u64> {
+pub(super) async fn known(broker: &dyn InspectQueues, queue: &QueueName) -> anyhow::Result<u64> {
     match broker.queues_of(std::slice::from_ref(queue)).await?.first() {
         Some(info) => Ok(info.size()),
         None => bail!("no queue {queue}; `runner ls queues` shows those that exist"),
@@ -122,7 +122,7 @@ async fn hold(context: &CommandContext, name: &str, pause: bool) -> anyhow::Resu
     let queue = named(name)?;
     // Without a store there is no queue.
     let broker = context.looked_at().await?;
-    known(broker.as_ref(), &queue).await?;
+    known(&*broker, &queue).await?;
     let line = if pause {
         if broker.pause_queue(&queue).await? {
             "is paused"
@@ -179,7 +179,7 @@ impl History {
     async fn run(self, context: &CommandContext) -> anyhow::Result<()> {
         let queue = named(&self.name)?;
         let broker = context.looked_at().await?;
-        known(broker.as_ref(), &queue).await?;
+        known(&*broker, &queue).await?;
         let days = broker.history(&queue, usize::from(self.days)).await?;
         if self.json {
             return Ok(print::json(&serde_json::to_value(&days)?)?);
@@ -196,7 +196,7 @@ impl Groups {
     async fn run(self, context: &CommandContext) -> anyhow::Result<()> {
         let queue = named(&self.name)?;
         let broker = context.looked_at().await?;
-        known(broker.as_ref(), &queue).await?;
+        known(&*broker, &queue).await?;
         let page = Page {
             number: self.page as usize,
             size: usize::from(self.size),

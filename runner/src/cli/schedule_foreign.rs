@@ -4,7 +4,7 @@
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
 use runner_core::schedule::ScheduleId;
-use runner_queue::{Broker, EnqueueEventPage, ForeignEntry, Page};
+use runner_queue::{EnqueueEventPage, Entries, ForeignEntry, Page};
 use serde_json::json;
 
 use super::print::{self, JsonField, Object};
@@ -16,7 +16,7 @@ pub(super) struct Shown {
 }
 
 /// The entry with this id and at most `count` of its tasks.
-pub(super) async fn find(broker: &dyn Broker, id: &str, count: u16) -> anyhow::Result<Option<Shown>> {
+pub(super) async fn find(broker: &dyn Entries, id: &str, count: u16) -> anyhow::Result<Option<Shown>> {
     let id = ScheduleId::from_text(id);
     let entries = broker.foreign_entries().await?;
     let Some(entry) = entries.into_iter().find(|entry| entry.id == id) else {

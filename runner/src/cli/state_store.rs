@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use runner_queue::Broker;
+use runner_queue::Documents;
 
 use super::seal::Seal;
 use crate::config::{BrokerSettings, SealingKey, Settings, sealing_key};
@@ -19,7 +19,7 @@ const KEPT_BY_NEW_KEY: Duration = Duration::from_secs(86_400);
 
 /// Implements the store of the sources' state with a broker.
 pub(super) struct BrokerStateStore {
-    broker: Arc<dyn Broker>,
+    broker: Arc<dyn Documents>,
     seal: Seal,
     kept: Duration,
     writes: bool,
@@ -28,7 +28,7 @@ pub(super) struct BrokerStateStore {
 impl BrokerStateStore {
     /// For a running program, with its key; `None` without a key.
     pub(super) fn of_run(
-        broker: Arc<dyn Broker>,
+        broker: Arc<dyn Documents>,
         settings: &Settings,
         key: Option<SealingKey>,
     ) -> Option<Arc<dyn StateStore>> {
@@ -45,7 +45,7 @@ impl BrokerStateStore {
     }
 
     /// For a command that only reads; `None` if there is no key, or it may not be read.
-    pub(super) fn of_look(broker: Arc<dyn Broker>, settings: &Settings) -> Option<Arc<dyn StateStore>> {
+    pub(super) fn of_look(broker: Arc<dyn Documents>, settings: &Settings) -> Option<Arc<dyn StateStore>> {
         let key = sealing_key(settings, false).ok()??;
         let seal = Seal::new(&key.key)?;
         Some(Arc::new(Self {
@@ -107,7 +107,7 @@ mod tests {
     use runner_core::clock::SystemClock;
     use runner_queue::embedded::EmbeddedBroker;
 
-    async fn broker(dir: &std::path::Path) -> Arc<dyn Broker> {
+    async fn broker(dir: &std::path::Path) -> Arc<dyn Documents> {
         let clock = Arc::new(SystemClock);
         Arc::new(EmbeddedBroker::open(&dir.join("t.db"), clock).await.unwrap())
     }

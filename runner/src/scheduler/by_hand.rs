@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use futures_util::future::try_join_all;
 use runner_core::schedule::ScheduleId;
-use runner_queue::{Broker, BrokerResult, Decision, DecisionKind};
+use runner_queue::{BrokerResult, Decision, DecisionKind, Schedules};
 
 /// Decisions read of each schedule. An older manual run has been followed by others, or by a series of skips.
 const LOOKED_AT: usize = 5;
@@ -17,7 +17,7 @@ const AT_ONCE: usize = 32;
 /// # Errors
 ///
 /// Those of the broker.
-pub async fn last_by_hand(broker: &dyn Broker, ids: &[ScheduleId]) -> BrokerResult<BTreeMap<ScheduleId, Decision>> {
+pub async fn last_by_hand(broker: &dyn Schedules, ids: &[ScheduleId]) -> BrokerResult<BTreeMap<ScheduleId, Decision>> {
     let mut found = BTreeMap::new();
     for part in ids.chunks(AT_ONCE) {
         let looks = part.iter().map(|id| broker.decisions(Some(id), LOOKED_AT));

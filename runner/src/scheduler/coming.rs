@@ -2,7 +2,7 @@
 
 use jiff::Timestamp;
 use runner_core::schedule::{Definition, Plan, ScheduleId};
-use runner_queue::{Broker, BrokerResult};
+use runner_queue::{BrokerResult, Schedules};
 
 /// Schedules queried in one call, the soonest first.
 const BATCH: usize = 50;
@@ -16,7 +16,7 @@ const CALLS: usize = 4;
 ///
 /// If the broker does not return the cursors.
 pub async fn coming<'a>(
-    broker: &dyn Broker,
+    broker: &dyn Schedules,
     plan: &'a Plan,
     now: Timestamp,
     most: usize,

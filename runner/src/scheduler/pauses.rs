@@ -3,7 +3,7 @@
 
 use jiff::Timestamp;
 use runner_core::schedule::{Definition, MissedRange, paused_range};
-use runner_queue::{Broker, BrokerResult, Decision, Pause, Registration, Resume, Resumed, Standing};
+use runner_queue::{Broker, BrokerResult, Decision, Pause, Registration, Resume, Resumed, Schedules, Standing};
 
 /// Recounts when the cursor moves meanwhile, as after an edit; this many times.
 const TRIES: usize = 5;
@@ -14,7 +14,7 @@ const TRIES: usize = 5;
 /// # Errors
 ///
 /// Those of the broker.
-pub async fn pause(broker: &dyn Broker, definition: &Definition, pause: &Pause) -> BrokerResult<()> {
+pub async fn pause(broker: &dyn Schedules, definition: &Definition, pause: &Pause) -> BrokerResult<()> {
     let id = &definition.id;
     let standing = broker
         .standings(std::slice::from_ref(id))

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use runner_queue::{Broker, ServerView};
+use runner_queue::{Presence, ServerView};
 use runner_sdk::Handlers;
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
@@ -23,13 +23,13 @@ pub struct OwnWorker {
 }
 
 struct KnownTypesLoop {
-    broker: Arc<dyn Broker>,
+    broker: Arc<dyn Presence>,
     catalog: Catalog,
     own: Option<OwnWorker>,
 }
 
 /// Keeps the sources informed until `stop`. `own` is the worker of this process, if it has one.
-pub fn watch(broker: Arc<dyn Broker>, catalog: Catalog, own: Option<OwnWorker>, stop: CancellationToken) {
+pub fn watch(broker: Arc<dyn Presence>, catalog: Catalog, own: Option<OwnWorker>, stop: CancellationToken) {
     tokio::spawn(async move { background::run(KnownTypesLoop { broker, catalog, own }, &Notify::new(), &stop).await });
 }
 
@@ -54,7 +54,7 @@ impl BackgroundLoop for KnownTypesLoop {
 
 /// What live workers serve, asked once, for a command that only reads. Without live workers nothing is known: they may
 /// not have been started yet.
-pub async fn look_once(broker: &dyn Broker) -> Taken {
+pub async fn look_once(broker: &dyn Presence) -> Taken {
     match broker.servers().await {
         Ok(servers) if !servers.is_empty() => taken(&servers, None),
         Ok(_) | Err(_) => Taken::default(),

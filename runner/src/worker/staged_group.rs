@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use runner_core::chain::chain;
 use runner_core::task::{Task, TaskId};
-use runner_queue::{Broker, BrokerError, BrokerResult, Refusal, SET_DEADLINE, StagedSet, TaskRecord};
+use runner_queue::{BrokerError, BrokerResult, InspectTasks, Refusal, SET_DEADLINE, StagedSet, TaskRecord};
 use runner_sdk::{Aggregator, Group, GroupTask};
 use tokio::time::{Instant, timeout_at};
 
@@ -28,7 +28,7 @@ const WRITING: Duration = Duration::from_secs(15);
 const AGAIN: Duration = Duration::from_millis(500);
 
 /// Whether a task of this id, type and payload exists, in any state.
-pub(super) async fn is_written(broker: &dyn Broker, task: &Task) -> BrokerResult<bool> {
+pub(super) async fn is_written(broker: &dyn InspectTasks, task: &Task) -> BrokerResult<bool> {
     let Some(id) = &task.id else { return Ok(false) };
     let found = broker.task(&task.queue, id).await?;
     let payload = task.payload.as_deref().unwrap_or_default();
@@ -224,7 +224,7 @@ impl OwnedSet {
 
     /// Whether exactly this task is in the store, where its uniqueness lock refuses a second write.
     async fn is_there(&self, ctx: &WorkerContext, task: &Task) -> bool {
-        match timeout_at(self.until(Duration::ZERO), is_written(ctx.broker.as_ref(), task)).await {
+        match timeout_at(self.until(Duration::ZERO), is_written(&*ctx.broker, task)).await {
             Ok(Ok(there)) => there,
             Ok(Err(error)) => {
                 ctx.broker_failed("look for the task of a group", &error);

@@ -129,7 +129,7 @@ pub enum RemoveError {
 
 /// Actions of operators on tasks and queues.
 #[async_trait]
-pub trait Actions {
+pub trait Actions: Send + Sync {
     /// Carries out an operator's action.
     async fn act(&self, queue: &QueueName, id: &TaskId, action: Action) -> Result<(), ActionError>;
 

@@ -158,7 +158,7 @@ pub struct Exchanged {
 
 /// Claims of a worker on the tasks that it runs.
 #[async_trait]
-pub trait Claims {
+pub trait Claims: Send + Sync {
     /// Names the claimant of this broker's claims from now on; the first call counts. Does not access the store.
     fn claims_as(&self, host: &str, pid: u32);
 

@@ -17,7 +17,7 @@ pub const MAX_DOCUMENTS: usize = 64;
 
 /// Documents in the store that instances share.
 #[async_trait]
-pub trait Documents {
+pub trait Documents: Send + Sync {
     /// Stores a document for `ttl`, replacing one of this kind and name.
     async fn keep_document(&self, kind: &'static str, name: &str, body: Vec<u8>, ttl: Duration) -> BrokerResult<()>;
 

@@ -85,7 +85,7 @@ pub struct EnqueueEventPage {
 
 /// What a scheduler shows to other programs, and what their schedulers show.
 #[async_trait]
-pub trait Entries {
+pub trait Entries: Send + Sync {
     /// Shows all schedules to other tools for `ttl`; a broker without such tools does nothing.
     async fn publish_entries(&self, instance: &str, entries: &[EntryView], ttl: Duration) -> BrokerResult<()>;
 

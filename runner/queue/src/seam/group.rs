@@ -105,7 +105,7 @@ pub struct GroupPage {
 
 /// Groups, for aggregators and the dashboard.
 #[async_trait]
-pub trait Groups {
+pub trait Groups: Send + Sync {
     /// Names of groups of a queue, part by part: from the beginning, or where the last part ended.
     async fn group_names(&self, queue: &QueueName, from: Option<&str>) -> BrokerResult<GroupNames>;
 

@@ -27,7 +27,7 @@ pub struct Held {
 
 /// Which instance leads, and which schedules each instance has.
 #[async_trait]
-pub trait Holders {
+pub trait Holders: Send + Sync {
     /// Tries to become or stay the leader for `ttl`, at most [`HOLD_AT_MOST`]. Only for efficiency: correctness needs
     /// no leader.
     async fn lead(&self, instance: &str, ttl: Duration) -> BrokerResult<bool>;

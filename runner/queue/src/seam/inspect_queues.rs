@@ -74,7 +74,7 @@ pub struct PendingType {
 
 /// Queues, for the dashboard and the command line.
 #[async_trait]
-pub trait InspectQueues {
+pub trait InspectQueues: Send + Sync {
     /// The names of all known queues, in order.
     async fn queue_names(&self) -> BrokerResult<Vec<QueueName>>;
 

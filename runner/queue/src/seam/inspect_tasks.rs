@@ -85,7 +85,7 @@ pub struct RawTask {
 
 /// Tasks, for the dashboard and the command line.
 #[async_trait]
-pub trait InspectTasks {
+pub trait InspectTasks: Send + Sync {
     /// One page of the tasks of a queue in one state, with at most [`HEAD_BYTES`] of each payload and result.
     async fn tasks(&self, queue: &QueueName, state: TaskState, page: Page) -> BrokerResult<TaskPage>;
 

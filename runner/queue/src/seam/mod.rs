@@ -90,8 +90,6 @@ pub trait Broker:
     + InspectQueues
     + InspectTasks
     + Actions
-    + Send
-    + Sync
     + 'static
 {
     /// A short name for logs and pages: `redis 127.0.0.1:6379/0`, `embedded data/runner.db`. Never a secret.

@@ -110,7 +110,7 @@ impl<'a> RunBy<'a> {
 
 /// Reports of workers, and questions about them.
 #[async_trait]
-pub trait Presence {
+pub trait Presence: Send + Sync {
     /// Reports that this server is alive and what it works on; it is forgotten `ttl` after the last report. Claims of
     /// this broker are noted as this server's from then on, unless a claimant is set. Lists the server's queues (not
     /// patterns), so that the queues of a flushed store are known again.

@@ -49,7 +49,7 @@ pub struct Delivery {
 
 /// Enqueueing, for producers.
 #[async_trait]
-pub trait Producer {
+pub trait Producer: Send + Sync {
     /// Enqueues tasks independently: a refusal does not affect the others.
     ///
     /// The answer has one element for each task, in order. Once this returned `Ok` for a task it is in

@@ -137,7 +137,7 @@ pub struct FiredTask {
 
 /// What pages and commands ask about runs.
 #[async_trait]
-pub trait Runs {
+pub trait Runs: Send + Sync {
     /// The last runs of a function whose tasks were in one of these queues, newest first.
     async fn runs(&self, function: &str, queues: &[QueueName], limit: usize) -> BrokerResult<Vec<RunRecord>>;
 

@@ -180,7 +180,7 @@ pub enum Committed {
 
 /// Cursors, commits and decisions, for schedulers.
 #[async_trait]
-pub trait Schedules {
+pub trait Schedules: Send + Sync {
     /// Registers schedules independently. Returns the state of each, in order.
     ///
     /// At first sight the cursor is now. If the revision differs from the one on record, the cursor moves to

@@ -9,7 +9,7 @@ use super::{BrokerResult, StopRequest};
 
 /// Waiting for signals, and sending those that end attempts.
 #[async_trait]
-pub trait Signals {
+pub trait Signals: Send + Sync {
     /// Returns when one of `queues` may have something to claim, or after `at_most`. A hint, never a promise:
     /// too early costs a look, and a lost wake-up costs at most `at_most`. Tasks of types that this broker does not
     /// claim, and that a claim has seen, do not end the wait.

@@ -113,7 +113,7 @@ impl std::ops::AddAssign<&Self> for Repaired {
 
 /// Maintenance of queues, by workers.
 #[async_trait]
-pub trait Upkeep {
+pub trait Upkeep: Send + Sync {
     /// Those of the queues that have anything on these lists: a cheap look, for workers of thousands of queues.
     async fn narrow(&self, queues: &[QueueName], lists: Lists) -> BrokerResult<Vec<QueueName>>;
 

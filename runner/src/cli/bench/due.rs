@@ -81,7 +81,7 @@ async fn schedule(bench: &Bench, tasks: usize) -> anyhow::Result<Vec<i64>> {
     });
     let scheduled: Vec<Task> = scheduled.collect::<anyhow::Result<_>>()?;
     for batch in scheduled.chunks(BATCH) {
-        put(bench.broker.as_ref(), batch).await?;
+        put(&*bench.broker, batch).await?;
     }
     ensure!(
         bench.broker.now().await?.as_second() < first,

@@ -52,8 +52,8 @@ async fn waits(bench: &Bench, by: By) -> anyhow::Result<Vec<f64>> {
         seen.expect(n);
         let begun = Instant::now();
         match by {
-            By::Us => put(bench.broker.as_ref(), &task).await?,
-            By::Another => put(bench.other.as_ref(), &task).await?,
+            By::Us => put(&*bench.broker, &task).await?,
+            By::Another => put(&*bench.other, &task).await?,
         }
         let started = seen.wait().await?;
         waits.push(started.duration_since(begun).as_secs_f64() * 1000.0);

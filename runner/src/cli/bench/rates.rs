@@ -47,7 +47,7 @@ async fn ours(bench: &Bench, rate: Rate) -> anyhow::Result<Sample> {
             let task = [bench.task()];
             let meter = Meter::start(store).await?;
             for _ in 0..tasks {
-                put(bench.broker.as_ref(), &task).await?;
+                put(&*bench.broker, &task).await?;
             }
             let used = meter.stop().await?;
             bench.drain(tasks).await?;

@@ -8,7 +8,7 @@
 use std::slice;
 use std::time::Duration;
 
-use runner_queue::{Broker, BrokerError, BrokerResult, Exchanged, MAX_ERROR_BYTES, Settled, Settlement, Verdict};
+use runner_queue::{BrokerError, BrokerResult, Claims, Exchanged, MAX_ERROR_BYTES, Settled, Settlement, Verdict};
 
 use super::call_result::VerdictBatch;
 use crate::worker::in_flight::Slot;
@@ -39,7 +39,7 @@ fn refuses(error: &BrokerError) -> bool {
 
 /// Sends each verdict of a call that was refused.
 pub(super) async fn settle_each(
-    broker: &dyn Broker,
+    broker: &dyn Claims,
     sent: VerdictBatch,
     answer: BrokerResult<Exchanged>,
     lease: Duration,
@@ -87,7 +87,7 @@ enum Offered {
 }
 
 /// Sends a verdict, and an archive if that is refused.
-async fn offer(broker: &dyn Broker, settlement: &Settlement, lease: Duration) -> Offered {
+async fn offer(broker: &dyn Claims, settlement: &Settlement, lease: Duration) -> Offered {
     let refusal = match settle(broker, settlement).await {
         Ok(answer) => return Offered::Settled(answer),
         Err(error) if refuses(&error) => error,
@@ -119,7 +119,7 @@ async fn offer(broker: &dyn Broker, settlement: &Settlement, lease: Duration) ->
     Offered::Never
 }
 
-async fn settle(broker: &dyn Broker, settlement: &Settlement) -> BrokerResult<Settled> {
+async fn settle(broker: &dyn Claims, settlement: &Settlement) -> BrokerResult<Settled> {
     let answers = broker.settle(slice::from_ref(settlement)).await?;
     Ok(answers.first().copied().unwrap_or(Settled::Unknown))
 }
