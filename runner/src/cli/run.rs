@@ -33,7 +33,7 @@ use crate::source::{self, Catalog};
 use crate::trigger::{self, Board, TriggerParts};
 use crate::upkeep::{broker_setup, known_types, lost_lines};
 use crate::web;
-use crate::worker::{self, Worker};
+use crate::worker::{self, Worker, WorkerParts};
 
 /// How long the banner waits for the broker to say what fires next.
 const GREETING_WAIT: Duration = Duration::from_secs(1);
@@ -368,10 +368,15 @@ impl Components {
             .scheduler
             .then(|| listen(self, settings, stopping.clone()));
         let worker = settings.roles.worker.then(|| {
-            let (broker, handlers, clock) = (self.broker.clone(), self.handlers.clone(), self.clock.clone());
-            let (metrics, health) = (self.metrics.clone(), self.health.clone());
-            let (settings, instance) = (settings.worker.clone(), self.instance.clone());
-            Worker::start(broker, handlers, clock, metrics, health, settings, instance)
+            Worker::start(WorkerParts {
+                broker: self.broker.clone(),
+                handlers: self.handlers.clone(),
+                clock: self.clock.clone(),
+                metrics: self.metrics.clone(),
+                health: self.health.clone(),
+                settings: settings.worker.clone(),
+                instance: self.instance.clone(),
+            })
         });
         let own = worker.is_some().then(|| known_types::OwnWorker {
             handlers: self.handlers.clone(),

@@ -25,6 +25,24 @@ use crate::metrics::{Metrics, Successes};
 /// Queues in one call of maintenance (due tasks, leases, retention); each costs the store some microseconds.
 const CHUNK: usize = 500;
 
+/// What a worker works with.
+pub struct WorkerParts {
+    /// Where tasks are claimed and settled.
+    pub broker: Arc<dyn Broker>,
+    /// What runs them.
+    pub handlers: Handlers,
+    /// The time.
+    pub clock: Arc<dyn Clock>,
+    /// Where runs are counted.
+    pub metrics: Arc<Metrics>,
+    /// Where failures of the broker are reported.
+    pub health: Arc<Health>,
+    /// Queues, concurrency and the like.
+    pub settings: WorkerSettings,
+    /// This process among the others.
+    pub instance: Instance,
+}
+
 /// What the roles share.
 pub(super) struct WorkerContext {
     pub broker: Arc<dyn Broker>,
@@ -53,15 +71,16 @@ pub(super) struct WorkerContext {
 }
 
 impl WorkerContext {
-    pub(super) fn new(
-        broker: Arc<dyn Broker>,
-        handlers: Handlers,
-        clock: Arc<dyn Clock>,
-        metrics: Arc<Metrics>,
-        health: Arc<Health>,
-        settings: WorkerSettings,
-        instance: Instance,
-    ) -> Self {
+    pub(super) fn new(parts: WorkerParts) -> Self {
+        let WorkerParts {
+            broker,
+            handlers,
+            clock,
+            metrics,
+            health,
+            settings,
+            instance,
+        } = parts;
         let started_at = clock.now();
         Self {
             services: Arc::new(BrokerServices(broker.clone())),

@@ -43,18 +43,15 @@ mod watchdog;
 use std::sync::Arc;
 use std::time::Duration;
 
-use runner_core::clock::Clock;
-use runner_queue::{Broker, ServerStatus};
-use runner_sdk::Handlers;
+use runner_queue::ServerStatus;
 use tokio::sync::Notify;
 use tokio::time::{Instant, timeout, timeout_at};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::background;
-use crate::health::Health;
-use crate::metrics::Metrics;
 use context::WorkerContext;
+pub use context::WorkerParts;
 pub use instance::Instance;
 pub use quiet::Quiet;
 #[cfg(test)]
@@ -92,20 +89,11 @@ pub struct Worker {
 
 impl Worker {
     /// Starts every role of a worker. The broker need not be reachable yet.
-    pub fn start(
-        broker: Arc<dyn Broker>,
-        handlers: Handlers,
-        clock: Arc<dyn Clock>,
-        metrics: Arc<Metrics>,
-        health: Arc<Health>,
-        settings: WorkerSettings,
-        instance: Instance,
-    ) -> Self {
+    pub fn start(parts: WorkerParts) -> Self {
         // Both before the first claim: a run that is lost before the first heartbeat must have a server, and a task of
         // an unknown type must not be claimed.
-        broker.claims_as(&instance.host, instance.pid);
-        let context = WorkerContext::new(broker, handlers, clock, metrics, health, settings, instance);
-        let ctx = Arc::new(context);
+        parts.broker.claims_as(&parts.instance.host, parts.instance.pid);
+        let ctx = Arc::new(WorkerContext::new(parts));
         if let Some(types) = ctx.known.look(&ctx.handlers) {
             ctx.broker.claims_types(&types);
         }

@@ -13,7 +13,7 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use super::tests::Scene;
-use super::{Instance, SHORTEST_LEASE, Worker, WorkerSettings};
+use super::{Instance, SHORTEST_LEASE, Worker, WorkerParts, WorkerSettings};
 use crate::health::Health;
 
 /// The limit of every wait here: outages of some seconds, on a busy machine.
@@ -65,15 +65,15 @@ fn worker(scene: &Scene, broker: Arc<dyn Broker>, long: &Long) -> Worker {
     let handlers = long.registry().build().unwrap();
     let (clock, metrics) = (Arc::new(SystemClock), scene.metrics.clone());
     let health = Arc::new(Health::new(clock.clone(), metrics.clone()));
-    Worker::start(
+    Worker::start(WorkerParts {
         broker,
         handlers,
         clock,
         metrics,
         health,
         settings,
-        Instance::named("here"),
-    )
+        instance: Instance::named("here"),
+    })
 }
 
 async fn until(what: &str, mut holds: impl AsyncFnMut() -> bool) {

@@ -4,13 +4,15 @@
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use runner_core::clock::SystemClock;
+use runner_core::clock::{Clock, SystemClock};
 use runner_core::task::{AttemptOutcome, QueueName, Task, TaskId, TaskState};
 use runner_queue::embedded::EmbeddedBroker;
-use runner_queue::{GroupRule, InspectTasks as _, Presence as _, Producer, Signals as _, TaskInfo};
-use runner_sdk::{Backoff, Ctx, Outcome, Registry, TaskError};
+use runner_queue::{Broker, GroupRule, InspectTasks as _, Presence as _, Producer, Signals as _, TaskInfo};
+use runner_sdk::{Backoff, Ctx, Handlers, Outcome, Registry, TaskError};
 
 use super::*;
+use crate::health::Health;
+use crate::metrics::Metrics;
 
 /// The limit of every wait, even on a busy machine.
 pub(super) const PATIENCE: Duration = Duration::from_secs(30);
@@ -53,15 +55,20 @@ impl Scene {
             ..Self::settings(concurrency)
         };
         let handlers = registry.build().unwrap();
-        Worker::start(
-            self.broker.clone(),
+        Worker::start(self.parts(handlers, Arc::new(SystemClock), settings))
+    }
+
+    /// A worker of this scene by this clock.
+    fn parts(&self, handlers: Handlers, clock: Arc<dyn Clock>, settings: WorkerSettings) -> WorkerParts {
+        WorkerParts {
+            broker: self.broker.clone(),
             handlers,
-            Arc::new(SystemClock),
-            self.metrics.clone(),
-            Arc::new(Health::new(Arc::new(SystemClock), self.metrics.clone())),
+            clock,
+            metrics: self.metrics.clone(),
+            health: Arc::new(Health::new(Arc::new(SystemClock), self.metrics.clone())),
             settings,
-            Instance::named("here"),
-        )
+            instance: Instance::named("here"),
+        }
     }
 
     pub(super) fn settings(concurrency: usize) -> WorkerSettings {
@@ -84,15 +91,12 @@ impl Scene {
 
     /// The same by this clock.
     pub(super) fn ctx_at(&self, registry: Registry, concurrency: usize, clock: Arc<dyn Clock>) -> Arc<WorkerContext> {
-        Arc::new(WorkerContext::new(
-            self.broker.clone(),
-            registry.build().unwrap(),
+        let handlers = registry.build().unwrap();
+        Arc::new(WorkerContext::new(self.parts(
+            handlers,
             clock,
-            self.metrics.clone(),
-            Arc::new(Health::new(Arc::new(SystemClock), self.metrics.clone())),
             Self::settings(concurrency),
-            Instance::named("here"),
-        ))
+        )))
     }
 
     /// Runs a statement beside the broker, over the connection that it returns.

@@ -8,7 +8,7 @@ use std::time::Duration;
 use anyhow::{Context as _, bail};
 use runner_core::clock::Clock;
 use runner_core::task::{QueueName, Task};
-use runner_queue::Broker;
+use runner_queue::{Broker, Producer};
 use runner_sdk::{Ctx, Handlers, Registry};
 use tokio::sync::{Mutex as AsyncMutex, Notify};
 use tokio::task::JoinSet;
@@ -18,7 +18,7 @@ use tokio_util::sync::CancellationToken;
 use super::bare_store::BareStore;
 use crate::health::Health;
 use crate::metrics::Metrics;
-use crate::worker::{self, Worker};
+use crate::worker::{self, Worker, WorkerParts};
 
 /// Tasks in one call of the client.
 pub(super) const BATCH: usize = 256;
@@ -75,7 +75,7 @@ impl Bench {
                     if from >= tasks {
                         return anyhow::Ok(());
                     }
-                    put(broker.as_ref(), &vec![task.clone(); BATCH.min(tasks - from)]).await?;
+                    put(&*broker, &vec![task.clone(); BATCH.min(tasks - from)]).await?;
                 }
             });
         }
@@ -137,16 +137,15 @@ impl Bench {
         };
         let metrics = Arc::new(Metrics::default());
         let health = Arc::new(Health::new(self.clock.clone(), metrics.clone()));
-        let (broker, clock) = (self.broker.clone(), self.clock.clone());
-        let worker = Worker::start(
-            broker,
+        let worker = Worker::start(WorkerParts {
+            broker: self.broker.clone(),
             handlers,
-            clock,
+            clock: self.clock.clone(),
             metrics,
             health,
             settings,
-            worker::Instance::named("bench"),
-        );
+            instance: worker::Instance::named("bench"),
+        });
         *self.worker.lock().await = Some(worker);
     }
 
@@ -203,7 +202,7 @@ impl Observed {
 }
 
 /// Enqueues; a refusal is an error.
-pub(super) async fn put(broker: &dyn Broker, tasks: &[Task]) -> anyhow::Result<()> {
+pub(super) async fn put(broker: &dyn Producer, tasks: &[Task]) -> anyhow::Result<()> {
     for answer in broker.enqueue(tasks).await? {
         if let Err(refusal) = answer {
             bail!("a task was refused: {refusal}");
