@@ -2,7 +2,7 @@
 
 use clap::{Args, Subcommand};
 use runner_core::task::{QueueName, TaskState, covers};
-use runner_queue::{Broker, QueueInfo, unclaimed};
+use runner_queue::{InspectQueues, QueueInfo, unclaimed};
 use serde_json::json;
 
 use super::ls_schedules::ListSchedules;
@@ -67,11 +67,11 @@ struct Queues {
 impl Queues {
     async fn run(self, context: &CommandContext) -> anyhow::Result<()> {
         let broker = context.looked_at().await?;
-        let (queues, left_out) = self.page_of(broker.as_ref()).await?;
+        let (queues, left_out) = self.page_of(&*broker).await?;
         if let Some(words) = left_out {
             print::note(&words);
         }
-        let unclaimed = unclaimed(broker.as_ref(), &queues).await?;
+        let unclaimed = unclaimed(broker.as_ref(), &queues).await?.types;
         let zone = &context.settings()?.source.zone;
         if self.json {
             let objects = queues.iter().map(|q| {
@@ -127,7 +127,7 @@ impl Queues {
 
     /// The queues of the page, by name; and how many there are, if that is more. Only those of the page are asked
     /// about.
-    async fn page_of(&self, broker: &dyn Broker) -> anyhow::Result<(Vec<QueueInfo>, Option<String>)> {
+    async fn page_of(&self, broker: &dyn InspectQueues) -> anyhow::Result<(Vec<QueueInfo>, Option<String>)> {
         let mut names = broker.queue_names().await?;
         if let Some(pattern) = &self.pattern {
             names.retain(|name| covers(pattern, name.as_str()));

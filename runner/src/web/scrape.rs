@@ -10,7 +10,7 @@ use axum::http::{HeaderMap, HeaderName, header};
 use axum::response::{IntoResponse, Response};
 use jiff::Timestamp;
 use runner_core::task::QueueName;
-use runner_queue::{BrokerResult, QueueInfo, Unclaimed};
+use runner_queue::{BrokerResult, QueueInfo, Unclaimed, UnclaimedTypes};
 
 use super::app_state::AppState;
 use super::format;
@@ -214,8 +214,8 @@ impl Figures {
     }
 }
 
-/// Unclaimed task types; at most a hundred, the oldest.
-fn waiting(out: &mut String, found: &[Unclaimed], now: Timestamp) {
+/// Unclaimed task types: at most a hundred, the oldest, and how many more there are.
+fn waiting(out: &mut String, found: &UnclaimedTypes, now: Timestamp) {
     for (name, help, of) in [
         (
             "runner_unclaimed_tasks",
@@ -229,11 +229,25 @@ fn waiting(out: &mut String, found: &[Unclaimed], now: Timestamp) {
         ),
     ] {
         let _infallible = write!(out, "# HELP {name} {help}\n# TYPE {name} gauge\n");
-        for one in found {
+        for one in &found.types {
             let (queue, kind) = (label(one.queue.as_str()), label(&format::cut(&one.kind, LABEL)));
             let value = of(one, now);
             let _infallible = writeln!(out, "{name}{{queue=\"{queue}\",type=\"{kind}\"}} {value}");
         }
+    }
+    for (name, help, left_out) in [
+        (
+            "runner_unclaimed_types_omitted",
+            "Further types of such tasks, left out because there are more than 100.",
+            found.types_left_out,
+        ),
+        (
+            "runner_unclaimed_queues_omitted",
+            "Queues whose oldest task has waited for over a minute and whose types were not read because there are more than 50.",
+            found.queues_left_out,
+        ),
+    ] {
+        let _infallible = write!(out, "# HELP {name} {help}\n# TYPE {name} gauge\n{name} {left_out}\n");
     }
 }
 
@@ -259,6 +273,32 @@ mod tests {
         let mut headers = HeaderMap::new();
         headers.insert(header::ACCEPT, accept.parse().unwrap());
         Form::negotiate(&headers)
+    }
+
+    #[test]
+    fn what_the_bounds_of_unclaimed_types_leave_out_is_counted() {
+        let oldest = Timestamp::from_second(100).unwrap();
+        let unclaimed = Unclaimed {
+            queue: QueueName::new("low").unwrap(),
+            kind: "a\"b".to_owned(),
+            count: 3,
+            oldest,
+        };
+        let found = UnclaimedTypes {
+            types: vec![unclaimed],
+            types_left_out: 7,
+            queues_left_out: 2,
+        };
+        let mut text = String::new();
+        waiting(&mut text, &found, Timestamp::from_second(190).unwrap());
+        let samples: Vec<&str> = text.lines().filter(|line| !line.starts_with('#')).collect();
+        let expected = [
+            r#"runner_unclaimed_tasks{queue="low",type="a\"b"} 3"#,
+            r#"runner_unclaimed_age_seconds{queue="low",type="a\"b"} 90"#,
+            "runner_unclaimed_types_omitted 7",
+            "runner_unclaimed_queues_omitted 2",
+        ];
+        assert_eq!(samples, expected);
     }
 
     #[test]

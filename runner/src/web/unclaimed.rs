@@ -3,7 +3,7 @@
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use runner_queue::{Broker, QueueInfo, Unclaimed, unclaimed};
+use runner_queue::{Broker, QueueInfo, Unclaimed, UnclaimedTypes, unclaimed};
 use serde::Serialize;
 use tokio::time::{Instant, timeout};
 
@@ -22,13 +22,13 @@ const LONGEST: usize = 200;
 /// The last result.
 #[derive(Default)]
 pub(super) struct UnclaimedCache {
-    last: Mutex<Option<(Instant, Arc<Vec<Unclaimed>>)>>,
+    last: Mutex<Option<(Instant, Arc<UnclaimedTypes>)>>,
     looking: tokio::sync::Mutex<()>,
 }
 
 impl UnclaimedCache {
     /// The types, oldest first. During a search other callers get the previous result.
-    pub(super) async fn look(&self, broker: &dyn Broker, queues: &[QueueInfo]) -> Arc<Vec<Unclaimed>> {
+    pub(super) async fn look(&self, broker: &dyn Broker, queues: &[QueueInfo]) -> Arc<UnclaimedTypes> {
         let last = self.last.lock().unwrap_or_else(PoisonError::into_inner).clone();
         if let Some((at, found)) = &last
             && at.elapsed() < GOOD_FOR

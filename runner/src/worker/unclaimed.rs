@@ -38,7 +38,7 @@ impl UnclaimedReporter {
         for some in self.ctx.queues_with(Lists::Pending).await? {
             queues.extend(broker.queues_of(&some).await?);
         }
-        unclaimed(broker, &queues).await
+        Ok(unclaimed(broker, &queues).await?.types)
     }
 
     fn is_news(&mut self, found: &Unclaimed) -> bool {

@@ -210,7 +210,7 @@ async fn a_type_that_no_worker_takes_is_listed_after_a_minute(fresh: Fresh) {
         let queues = fresh.broker.queues().await.unwrap();
         let found = unclaimed(&*fresh.broker, &queues).await.unwrap();
         let listed = |u: Unclaimed| (u.queue.to_string(), u.kind, u.count, u.oldest);
-        found.into_iter().map(listed).collect::<Vec<_>>()
+        found.types.into_iter().map(listed).collect::<Vec<_>>()
     };
     fresh.broker.heartbeat(&ours, &[], ttl).await.unwrap();
     fresh.clock.advance(UNCLAIMED_AFTER - secs(1));

@@ -67,7 +67,7 @@ pub use schedule::{
 pub use signals::Signals;
 pub use stop::{CANCELED, MAX_STOP_BYTES, StopRequest, stopped_by};
 pub use types::KnownTypes;
-pub use unclaimed::{UNCLAIMED_AFTER, Unclaimed, unclaimed};
+pub use unclaimed::{UNCLAIMED_AFTER, Unclaimed, UnclaimedTypes, unclaimed};
 pub use upkeep::{ArchiveBounds, Forwarded, Lists, Repaired, Swept, Upkeep};
 pub use usage::StoreUsage;
 

@@ -34,6 +34,17 @@ pub struct Unclaimed {
     pub oldest: Timestamp,
 }
 
+/// What [`unclaimed`] found, and what its bounds left out.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct UnclaimedTypes {
+    /// The types, oldest first: at most a hundred.
+    pub types: Vec<Unclaimed>,
+    /// Further types that were found.
+    pub types_left_out: usize,
+    /// Queues with tasks that have waited for as long and that were not searched: those that have waited least.
+    pub queues_left_out: usize,
+}
+
 /// The types of tasks that have waited for longer than [`UNCLAIMED_AFTER`] in these queues, oldest first, although
 /// their queue is not paused: no worker that serves the queue lists them, and none works on one of them. Whether a Go
 /// worker knows a type is visible only while it works on it.
@@ -41,16 +52,11 @@ pub struct Unclaimed {
 /// # Errors
 ///
 /// As any call.
-pub async fn unclaimed(broker: &dyn Broker, queues: &[QueueInfo]) -> BrokerResult<Vec<Unclaimed>> {
-    let mut late: Vec<&QueueInfo> = queues
-        .iter()
-        .filter(|queue| !queue.paused && queue.latency >= UNCLAIMED_AFTER)
-        .collect();
+pub async fn unclaimed(broker: &dyn Broker, queues: &[QueueInfo]) -> BrokerResult<UnclaimedTypes> {
+    let (late, queues_left_out) = late(queues);
     if late.is_empty() {
-        return Ok(Vec::new());
+        return Ok(UnclaimedTypes::default());
     }
-    late.sort_by_key(|queue| std::cmp::Reverse(queue.latency));
-    late.truncate(QUEUES);
     let (now, servers) = (broker.now().await?, broker.servers().await?);
     let servers: Vec<KnowingServers> = servers.iter().map(KnowingServers::of).collect();
     let since = now.checked_sub(UNCLAIMED_AFTER).unwrap_or(Timestamp::MIN);
@@ -70,8 +76,23 @@ pub async fn unclaimed(broker: &dyn Broker, queues: &[QueueInfo]) -> BrokerResul
         }
     }
     found.sort_by_key(|unclaimed| unclaimed.oldest);
+    let types_left_out = found.len().saturating_sub(TYPES);
     found.truncate(TYPES);
-    Ok(found)
+    Ok(UnclaimedTypes {
+        types: found,
+        types_left_out,
+        queues_left_out,
+    })
+}
+
+/// The queues that are looked at, and how many others have tasks that wait as long.
+fn late(queues: &[QueueInfo]) -> (Vec<&QueueInfo>, usize) {
+    let is_late = |queue: &&QueueInfo| !queue.paused && queue.latency >= UNCLAIMED_AFTER;
+    let mut late: Vec<&QueueInfo> = queues.iter().filter(is_late).collect();
+    late.sort_by_key(|queue| std::cmp::Reverse(queue.latency));
+    let left_out = late.len().saturating_sub(QUEUES);
+    late.truncate(QUEUES);
+    (late, left_out)
 }
 
 /// A server with its types, read once: they may be thousands.
@@ -134,6 +155,29 @@ mod tests {
                 })
                 .collect(),
         }
+    }
+
+    #[test]
+    fn queues_beyond_the_bound_are_counted_and_are_those_that_have_waited_least() {
+        let queue = |number: u64, latency: Duration, paused| QueueInfo {
+            name: QueueName::new(format!("q{number}")).unwrap(),
+            counts: BTreeMap::new(),
+            paused,
+            latency,
+            processed_today: 0,
+            failed_today: 0,
+            processed: 0,
+            failed: 0,
+        };
+        let bound = u64::try_from(QUEUES).unwrap();
+        let waits = |number: u64| UNCLAIMED_AFTER + Duration::from_secs(number);
+        let mut queues: Vec<QueueInfo> = (0..bound + 2).map(|n| queue(n, waits(n), false)).collect();
+        queues.push(queue(900, waits(900), true));
+        queues.push(queue(901, UNCLAIMED_AFTER - Duration::from_nanos(1), false));
+        let (late, left_out) = late(&queues);
+        assert_eq!((late.len(), left_out), (QUEUES, 2));
+        let (first, last) = (late.first().unwrap(), late.last().unwrap());
+        assert_eq!((first.latency, last.latency), (waits(bound + 1), waits(2)));
     }
 
     #[test]

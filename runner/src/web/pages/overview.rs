@@ -217,7 +217,7 @@ pub async fn show(
     let (problems, _) = rows::by_weight(&plan);
     let mut shown: Vec<ProblemRow> = endangered(&app);
     let unclaimed = app.unclaimed.look(&*app.broker, &queues.summed).await;
-    let problem_count = shown.len() + problems.len() + unclaimed.len() + usize::from(clock.is_some());
+    let problem_count = shown.len() + problems.len() + unclaimed.types.len() + usize::from(clock.is_some());
     shown.extend(problems.into_iter().map(ProblemRow::new));
     shown.truncate(PROBLEMS);
     let page = Overview {
@@ -232,6 +232,7 @@ pub async fn show(
         problem_count,
         problems: shown,
         unclaimed: unclaimed
+            .types
             .iter()
             .take(PROBLEMS)
             .map(|u| UnclaimedRow::new(locale, u))
