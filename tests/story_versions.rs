@@ -49,7 +49,7 @@ async fn the_newer_version_counts_and_both_instances_report_the_difference() {
     let mut settings = RedisSettings::of(RedisTarget::Server(format!("127.0.0.1:{}", db.port)));
     settings.database = i64::from(db.number);
     let broker = RedisBroker::connect(settings).await.unwrap();
-    let (_old_site, old) = start(&db, &version("*/2 * * * * *", "")).await;
+    let (site, old) = start(&db, &version("*/2 * * * * *", "")).await;
     kit::eventually_within(SEEN, "the old one fires", || async {
         let all = fired(&broker).await;
         (!all.is_empty()).then_some(()).ok_or(old.log())
@@ -63,6 +63,16 @@ async fn the_newer_version_counts_and_both_instances_report_the_difference() {
     )
     .await;
     says(&new, &["W260", "this one counts", "*/2 * * * * *", "W261"]).await;
+    // Commands are no instance: they compare what both announce.
+    let why = site.cli(["why", "job"]).await.ok().stdout;
+    assert!(why.contains("W260"), "{why}");
+    let shown = site.cli(["schedule", "show", "job"]).await.ok().stdout;
+    assert!(
+        shown.contains("1-59/2 * * * * *") && shown.contains("the newer one counts"),
+        "{shown}"
+    );
+    let listed = site.cli(["ls", "schedules"]).await.ok().stderr;
+    assert!(listed.contains("W260") && listed.contains("W261"), "{listed}");
     // Only the newer one decides by now, and each of its occurrences fires: odd seconds, two apart.
     let settled = fired(&broker).await[0].nominal;
     let newer = async || -> Vec<i64> {

@@ -7,7 +7,7 @@ use runner_core::task::{QueueName, TaskId, priority_of};
 use runner_queue::{Broker, BrokerError, BrokerResult, Decision, ServerView, Standing};
 
 use crate::diagnose::{BrokerFacts, Reason, ScheduleFacts, TaskFacts, why_damaged, why_schedule, why_task};
-use crate::health::BrokerFault;
+use crate::health::{BrokerFault, fault_now};
 
 /// Queues of higher priority that are read: about a millisecond of the store.
 const HIGHER_QUEUES: usize = 50;
@@ -51,7 +51,28 @@ pub async fn of_queues(broker: &dyn Broker, queues: &[QueueName]) -> BrokerResul
     })
 }
 
-/// Why this task waits, or what ended it; `None` if it does not exist.
+/// Why the broker takes no tasks for this queue now: for commands, which do not watch it.
+///
+/// # Errors
+///
+/// If it does not answer at all.
+pub async fn fault_of(broker: &dyn Broker, queue: &QueueName) -> BrokerResult<Option<BrokerFault>> {
+    let now = broker.now().await?;
+    Ok(fault_now(broker, std::slice::from_ref(queue), now).await)
+}
+
+/// The same as [`of_queue`], and whether the broker takes writes now.
+///
+/// # Errors
+///
+/// Those of the broker.
+pub async fn of_queue_now(broker: &dyn Broker, queue: &QueueName) -> BrokerResult<BrokerFacts> {
+    let facts = of_queue(broker, queue).await?;
+    let fault = fault_now(broker, std::slice::from_ref(queue), facts.now).await;
+    Ok(BrokerFacts { fault, ..facts })
+}
+
+/// Why this task waits, or what ended it, as a command sees it; `None` if it does not exist.
 ///
 /// # Errors
 ///
@@ -63,7 +84,7 @@ pub async fn of_task(broker: &dyn Broker, queue: &QueueName, id: &TaskId) -> Bro
         stored => stored?,
     };
     let Some(task) = task else { return Ok(None) };
-    let facts = of_queue(broker, queue).await?;
+    let facts = of_queue_now(broker, queue).await?;
     Ok(Some(why_task(&TaskFacts::stored(&task, &attempts), &facts)))
 }
 

@@ -144,6 +144,23 @@ pub fn help(code: &str) -> Option<&'static str> {
     })
 }
 
+/// Whether the broker takes writes: success, or a code and a reason.
+async fn probe(broker: &dyn Broker, queues: &[QueueName]) -> Result<(), (&'static str, String)> {
+    match timeout(PROBE_TIMEOUT, broker.probe(queues)).await {
+        Ok(answer) => answer.map_err(|error| (error.code(), runner_core::chain::chain(&error))),
+        Err(_) => Err((
+            "broker_slow",
+            format!("no write was accepted within {} s", PROBE_TIMEOUT.as_secs()),
+        )),
+    }
+}
+
+/// Why the broker takes no writes at this moment, for a command: `now` is when that was found out.
+pub async fn fault_now(broker: &dyn Broker, queues: &[QueueName], now: Timestamp) -> Option<BrokerFault> {
+    let (code, why) = probe(broker, queues).await.err()?;
+    Some(BrokerFault { code, why, since: now })
+}
+
 /// Probes until `stop`.
 pub fn watch(broker: Arc<dyn Broker>, health: Arc<Health>, queues: Vec<QueueName>, stop: CancellationToken) {
     let looks = HealthLoop {
@@ -179,13 +196,7 @@ impl BackgroundLoop for HealthLoop {
         if !rest.is_zero() {
             return Some(rest);
         }
-        let found = match timeout(PROBE_TIMEOUT, self.broker.probe(&self.queues)).await {
-            Ok(answer) => answer.map_err(|error| (error.code(), runner_core::chain::chain(&error))),
-            Err(_) => Err((
-                "broker_slow",
-                format!("no write was accepted within {} s", PROBE_TIMEOUT.as_secs()),
-            )),
-        };
+        let found = probe(&*self.broker, &self.queues).await;
         self.health.record_probe(found);
         self.last = Some(Instant::now());
         None

@@ -13,12 +13,10 @@ use serde_json::{Value, json};
 use super::exit::{self, Unavailable};
 use super::print::{JsonField, Object};
 use super::schedule_foreign::{foreign_object, foreign_row};
-use super::schedule_named::unread;
-use super::state_store::BrokerStateStore;
-use super::{CommandContext, assemble, print};
+use super::schedule_named::{self, unread};
+use super::{CommandContext, print};
 use crate::scheduler::last_by_hand;
-use crate::source::{self, Catalog, LAST_GOOD, Loaded, Rejected, SourceState};
-use crate::upkeep::known_types;
+use crate::source::{LAST_GOOD, Loaded, Rejected, SourceState};
 
 /// List schedules of manifests, table and code, and entries of Go schedulers
 #[derive(Debug, Args)]
@@ -34,14 +32,8 @@ pub struct ListSchedules {
 impl ListSchedules {
     pub async fn run(self, context: &CommandContext) -> anyhow::Result<()> {
         let settings = context.settings()?;
-        let code = assemble::code_schedules(settings, context.schedules.clone())?;
         let broker = context.looked_at().await?;
-        let sources = source::SourceSettings {
-            keep: BrokerStateStore::of_look(broker.clone(), settings),
-            ..assemble::looked_at(settings, code)
-        };
-        let taken = known_types::look_once(&*broker).await;
-        let loaded = Catalog::load_beside(sources, context.clock.clone(), taken).await;
+        let loaded = schedule_named::read(context, &broker).await?;
         print_problems(&loaded, self.json);
         let definitions: Vec<&Definition> = loaded.plan.schedules.values().collect();
         let ids: Vec<_> = definitions.iter().map(|d| d.id.clone()).collect();

@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use jiff::tz::TimeZone;
 use runner_core::schedule::{Definition, Overlap, Plan, Problem, ScheduleId, manual_task};
 use runner_core::task::FUNCTION_PREFIX;
-use runner_queue::{Broker, Decision, MAX_RUNS_KEPT, ManualRun, ManuallyRun, RunRecord, Standing};
+use runner_queue::{Broker, Decision, MAX_RUNS_KEPT, ManualRun, ManuallyRun, RunRecord, Runs, Schedules, Standing};
 use serde_json::json;
 
 use super::ls_schedules::{rejected_object, state};
@@ -130,7 +130,7 @@ impl ScheduleCommand {
 }
 
 impl Run {
-    async fn run(&self, broker: &dyn Broker, definition: &Definition) -> anyhow::Result<()> {
+    async fn run(&self, broker: &dyn Schedules, definition: &Definition) -> anyhow::Result<()> {
         let run = ManualRun {
             id: definition.id.clone(),
             task: manual_task(definition),
@@ -174,7 +174,8 @@ impl Show {
             None => definition.timing.next(context.clock.now()),
         };
         let plan = &loaded.plan;
-        let reasons = facts::of_schedule(broker, plan, definition, standing.as_ref(), &decisions, None).await?;
+        let fault = facts::fault_of(broker, &definition.task.queue).await?;
+        let reasons = facts::of_schedule(broker, plan, definition, standing.as_ref(), &decisions, fault).await?;
         let listed = decisions.get(..listed).unwrap_or(&decisions);
         let shown = Shown {
             plan: &loaded.plan,
@@ -192,12 +193,12 @@ impl Show {
         }
     }
 
-    async fn decisions(&self, broker: &dyn Broker, id: &ScheduleId) -> anyhow::Result<Vec<Decision>> {
+    async fn decisions(&self, broker: &dyn Schedules, id: &ScheduleId) -> anyhow::Result<Vec<Decision>> {
         Ok(broker.decisions(Some(id), usize::from(self.decisions)).await?)
     }
 
     /// What is known of a row or a function with errors: its place, its problems, and earlier decisions.
-    async fn broken(&self, context: &CommandContext, broker: &dyn Broker, broken: &Rejected) -> anyhow::Result<()> {
+    async fn broken(&self, context: &CommandContext, broker: &dyn Schedules, broken: &Rejected) -> anyhow::Result<()> {
         let (now, zone) = (context.clock.now(), &context.settings()?.source.zone);
         let decisions = match &broken.id {
             Some(id) => self.decisions(broker, id).await?,
@@ -318,7 +319,7 @@ fn paused(standing: Option<&Standing>, zone: &TimeZone) -> Option<String> {
 }
 
 /// The last runs of the schedule's function: by this schedule, or by none.
-async fn runs(broker: &dyn Broker, definition: &Definition) -> anyhow::Result<Vec<RunRecord>> {
+async fn runs(broker: &dyn Runs, definition: &Definition) -> anyhow::Result<Vec<RunRecord>> {
     let by_type = definition.task.kind.strip_prefix(FUNCTION_PREFIX);
     let by_id = || Some(definition.id.as_str().strip_prefix("m:")?.split_once(':')?.0);
     let Some(function) = by_type.or_else(by_id) else {

@@ -12,6 +12,7 @@ use super::check::{MISSING, MISSING_HINT};
 use super::exit::Usage;
 use super::state_store::BrokerStateStore;
 use super::{CommandContext, assemble, print};
+use crate::scheduler;
 use crate::source::{self, Catalog, Loaded, Rejected, SourceStatus};
 use crate::upkeep::known_types;
 
@@ -24,8 +25,20 @@ pub(super) enum NamedSchedule<'a> {
     Broken(&'a Rejected),
 }
 
-/// The schedules of all sources, as this process reads them.
+/// The schedules of all sources, as this process reads them, and what differs among live instances. Sources that cannot
+/// be read are named on standard error.
 pub(super) async fn load(context: &CommandContext, broker: &Arc<dyn Broker>) -> anyhow::Result<Loaded> {
+    let loaded = read(context, broker).await?;
+    loaded
+        .statuses
+        .iter()
+        .filter_map(unread)
+        .for_each(|line| print::note(&line));
+    Ok(loaded)
+}
+
+/// The same, silently.
+pub(super) async fn read(context: &CommandContext, broker: &Arc<dyn Broker>) -> anyhow::Result<Loaded> {
     let settings = context.settings()?;
     let code = assemble::code_schedules(settings, context.schedules.clone())?;
     let sources = source::SourceSettings {
@@ -33,12 +46,9 @@ pub(super) async fn load(context: &CommandContext, broker: &Arc<dyn Broker>) -> 
         ..assemble::looked_at(settings, code)
     };
     let taken = known_types::look_once(&**broker).await;
-    let loaded = Catalog::load_beside(sources, context.clock.clone(), taken).await;
-    loaded
-        .statuses
-        .iter()
-        .filter_map(unread)
-        .for_each(|line| print::note(&line));
+    let mut loaded = Catalog::load_beside(sources, context.clock.clone(), taken).await;
+    let now = broker.now().await?;
+    scheduler::add_differences(&**broker, now, Arc::make_mut(&mut loaded.plan)).await?;
     Ok(loaded)
 }
 

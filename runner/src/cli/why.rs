@@ -141,6 +141,7 @@ async fn of_definition(broker: &dyn Broker, loaded: &Loaded, definition: &Defini
         broker.decisions(Some(&definition.id), facts::DECISIONS)
     )?;
     let standing = standings.into_iter().next().flatten();
-    let reasons = facts::of_schedule(broker, &loaded.plan, definition, standing.as_ref(), &decisions, None);
+    let fault = facts::fault_of(broker, &definition.task.queue).await?;
+    let reasons = facts::of_schedule(broker, &loaded.plan, definition, standing.as_ref(), &decisions, fault);
     Ok(reasons.await?)
 }

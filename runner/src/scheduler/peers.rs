@@ -1,19 +1,21 @@
 //! Compares the schedules of live instances: announces this instance's set, reads the others', reports differences.
 //!
 //! Each instance stores a short document in the broker that names its set and is renewed while it lives; equal sets are
-//! stored once. Not here: how sets are compared (`versions`), and how the plan uses the result.
+//! stored once. Not here: how documents are read (`peer_reader`), how sets are
+//! compared (`versions`), and how the plan uses the result.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
 use runner_core::schedule::{Plan, Problem};
-use runner_queue::{Broker, BrokerResult, MAX_DOCUMENT};
-use serde::{Deserialize, Serialize};
+use runner_queue::{Broker, BrokerResult, Documents, MAX_DOCUMENT};
+use serde::Serialize;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
+use super::peer_reader::{INSTANCES, OwnDocuments, PeerReader, PeerStatement, SETS, SINCE};
 use super::versions::{Differences, PeerSet, ScheduleSet, VersionTimes, differences, digest_of, set_of, since_of};
 use crate::background::BackgroundLoop;
 
@@ -25,23 +27,10 @@ const RENEW: Duration = Duration::from_secs(10);
 const DOCUMENT_TTL: Duration = Duration::from_secs(30);
 
 /// How long a difference must last before it is a problem: instances read the same edit at different times.
-const SETTLED: Duration = Duration::from_secs(12);
+pub(super) const SETTLED: Duration = Duration::from_secs(12);
 
 /// Differences reported at once.
 const REPORTED: usize = 100;
-
-/// Kinds of documents: statements by instance, sets by digest, and version times by instance.
-const INSTANCES: &str = "instances";
-const SETS: &str = "sets";
-const SINCE: &str = "since";
-
-/// What an instance announces about itself.
-#[derive(Serialize, Deserialize)]
-struct PeerStatement {
-    set: String,
-    /// Changes with every new set, so that readers know when to read the version times again.
-    since: u64,
-}
 
 /// The background loop.
 pub struct Peers {
@@ -50,10 +39,7 @@ pub struct Peers {
     instance: String,
     report: Box<dyn Fn(Differences) + Send + Sync>,
     own: OwnSet,
-    /// Sets by digest and version times by instance and number, as read in the last look. Replaced with each look, so
-    /// they hold only what live instances have.
-    sets: HashMap<String, ScheduleSet>,
-    sinces: HashMap<String, VersionTimes>,
+    reader: PeerReader,
     /// When each difference was first seen, by its text, and whether it was logged.
     seen: BTreeMap<String, (Instant, bool)>,
     failures: u32,
@@ -83,8 +69,7 @@ impl Peers {
             instance,
             report: Box::new(report),
             own: OwnSet::default(),
-            sets: HashMap::new(),
-            sinces: HashMap::new(),
+            reader: PeerReader::default(),
             seen: BTreeMap::new(),
             failures: 0,
         }
@@ -98,55 +83,17 @@ impl Peers {
     pub async fn look(&mut self) -> BrokerResult<()> {
         // First read, then announce: a new set takes over the version times that a peer already has for it, so that a
         // restart does not count as a newer version.
-        let peers = self.others().await?;
+        let own = OwnDocuments {
+            instance: &self.instance,
+            digest: &self.own.digest,
+            set: &self.own.set,
+        };
+        let peers = self.reader.read(&*self.broker, &own).await?;
         self.announce(&peers).await?;
         let found = differences(&self.own.set, &self.own.since, &peers);
         let found = self.settled(found);
         (self.report)(found);
         Ok(())
-    }
-
-    /// All live instances except this one.
-    async fn others(&mut self) -> BrokerResult<Vec<PeerSet>> {
-        let statements = self.broker.documents(INSTANCES).await?;
-        let (mut sets, mut sinces, mut peers) = (HashMap::new(), HashMap::new(), Vec::new());
-        for (name, body) in statements {
-            // A document of a newer version that this one cannot read: no comparison, no problem.
-            let Ok(statement) = serde_json::from_slice::<PeerStatement>(&body) else {
-                continue;
-            };
-            if name == self.instance {
-                continue;
-            }
-            // The set expired between the two reads: its instance is about to store it again.
-            let Some(set) = self.set(&statement.set).await? else {
-                continue;
-            };
-            let key = format!("{name} {}", statement.since);
-            let since = match self.sinces.remove(&key) {
-                Some(since) => since,
-                None => read(self.broker.document(SINCE, &name).await?).unwrap_or_default(),
-            };
-            peers.push(PeerSet {
-                name: shown(&name),
-                set: set.clone(),
-                since: since.clone(),
-            });
-            sets.insert(statement.set, set);
-            sinces.insert(key, since);
-        }
-        (self.sets, self.sinces) = (sets, sinces);
-        Ok(peers)
-    }
-
-    async fn set(&self, digest: &str) -> BrokerResult<Option<ScheduleSet>> {
-        if digest == self.own.digest {
-            return Ok(Some(self.own.set.clone()));
-        }
-        match self.sets.get(digest) {
-            Some(set) => Ok(Some(set.clone())),
-            None => Ok(read(self.broker.document(SETS, digest).await?)),
-        }
     }
 
     /// Stores this instance's set if it changed, and renews its statement when due.
@@ -234,22 +181,13 @@ impl Peers {
     /// # Errors
     ///
     /// Those of the broker.
-    pub async fn leave(broker: &dyn Broker, instance: &str) -> BrokerResult<()> {
+    pub async fn leave(broker: &dyn Documents, instance: &str) -> BrokerResult<()> {
         broker.drop_document(INSTANCES, instance).await
     }
 }
 
 fn body(of: &impl Serialize) -> Vec<u8> {
     serde_json::to_vec(of).unwrap_or_default()
-}
-
-fn read<T: serde::de::DeserializeOwned>(body: Option<Vec<u8>>) -> Option<T> {
-    serde_json::from_slice(&body?).ok()
-}
-
-/// `host:pid` of `host:pid:random`.
-fn shown(instance: &str) -> String {
-    instance.rsplit_once(':').map_or(instance, |(name, _)| name).to_owned()
 }
 
 #[async_trait]

@@ -163,12 +163,30 @@ pub(super) fn differences(set: &ScheduleSet, since: &VersionTimes, peers: &[Peer
 }
 
 fn contested(id: &ScheduleId, ours: &Version, theirs: &Version, peer: &str, lost: bool) -> Problem {
+    let differs = differing(ours, theirs, |ours, theirs| format!("{theirs} there, {ours} here"));
+    let counts = if lost { "that one counts" } else { "this one counts" };
+    let text = format!(
+        "the instance {peer} has another version of {id} at {} ({}); {counts}, as it appeared last",
+        theirs.place,
+        differs.join("; ")
+    );
+    other_version(id, text, &ours.place)
+}
+
+fn other_version(id: &ScheduleId, text: String, place: &str) -> Problem {
+    let mut problem = Problem::warning("W260", text, origin(id, place)).about(id.clone());
+    problem.hint = Some("give all instances the same files and rows".to_owned());
+    problem
+}
+
+/// What differs between two versions; `both` puts the two specs or types into words.
+fn differing(ours: &Version, theirs: &Version, both: impl Fn(&str, &str) -> String) -> Vec<String> {
     let mut differs = Vec::new();
     if ours.spec != theirs.spec {
-        differs.push(format!("{} there, {} here", theirs.spec, ours.spec));
+        differs.push(both(&ours.spec, &theirs.spec));
     }
     if ours.kind != theirs.kind {
-        differs.push(format!("type {} there, {} here", theirs.kind, ours.kind));
+        differs.push(format!("type {}", both(&ours.kind, &theirs.kind)));
     }
     if ours.payload != theirs.payload {
         differs.push("payload".to_owned());
@@ -176,15 +194,60 @@ fn contested(id: &ScheduleId, ours: &Version, theirs: &Version, peer: &str, lost
     if ours.options != theirs.options || differs.is_empty() {
         differs.push("queue, limits or policies".to_owned());
     }
-    let counts = if lost { "that one counts" } else { "this one counts" };
-    let text = format!(
-        "the instance {peer} has another version of {id} at {} ({}); {counts}, as it appeared last",
-        theirs.place,
-        differs.join("; ")
-    );
-    let mut problem = Problem::warning("W260", text, origin(id, &ours.place)).about(id.clone());
-    problem.hint = Some("give all instances the same files and rows".to_owned());
-    problem
+    differs
+}
+
+/// Compares live instances with one another, for a reader that is none of them. A version that appeared after `settled`
+/// may be an edit that others have not read yet: it is no difference. `superseded` are schedules with several versions.
+pub(super) fn among(peers: &[PeerSet], settled: Timestamp) -> Differences {
+    let mut found = Differences::default();
+    let mut all: BTreeMap<&ScheduleId, Vec<(&PeerSet, &Version)>> = BTreeMap::new();
+    for peer in peers {
+        for (id, version) in &peer.set {
+            all.entry(id).or_default().push((peer, version));
+        }
+    }
+    let mut lacking: BTreeMap<Vec<&str>, Vec<(&ScheduleId, &Version)>> = BTreeMap::new();
+    for (id, with) in all {
+        let since = |peer: &PeerSet| peer.since.get(id).copied().unwrap_or(0);
+        let newest = with.iter().max_by_key(|(peer, version)| (since(peer), version.hash));
+        let Some((newest, counts)) = newest.filter(|(peer, _)| since(peer) <= settled.as_millisecond()) else {
+            continue;
+        };
+        for (peer, version) in with.iter().filter(|(_, version)| version.hash != counts.hash) {
+            let differs = differing(version, counts, |old, new| format!("{old} instead of {new}"));
+            let text = format!(
+                "the instance {} has an older version of {id} at {} than {} ({}); the newer one counts",
+                peer.name,
+                version.place,
+                newest.name,
+                differs.join("; ")
+            );
+            found.problems.push(other_version(id, text, &counts.place));
+            found.superseded.insert(id.clone());
+        }
+        let has = |peer: &&PeerSet| with.iter().any(|(other, _)| std::ptr::eq(*other, *peer));
+        let without: Vec<&str> = peers
+            .iter()
+            .filter(|peer| !has(peer))
+            .map(|p| p.name.as_str())
+            .collect();
+        if !without.is_empty() {
+            lacking.entry(without).or_default().push((id, *counts));
+        }
+    }
+    for (without, schedules) in lacking {
+        let text = format!(
+            "schedules that other instances have and fire are missing on {}: {}",
+            without.join(", "),
+            named(&schedules)
+        );
+        // One for each schedule, so that each of them shows it; lists leave out repetitions.
+        let place = schedules.first().map_or("", |(_, version)| version.place.as_str());
+        let about = |id: &ScheduleId| Problem::warning("W261", text.clone(), origin(id, place)).about(id.clone());
+        found.problems.extend(schedules.iter().map(|(id, _)| about(id)));
+    }
+    found
 }
 
 fn only_there(set: &ScheduleSet, peer: &PeerSet) -> Option<Problem> {
@@ -312,6 +375,51 @@ mod tests {
         assert_eq!(
             differences(&here.set, &here.since, std::slice::from_ref(&here)),
             Differences::default()
+        );
+    }
+
+    #[test]
+    fn a_reader_that_is_no_instance_sees_how_the_others_differ() {
+        let old = peer("a:1", &[("job", version("*/4", 1), 1000), ("both", version("x", 1), 1)]);
+        let new = peer("b:2", &[("job", version("*/6", 1), 2000), ("both", version("x", 1), 9)]);
+        let more = peer(
+            "c:3",
+            &[
+                ("job", version("*/6", 1), 2000),
+                ("both", version("x", 1), 9),
+                ("more", version("y", 2), 5),
+            ],
+        );
+        let peers = [old, new, more];
+        let at = |millis| Timestamp::from_millisecond(millis).unwrap();
+        let found = among(&peers, at(2000));
+        assert_eq!(found.superseded, BTreeSet::from([id("job")]));
+        let texts: Vec<&str> = found.problems.iter().map(|p| p.message.as_str()).collect();
+        assert_eq!(texts.len(), 2, "{texts:?}");
+        assert!(
+            texts[0].starts_with("the instance a:1 has an older version of m:job:default"),
+            "{texts:?}"
+        );
+        assert!(
+            texts[0].contains("(*/4 instead of */6); the newer one counts"),
+            "{texts:?}"
+        );
+        assert!(
+            texts[1].contains("missing on a:1, b:2: m:more:default (manifests/2.yaml:2)"),
+            "{texts:?}"
+        );
+        assert_eq!(found.problems[1].schedule, Some(id("more")));
+        let found = among(&peers, at(1999));
+        let codes: Vec<&str> = found.problems.iter().map(|p| p.code.as_str()).collect();
+        assert_eq!(
+            codes,
+            ["W261"],
+            "an edit that others may not have read yet is no difference"
+        );
+        assert_eq!(
+            among(&peers[1..2], at(9999)),
+            Differences::default(),
+            "one instance cannot differ"
         );
     }
 
