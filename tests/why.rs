@@ -85,7 +85,7 @@ async fn reasons_are_given_for_a_schedule_that_does_not_fire() {
     let runner = site.start().await;
     kit::eventually("it is registered, and its server is listed", async || {
         let reasons = why(&site, "m:nightly:default").await;
-        (reasons == BTreeSet::from(["S01".to_owned()]))
+        (reasons == BTreeSet::from(["S01".to_owned(), "S17".to_owned()]))
             .then_some(())
             .ok_or_else(|| format!("{reasons:?}"))
     })

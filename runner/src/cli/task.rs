@@ -5,7 +5,9 @@ use std::time::Duration;
 use anyhow::bail;
 use clap::{ArgGroup, Args, Subcommand};
 use runner_core::task::{QueueName, TaskId, TaskState};
-use runner_queue::{Action, Attempt, Broker, BrokerError, RunBy, RunRecord, ServerView, stopped_by};
+use runner_queue::{
+    Action, Attempt, Broker, BrokerError, InspectTasks, Presence, RunBy, RunRecord, ServerView, stopped_by,
+};
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
@@ -19,7 +21,7 @@ use super::{CommandContext, payload, print};
 use crate::config::Environment;
 use crate::diagnose::{TaskFacts, why_gone, why_task};
 use crate::facts;
-use crate::text::{hex, unhex};
+use crate::text::{hex, shell, unhex};
 
 /// Show, run, archive, delete, cancel, stop or edit a task, or act on a whole list.
 #[derive(Debug, Args)]
@@ -131,7 +133,7 @@ impl TaskArgs {
     }
 
     /// The one task that is meant.
-    pub(super) async fn find(&self, broker: &dyn Broker) -> anyhow::Result<(QueueName, TaskId)> {
+    pub(super) async fn find(&self, broker: &dyn InspectTasks) -> anyhow::Result<(QueueName, TaskId)> {
         if let Some((queue, bytes)) = self.raw()? {
             let id = String::from_utf8(bytes).ok().and_then(|id| TaskId::new(id).ok());
             let id = id.ok_or_else(|| {
@@ -170,7 +172,7 @@ async fn act(context: &CommandContext, targets: Targets, action: Action, done: &
         broker.delete_raw(&queue, &bytes).await.map_err(refused)?;
         return Ok(print::done(&format!("{} {done}", which.id))?);
     }
-    let (queue, id) = which.find(broker.as_ref()).await?;
+    let (queue, id) = which.find(&*broker).await?;
     broker.act(&queue, &id, action).await.map_err(refused)?;
     Ok(print::done(&format!("{id} {done}"))?)
 }
@@ -179,7 +181,7 @@ impl Update {
     async fn run(self, context: &CommandContext) -> anyhow::Result<()> {
         let payload = self.payload.read()?.unwrap_or_default();
         let broker = context.looked_at().await?;
-        let (queue, id) = self.which.find(broker.as_ref()).await?;
+        let (queue, id) = self.which.find(&*broker).await?;
         let edited = broker.update_payload(&queue, &id, payload).await;
         edited.map_err(refused)?;
         Ok(print::done(&format!("{id} has another payload"))?)
@@ -188,8 +190,8 @@ impl Update {
 
 async fn cancel(context: &CommandContext, which: TaskArgs) -> anyhow::Result<()> {
     let broker = context.looked_at().await?;
-    let (queue, id) = which.find(broker.as_ref()).await?;
-    is_running(broker.as_ref(), &queue, &id).await?;
+    let (queue, id) = which.find(&*broker).await?;
+    is_running(&*broker, &queue, &id).await?;
     for other in broker.find(&id).await?.into_iter().filter(|other| *other != queue) {
         let namesake = broker.task(&other, &id).await?;
         if namesake.is_some_and(|task| task.state == TaskState::Active) {
@@ -206,7 +208,7 @@ async fn cancel(context: &CommandContext, which: TaskArgs) -> anyhow::Result<()>
     ))?)
 }
 
-async fn is_running(broker: &dyn Broker, queue: &QueueName, id: &TaskId) -> anyhow::Result<()> {
+async fn is_running(broker: &dyn InspectTasks, queue: &QueueName, id: &TaskId) -> anyhow::Result<()> {
     let Some(task) = broker.task(queue, id).await? else {
         bail!("no task {id} in queue {queue}");
     };
@@ -223,9 +225,9 @@ async fn is_running(broker: &dyn Broker, queue: &QueueName, id: &TaskId) -> anyh
 impl Stop {
     async fn run(self, context: &CommandContext) -> anyhow::Result<()> {
         let broker = context.looked_at().await?;
-        let (queue, id) = self.which.find(broker.as_ref()).await?;
-        is_running(broker.as_ref(), &queue, &id).await?;
-        understood(broker.as_ref(), &queue, &id).await?;
+        let (queue, id) = self.which.find(&*broker).await?;
+        is_running(&*broker, &queue, &id).await?;
+        understood(&*broker, &queue, &id).await?;
         let words = stopped_by(&actor(), self.reason.as_deref());
         broker.stop(&queue, &id, &words).await?;
         tracing::info!(target: "audit", action = "task.stop", on = %format!("{queue}/{id}"), actor = %actor(), outcome = "done");
@@ -235,11 +237,13 @@ impl Stop {
 
 /// An error that says what to do, unless the worker of this task supports a stop.
 #[allow(clippy::disallowed_methods)] // what servers list can only be polled
-async fn understood(broker: &dyn Broker, queue: &QueueName, id: &TaskId) -> anyhow::Result<()> {
+async fn understood(broker: &dyn Presence, queue: &QueueName, id: &TaskId) -> anyhow::Result<()> {
     let until = Instant::now() + LISTED;
     loop {
         let servers = broker.servers().await?;
-        let advice = format!("`runner task cancel {id}`, then `runner task archive {id}` while it waits for its retry");
+        let name = shell::argument(id.as_str());
+        let advice =
+            format!("`runner task cancel {name}`, then `runner task archive {name}` while it waits for its retry");
         match RunBy::of(&servers, queue, id) {
             RunBy::Own => return Ok(()),
             RunBy::Go(ServerView { info, .. }) => bail!(
@@ -273,15 +277,15 @@ impl Show {
     async fn run(self, context: &CommandContext) -> anyhow::Result<()> {
         let broker = context.looked_at().await?;
         if let Some((queue, bytes)) = self.which.raw()? {
-            return self.show_raw(broker.as_ref(), &queue, &bytes).await;
+            return self.show_raw(&*broker, &queue, &bytes).await;
         }
-        let (queue, id) = match self.which.find(broker.as_ref()).await {
+        let (queue, id) = match self.which.find(&*broker).await {
             Err(error) if !error.is::<Usage>() => return self.show_run(context, broker.as_ref(), error).await,
             found => found?,
         };
         let task = match broker.task(&queue, &id).await {
             Err(BrokerError::Corrupt { .. }) => {
-                return self.show_raw(broker.as_ref(), &queue, id.as_str().as_bytes()).await;
+                return self.show_raw(&*broker, &queue, id.as_str().as_bytes()).await;
             }
             found => found?,
         };
@@ -290,7 +294,7 @@ impl Show {
             return self.show_run(context, broker.as_ref(), error).await;
         };
         let attempts = broker.attempts(&queue, &id).await?;
-        let facts = facts::of_queue(broker.as_ref(), &queue).await?;
+        let facts = facts::of_queue_now(broker.as_ref(), &queue).await?;
         let reasons = why_task(&TaskFacts::stored(&task, &attempts), &facts);
         let zone = &context.settings()?.source.zone;
         let printer = ReasonPrinter { now: facts.now, zone };
@@ -344,7 +348,7 @@ impl Show {
     }
 
     /// The raw task under an id that cannot be read.
-    async fn show_raw(&self, broker: &dyn Broker, queue: &QueueName, id: &[u8]) -> anyhow::Result<()> {
+    async fn show_raw(&self, broker: &dyn InspectTasks, queue: &QueueName, id: &[u8]) -> anyhow::Result<()> {
         let Some(raw) = broker.raw_task(queue, id).await? else {
             bail!("no task {} in queue {queue}", self.which.id);
         };

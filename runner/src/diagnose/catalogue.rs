@@ -65,7 +65,7 @@ reasons! {
         "Nothing is claimed, moved or fired until it does; docs/redis.md explains the codes.";
     QueuePaused "W101" Warning
         "The queue {queue} is paused."
-        "`runner queue resume {queue}` resumes it.";
+        "`runner queue resume {queue_argument}` resumes it.";
     // Servers.
     NoWorker "W108" Warning
         "No worker is running; the task waits for one."
@@ -148,22 +148,22 @@ reasons! {
     // Over.
     NoRetry "W150" Warning
         "It failed for good: the task allows no retry."
-        "`runner task run {task}` runs it again.";
+        "`runner task run {task_argument}` runs it again.";
     RetriesUsedUp "W151" Warning
         "All {max} retries are used up."
-        "`runner task run {task}` runs it again.";
+        "`runner task run {task_argument}` runs it again.";
     NoFurtherAttempt "W152" Warning
         "It failed for good: no further attempt was allowed, although retries are left."
-        "`runner task run {task}` runs it again.";
+        "`runner task run {task_argument}` runs it again.";
     Archived "W153" Info
         "It was archived by an operator, or because it could not be run."
-        "`runner task run {task}` runs it.";
+        "`runner task run {task_argument}` runs it.";
     Damaged "W156" Warning
         "The queue {queue} holds it, but it cannot be read: {why}"
-        "`runner task show {task} --queue {queue}` shows its bytes.";
+        "`runner task show --queue={queue} {task_argument}` shows its bytes.";
     Stopped "W154" Info
         "An operator stopped it."
-        "`runner task run {task}` runs it again.";
+        "`runner task run {task_argument}` runs it again.";
     Poison "W155" Warning
         "It was archived because its process died several times while it ran."
         "docs/lost-runs.md says how to find the cause.";
@@ -173,13 +173,19 @@ reasons! {
     Gone "W162" Info
         "It is over and no longer stored; its last run ended {at} with the outcome {outcome}."
         "";
+    Deleted "W163" Info
+        "It is not stored any more, although its last run on record, which ended {at}, was not to be its last one: {outcome}."
+        "It was deleted by an operator or with its queue, or a worker in Go ended it, which keeps no record.";
+    LeftArchive "W164" Info
+        "It failed for good {at} and is not in the archive any more."
+        "The oldest tasks leave an archive by age and by number; an operator may have deleted it, or run it again on a worker in Go.";
     // Schedules that do not fire.
     NotDue "S01" Info
         "It fires next {at}."
         "";
     Paused "S02" Warning
         "Paused by {by}. Nothing fires until it is resumed, and what falls into the pause does not fire afterwards."
-        "`runner schedule resume {schedule}` resumes it.";
+        "`runner schedule resume {schedule_argument}` resumes it.";
     Disabled "S03" Info
         "Disabled where it is defined: {place}."
         "";
@@ -193,8 +199,14 @@ reasons! {
         "It has no future instants: {spec}"
         "Give it a future instant, or remove it.";
     OtherVersion "W260" Warning
-        "Another instance has a newer version of it, which counts; this one leaves the schedule to it."
+        "Instances have different versions of it; the one that appeared last counts."
         "Give all instances the same files and rows.";
+    NotDecidedYet "S17" Info
+        "Nothing has been decided about it yet: no occurrence has been due since a scheduler saw it first."
+        "";
+    ClockChange "S12" Info
+        "{zone} has a clock change {at}, which leaves out or repeats local times."
+        "docs/manifests.md says when schedules fire then.";
     DefinitionBroken "S14" Warning
         "{place} has errors, so no schedule of it is in force: {problem}"
         "`runner check` lists the errors.";
@@ -214,6 +226,12 @@ reasons! {
     LastSkipped "S08" Info
         "The last occurrence, {at}, was skipped: {why}"
         "";
+    LastLocked "S09" Info
+        "The last occurrence, {at}, was not enqueued, since a unique task of the same type and payload had not ended: {why}"
+        "";
+    LastRefused "S10" Warning
+        "The last occurrence, {at}, could not be enqueued: {why}"
+        "Correct its definition; the next occurrence meets the same error.";
     LastPaused "S11" Info
         "The last occurrences, up to {at}, fell into a pause and will not fire: {why}"
         "";

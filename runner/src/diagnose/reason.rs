@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use runner_core::task::{AttemptOutcome, TaskState};
 
 use super::{MEANT, ReasonCode, ReasonSeverity};
-use crate::text::fill;
+use crate::text::{fill, shell};
 
 /// A value in a reason.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -103,15 +103,25 @@ impl Reason {
         self.values.iter().map(|(name, value)| (*name, show(value))).collect()
     }
 
-    /// The values as texts for a hint: names are complete and quoted, since a command with them may be pasted into a
-    /// shell.
+    /// The values as texts for a hint, whose commands may be pasted into a shell: names are complete and quoted. Where
+    /// one is the last argument of a command, the hint has `{task_argument}` and the like.
     pub fn shown_in_hint(&self, show: impl Fn(&ReasonValue) -> String) -> Vec<(&'static str, String)> {
-        const NAMES: [&str; 3] = ["task", "queue", "schedule"];
-        let shown = |(name, value): &(&'static str, ReasonValue)| match value {
-            ReasonValue::Text(text) if NAMES.contains(name) => (*name, for_shell(text)),
-            value => (*name, show(value)),
-        };
-        self.values.iter().map(shown).collect()
+        const NAMES: [(&str, &str); 3] = [
+            ("task", "task_argument"),
+            ("queue", "queue_argument"),
+            ("schedule", "schedule_argument"),
+        ];
+        let mut shown = Vec::new();
+        for (name, value) in &self.values {
+            match (value, NAMES.iter().find(|(known, _)| known == name)) {
+                (ReasonValue::Text(text), Some((_, argument))) => {
+                    shown.push((*name, shell::word(text)));
+                    shown.push((*argument, shell::argument(text)));
+                }
+                _ => shown.push((*name, show(value))),
+            }
+        }
+        shown
     }
 
     /// Whether this hint ends with the name that was probably meant.
@@ -139,15 +149,6 @@ pub fn closed(sentence: &str, colon: char, stop: &str) -> String {
     let sentence = sentence.trim_end();
     let without = sentence.strip_suffix(colon).map(|text| format!("{text}{stop}"));
     without.unwrap_or_else(|| sentence.to_owned())
-}
-
-/// A word of a POSIX shell: unchanged if no character of it is special to a shell, else in single quotes.
-fn for_shell(word: &str) -> String {
-    let plain = |c: char| c.is_ascii_alphanumeric() || "_-.,:/@%+=".contains(c);
-    match !word.is_empty() && word.chars().all(plain) {
-        true => word.to_owned(),
-        false => format!("'{}'", word.replace('\'', r"'\''")),
-    }
 }
 
 /// The most important first: reasons that last until someone acts come before those that pass by themselves.

@@ -1,7 +1,7 @@
 //! Why a schedule does not fire, or its task does not run.
 
 use jiff::{SignedDuration, Timestamp};
-use runner_core::schedule::{Definition, Problem, Severity};
+use runner_core::schedule::{Definition, Problem, Severity, Timing, When};
 use runner_core::task::{FUNCTION_PREFIX, TaskState};
 use runner_queue::{Decision, DecisionKind, Standing};
 
@@ -12,6 +12,14 @@ use super::task::{TaskFacts, why_task};
 
 /// How long a correction of the cursor counts: the occurrences that it left out would have fired within days.
 pub const CORRECTION_SHOWN: SignedDuration = SignedDuration::from_hours(24);
+
+/// How a broker begins the reason of an occurrence whose task it did not take: another task holds its lock, or no store
+/// would take it.
+const UNIQUE: &str = "unique: ";
+const INVALID: &str = "invalid: ";
+
+/// How long before and after a clock change it is shown: until the day is over that it makes longer or shorter.
+const CHANGE_SHOWN: SignedDuration = SignedDuration::from_hours(24);
 
 /// What is known of a schedule in force.
 #[derive(Debug, Clone, Copy)]
@@ -119,7 +127,36 @@ fn not_fired(facts: &ScheduleFacts<'_>, broker: &BrokerFacts) -> Vec<Reason> {
         Some(at) => about(definition, ReasonCode::NotDue).with("at", at),
         None => about(definition, ReasonCode::NoneLeft).with("spec", definition.timing.text.as_str()),
     };
-    late.into_iter().chain([next]).collect()
+    let undecided = facts.decisions.is_empty() && standing.last.is_none() && late.is_none();
+    let undecided = undecided.then(|| about(definition, ReasonCode::NotDecidedYet));
+    let change = clock_change(&definition.timing, broker.now);
+    late.into_iter().chain([next]).chain(undecided).chain(change).collect()
+}
+
+/// The change of the zone's clock that is near, if the schedule goes by local times.
+fn clock_change(timing: &Timing, now: Timestamp) -> Option<Reason> {
+    if !matches!(timing.when, When::Cron(_)) {
+        return None;
+    }
+    let from = now.checked_sub(CHANGE_SHOWN).ok()?;
+    let to = now.checked_add(CHANGE_SHOWN).ok()?;
+    let offset = |at: Timestamp| timing.zone.to_offset(at);
+    // A transition may only rename the zone.
+    let changes = |at: &Timestamp| {
+        at.checked_sub(SignedDuration::from_secs(1))
+            .is_ok_and(|b| offset(b) != offset(*at))
+    };
+    let mut near = timing
+        .zone
+        .following(from)
+        .map(|change| change.timestamp())
+        .take_while(|at| *at <= to);
+    let at = near.find(changes)?;
+    Some(
+        Reason::new(ReasonCode::ClockChange)
+            .with("zone", timing.zone_name.as_str())
+            .with("at", at),
+    )
 }
 
 /// Why a task of it would wait.
@@ -140,6 +177,8 @@ fn decided(facts: &ScheduleFacts<'_>) -> Option<Reason> {
     let last = facts.decisions.iter().find(of_occurrence)?;
     let code = match last.kind {
         DecisionKind::Missed => ReasonCode::LastMissed,
+        DecisionKind::Skipped if last.reason.starts_with(UNIQUE) => ReasonCode::LastLocked,
+        DecisionKind::Skipped if last.reason.starts_with(INVALID) => ReasonCode::LastRefused,
         DecisionKind::Skipped => ReasonCode::LastSkipped,
         DecisionKind::Paused => ReasonCode::LastPaused,
         DecisionKind::Fired | DecisionKind::Manual | DecisionKind::Corrected => return None,

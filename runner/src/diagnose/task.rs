@@ -148,10 +148,17 @@ pub fn why_damaged(queue: &QueueName, id: &TaskId, why: &str) -> Reason {
     reason.with("task", id.as_str()).with("why", why)
 }
 
-/// About a task that is not stored any more, from the record of its run.
+/// About a task that is not stored any more, from the record of its last run.
 #[must_use]
 pub fn why_gone(record: &RunRecord) -> Reason {
-    let reason = Reason::new(ReasonCode::Gone).with("outcome", record.outcome);
+    use AttemptOutcome::{Archived, Cancelled, Lost, NoHandler, Requeued, Retry, Revoked, Snoozed, Success, Unknown};
+    let code = match record.outcome {
+        Retry | Snoozed | Requeued | NoHandler => ReasonCode::Deleted,
+        Archived => ReasonCode::LeftArchive,
+        // After a cancellation and a lost run the task may have been retried or archived.
+        Success | Revoked | Cancelled | Lost | Unknown => ReasonCode::Gone,
+    };
+    let reason = Reason::new(code).with("outcome", record.outcome);
     reason.with("at", record.ended_at)
 }
 

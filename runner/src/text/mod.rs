@@ -10,6 +10,7 @@ mod fill;
 mod hex;
 mod mark;
 mod report;
+pub mod shell;
 pub mod signs;
 mod words;
 pub mod yaml;
