@@ -207,3 +207,58 @@ impl IntoResponse for PageError {
         response
     }
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use runner_core::task::{QueueName, TaskId};
+
+    use super::*;
+
+    #[test]
+    fn each_fault_has_the_status_and_the_pause_that_clients_act_by() {
+        let second = Duration::from_secs(1);
+        for (fault, status, pause) in [
+            (PageError::NoPage, 404, None),
+            (PageError::Gone("task", "a".into()), 404, None),
+            (PageError::BadQuery("page", "1 to 9"), 400, None),
+            (PageError::BadForm, 400, None),
+            (PageError::WrongMedia, 415, None),
+            (PageError::TooLarge, 413, None),
+            (PageError::Method, 405, None),
+            (PageError::Forged, 403, None),
+            (PageError::Forbidden(UserRole::Admin), 403, None),
+            (PageError::WrongHost("a".into()), 421, None),
+            (PageError::LoginNeeded, 401, None),
+            (PageError::TooMany(second * 90), 429, Some("90")),
+            (PageError::TooMany(second / 2), 429, Some("1")),
+            (PageError::SlowForm, 408, None),
+            (PageError::Slow, 503, Some("5")),
+            (PageError::Busy, 503, Some("1")),
+            (PageError::Broker("broker_full"), 503, Some("5")),
+            (PageError::Internal, 500, None),
+        ] {
+            let response = fault.clone().into_response();
+            assert_eq!(response.status().as_u16(), status, "{fault}");
+            let given = response
+                .headers()
+                .get(header::RETRY_AFTER)
+                .map(|value| value.to_str().unwrap());
+            assert_eq!(given, pause, "{fault}");
+            assert!(response.extensions().get::<Arc<PageError>>().is_some(), "{fault}");
+        }
+    }
+
+    #[test]
+    fn a_refused_action_is_a_text_and_a_missing_broker_a_fault() {
+        let missing = ActionError::NotFound(TaskId::new("a").unwrap(), QueueName::default());
+        let text = missing.to_string();
+        assert_eq!(refused(missing).unwrap(), text);
+        let away = BrokerError::Corrupt {
+            doing: "look at a task",
+            what: "no type".to_owned(),
+        };
+        let code = away.code();
+        assert!(matches!(refused(ActionError::Broker(away)), Err(PageError::Broker(found)) if found == code));
+    }
+}

@@ -174,3 +174,58 @@ impl Form {
         urls::inside(self.get("back").unwrap_or_default())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn a_notice_is_read_back_only_with_the_key_that_sealed_it() {
+        let notice = Notice {
+            key: "notice.task.run".to_owned(),
+            what: "空; a=b".to_owned(),
+            bad: true,
+        };
+        let cookie = notice.seal(&[1; 32]);
+        assert_eq!(Notice::open(&[1; 32], &cookie), Some(notice));
+        assert_eq!(Notice::open(&[2; 32], &cookie), None);
+        let (first, rest) = cookie.split_at(1);
+        let other = if first == "A" { "B" } else { "A" };
+        assert_eq!(Notice::open(&[1; 32], &format!("{other}{rest}")), None);
+    }
+
+    #[test]
+    fn a_role_includes_those_below_it() {
+        let mut cx = RequestContext::unknown(Lang::En, jiff::Timestamp::UNIX_EPOCH);
+        assert!(matches!(
+            cx.may(UserRole::Viewer),
+            Err(PageError::Forbidden(UserRole::Viewer))
+        ));
+        cx.role = Some(UserRole::Operator);
+        assert!(cx.may(UserRole::Viewer).is_ok() && cx.may(UserRole::Operator).is_ok());
+        assert!(cx.may(UserRole::Admin).is_err());
+        assert_eq!((cx.name(), cx.bound_to().as_str()), ("local", "|"));
+        (cx.user, cx.guest) = (Some("ann".to_owned()), "g".to_owned());
+        assert_eq!((cx.name(), cx.bound_to().as_str()), ("ann", "g|ann"));
+    }
+
+    #[test]
+    fn a_form_has_a_bounded_number_of_fields_and_returns_inside() {
+        let fields = |n: usize| (0..n).map(|i| (i.to_string(), "x".to_owned())).collect::<Vec<_>>();
+        assert!(Form::new(fields(Form::FIELDS)).is_ok());
+        assert!(matches!(Form::new(fields(Form::FIELDS + 1)), Err(PageError::TooLarge)));
+        let back = |to: &str| Form::new(vec![("back".to_owned(), to.to_owned())]).unwrap().back();
+        assert_eq!(back("/queue/schedules?page=2"), "/queue/schedules?page=2");
+        assert_eq!(back("https://evil.example/"), "/queue");
+        assert_eq!(Form::default().back(), "/queue");
+    }
+
+    #[test]
+    fn a_theme_is_read_as_it_is_written() {
+        for theme in [Theme::Auto, Theme::Light, Theme::Dark] {
+            assert_eq!(Theme::from_word(theme.as_str()), Some(theme));
+        }
+        assert_eq!(Theme::from_word("pink"), None);
+    }
+}

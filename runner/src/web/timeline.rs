@@ -227,4 +227,52 @@ mod tests {
         assert_eq!(extrapolated(64, 63, 900), 900);
         assert_eq!(extrapolated(64, 63 * 5, 900), 180);
     }
+
+    fn decision(at: Timestamp, kind: DecisionKind, count: u32) -> Decision {
+        Decision {
+            schedule: runner_core::schedule::ScheduleId::code("a"),
+            nominal: at,
+            kind,
+            reason: String::new(),
+            task: None,
+            queue: None,
+            end: None,
+            count,
+            decided_at: at,
+            instance: String::new(),
+        }
+    }
+
+    #[test]
+    fn decisions_are_counted_in_their_quarter_of_an_hour() {
+        let now = Timestamp::from_second(100 * 3600).unwrap();
+        let locale = Locale {
+            lang: Lang::En,
+            zone: jiff::tz::TimeZone::UTC,
+            now,
+        };
+        let ago = |minutes: i64| Timestamp::from_second(100 * 3600 - minutes * 60).unwrap();
+        let decisions = [
+            decision(ago(1), DecisionKind::Fired, 1),
+            decision(ago(14), DecisionKind::Fired, 1),
+            decision(ago(15), DecisionKind::Skipped, 1),
+            decision(ago(16), DecisionKind::Missed, 7),
+            decision(ago(2), DecisionKind::Manual, 1),
+            decision(ago(2), DecisionKind::Paused, 9),
+            decision(ago(12 * 60 + 1), DecisionKind::Fired, 1),
+        ];
+        let timeline = Timeline::new(&locale, &Plan::default(), &decisions);
+        assert_eq!((timeline.fired, timeline.lost, timeline.due), (2, 8, 0));
+        let counted: Vec<(usize, u32, u32)> = timeline.columns.iter().map(|c| (c.x, c.fired_n, c.lost_n)).collect();
+        assert_eq!(counted, [(460, 0, 7), (470, 2, 1)]);
+    }
+
+    #[test]
+    fn a_busy_column_does_not_flatten_the_others() {
+        assert_eq!(
+            [height(0), height(1), height(2), height(3), height(4)],
+            [0, 4, 8, 8, 12]
+        );
+        assert_eq!(height(u32::MAX), 40);
+    }
 }

@@ -218,3 +218,53 @@ impl Definition {
         format!("{:016x}", self.timing.fingerprint())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use crate::cron::DstRule;
+    use crate::schedule::When;
+    use jiff::tz::TimeZone;
+
+    fn every(seconds: u64) -> Definition {
+        Definition {
+            id: ScheduleId::code("a"),
+            name: "a".to_owned(),
+            description: String::new(),
+            origin: Origin {
+                source: Source::Code,
+                place: "code".to_owned(),
+            },
+            enabled: true,
+            timing: Timing {
+                when: When::Every {
+                    every: Duration::from_secs(seconds),
+                    phase: Duration::ZERO,
+                },
+                text: "@every".to_owned(),
+                zone_name: "UTC".to_owned(),
+                zone: TimeZone::UTC,
+                dst: DstRule::default(),
+            },
+            overlap: Overlap::Skip,
+            catch_up: CatchUp::default(),
+            jitter: Duration::ZERO,
+            task: Task::new("t"),
+        }
+    }
+
+    #[test]
+    fn only_what_determines_the_instants_changes_the_revision() {
+        let before = every(60).revision();
+        let mut same = every(60);
+        same.task = Task::new("other").payload("{}");
+        (same.name, same.overlap, same.jitter) = ("b".to_owned(), Overlap::Allow, Duration::from_secs(5));
+        same.catch_up = CatchUpPolicy::All.into();
+        assert_eq!(same.revision(), before);
+        assert_ne!(every(61).revision(), before);
+        let mut off = every(60);
+        off.enabled = false;
+        assert_eq!(off.revision(), "off", "so that switching it on begins at the present");
+    }
+}

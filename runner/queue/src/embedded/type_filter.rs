@@ -228,3 +228,51 @@ fn is_intact(conn: &Connection, queue: &QueueName, stretch: &Stretch) -> Result<
         params![stretch.row, queue.as_str(), stretch.last, stretch.since],
     )
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    fn types(names: &[&str]) -> KnownTypes {
+        let none: [&str; 0] = [];
+        KnownTypes::new(names.iter().copied(), none)
+    }
+
+    fn stretch() -> Option<Stretch> {
+        Some(Stretch {
+            first: 1,
+            last: 5,
+            row: 9,
+            since: None,
+        })
+    }
+
+    #[test]
+    fn new_types_forget_what_was_skipped_and_the_same_ones_do_not() {
+        let (filter, queue) = (ClaimFilter::default(), QueueName::new("low").unwrap());
+        assert!(filter.set_types(&types(&["a"])).is_empty(), "nothing was skipped yet");
+        filter.remember(&types(&["a"]), &queue, stretch());
+        assert!(filter.skips_some(&queue));
+        assert!(filter.set_types(&types(&["a"])).is_empty());
+        assert!(filter.skips_some(&queue));
+        assert_eq!(
+            filter.set_types(&types(&["a", "b"])),
+            ["low"],
+            "its tasks may be known by now"
+        );
+        assert!(!filter.skips_some(&queue));
+    }
+
+    #[test]
+    fn what_a_claim_found_under_older_types_is_not_remembered() {
+        let (filter, queue) = (ClaimFilter::default(), QueueName::default());
+        filter.set_types(&types(&["b"]));
+        filter.remember(&types(&["a"]), &queue, stretch());
+        assert!(!filter.skips_some(&queue));
+        filter.remember(&types(&["b"]), &queue, stretch());
+        assert!(filter.skips_some(&queue));
+        filter.remember(&types(&["b"]), &queue, None);
+        assert!(!filter.skips_some(&queue));
+    }
+}
