@@ -17,7 +17,7 @@ fn quoted(text: &str) -> Vec<String> {
         .collect()
 }
 
-/// The text if it is a path, and not a placeholder for a file to be made (`x.rs`, `read_*.rs`, `<database>`).
+/// The text if it is a path, and not a placeholder for a file to be made (`x.rs`, `x`, `read_*.rs`, `<database>`).
 fn path_of(word: &str) -> Option<&str> {
     const ROOTS: [&str; 8] = [
         "runner/",
