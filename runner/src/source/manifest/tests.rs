@@ -266,7 +266,7 @@ fn what_yaml_itself_refuses_comes_with_advice() {
         (
             "a:\n\t- b\n",
             "2:2 E100",
-            "// indent with spaces; YAML knows no tabs there",
+            "// indent with spaces; YAML does not allow tabs there",
         ),
         (
             "description: note: this\n",
