@@ -2,11 +2,12 @@
 
 use std::future::Future;
 use std::path::Path;
+use std::pin::Pin;
 use std::process::ExitCode;
 use std::sync::LazyLock;
 use std::time::Duration;
 
-use libtest_mimic::{Arguments, Completion, Trial};
+use libtest_mimic::{Arguments, Completion, Failed, Trial};
 use tokio::runtime::Runtime;
 
 use super::{children, cluster, postgres, rabbitmq, redis};
@@ -97,7 +98,7 @@ pub fn on_path(program: &str) -> bool {
 pub fn trial<F, Fut>(name: impl Into<String>, needs: &[Need], body: F) -> Trial
 where
     F: FnOnce() -> Fut + Send + 'static,
-    Fut: Future<Output = ()>,
+    Fut: Future<Output = ()> + 'static,
 {
     trial_within(TRIAL_LIMIT, name, needs, body)
 }
@@ -106,26 +107,32 @@ where
 pub fn trial_within<F, Fut>(limit: Duration, name: impl Into<String>, needs: &[Need], body: F) -> Trial
 where
     F: FnOnce() -> Fut + Send + 'static,
-    Fut: Future<Output = ()>,
+    Fut: Future<Output = ()> + 'static,
 {
     let name = name.into();
     let name = name.strip_prefix("it::").unwrap_or(&name).to_owned();
     let needs = needs.to_vec();
     Trial::ignorable_test(name, move || {
-        for need in needs {
-            if let Some(reason) = need.absent() {
-                if std::env::var_os("RUNNER_TEST_ALL").is_some() {
-                    return Err(format!("{reason}, and RUNNER_TEST_ALL asks for every test").into());
-                }
-                return Ok(Completion::ignored_with(reason));
-            }
+        completion(limit, &needs, Box::new(move || Box::pin(body())))
+    })
+}
+
+/// The body of a test without its type: what is generic over it is compiled once for every test, and there are a thousand.
+type Body = Box<dyn FnOnce() -> Pin<Box<dyn Future<Output = ()>>>>;
+
+/// Runs a test if what it needs is there.
+fn completion(limit: Duration, needs: &[Need], body: Body) -> Result<Completion, Failed> {
+    if let Some(reason) = needs.iter().find_map(|need| need.absent()) {
+        if std::env::var_os("RUNNER_TEST_ALL").is_some() {
+            return Err(format!("{reason}, and RUNNER_TEST_ALL asks for every test").into());
         }
-        RUNTIME.block_on(async {
-            match tokio::time::timeout(limit, body()).await {
-                Ok(()) => Ok(Completion::Completed),
-                Err(_) => Err(format!("still running after {limit:?}").into()),
-            }
-        })
+        return Ok(Completion::ignored_with(reason));
+    }
+    RUNTIME.block_on(async {
+        match tokio::time::timeout(limit, body()).await {
+            Ok(()) => Ok(Completion::Completed),
+            Err(_) => Err(format!("still running after {limit:?}").into()),
+        }
     })
 }
 
