@@ -56,7 +56,7 @@ const LEADER_RENEW: Duration = Duration::from_secs(3);
 /// How long a follower leaves a due occurrence to the leader; each adds up to 0.3 s of its own. Short, because this is
 /// what a leader's death costs. A slow leader loses nothing by it: a follower starts at the other end of the due
 /// schedules and reads which are already decided before it decides.
-const FOLLOWER_GRACE: Duration = Duration::from_millis(700);
+const FOLLOWER_GRACE: Duration = Duration::from_millis(400);
 const FOLLOWER_SPREAD_MILLIS: u64 = 300;
 
 /// How often the offset to the broker's clock is measured and the schedules are published to other tools (valid for
