@@ -24,6 +24,7 @@ use tokio::time::timeout;
 use tokio_util::compat::{Compat, TokioAsyncReadCompatExt as _};
 
 use super::fault;
+use super::shallow::ShallowStream;
 use crate::trigger::TriggerFault;
 use crate::trigger::settings::RabbitMqSettings;
 
@@ -77,7 +78,7 @@ impl Reactor for Sockets {
 }
 
 fn bytes(stream: impl Duplex + 'static) -> Bytes {
-    let stream: Box<dyn Duplex> = Box::new(stream);
+    let stream: Box<dyn Duplex> = Box::new(ShallowStream::new(stream));
     stream.compat()
 }
 

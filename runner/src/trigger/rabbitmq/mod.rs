@@ -10,6 +10,7 @@ mod dial;
 mod fault;
 mod kept;
 mod message;
+mod shallow;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
