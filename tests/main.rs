@@ -38,6 +38,7 @@ mod redis_setup;
 mod redis_storm;
 mod rotation;
 mod service_manager;
+mod sql_functions;
 mod story_cluster;
 mod story_code;
 mod story_crash;
@@ -92,6 +93,7 @@ fn main() -> std::process::ExitCode {
         readme::tests(),
         rotation::tests(),
         service_manager::tests(),
+        sql_functions::tests(),
         story_cluster::tests(),
         story_code::tests(),
         story_crash::tests(),

@@ -78,7 +78,7 @@ async fn its_settings_are_valid() {
                 .to_string()
         };
         let mut settings = text.replace("${env:ANN_PASSWORD}", "ann has a password");
-        for path in ["/run/secrets/redis", "/etc/redis/ca.pem"] {
+        for path in ["/run/secrets/redis", "/run/secrets/mail", "/etc/redis/ca.pem"] {
             site.write(&path.trim_start_matches('/').replace('/', "-"), "a secret");
             settings = settings.replace(path, &here(path));
         }

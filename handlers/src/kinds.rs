@@ -9,14 +9,20 @@ use runner_sdk::{Ctx, Outcome, State, TaskError};
 use crate::exec::{self, ExecSettings};
 use crate::guard::IdleGuards;
 use crate::http::{self, Caller, HttpSettings};
+use crate::mail::{self, MailSettings};
+use crate::sql::{self, SqlConnections};
 
 /// The settings of all kinds.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default)]
 pub struct HandlerSettings {
     /// Of commands.
     pub exec: ExecSettings,
     /// Of calls over HTTP.
     pub http: HttpSettings,
+    /// The server that takes mail; `None`: tasks that send mail are left to other workers.
+    pub mail: Option<MailSettings>,
+    /// The databases that statements may be run in; tasks for others are left to other workers.
+    pub sql: SqlConnections,
 }
 
 impl HandlerSettings {
@@ -27,6 +33,8 @@ impl HandlerSettings {
         match kind {
             FunctionKind::Exec(_) => self.exec.enabled,
             FunctionKind::Http(_) => true,
+            FunctionKind::Mail(_) => cfg!(feature = "mail") && self.mail.is_some(),
+            FunctionKind::Sql(spec) => sql::runs(spec, &self.sql),
             FunctionKind::Handler { .. } => false,
         }
     }
@@ -37,8 +45,32 @@ impl HandlerSettings {
     pub fn check(&self, kind: &FunctionKind, look: bool) -> Option<CheckFinding> {
         match kind {
             FunctionKind::Exec(spec) => self.exec.find_fault(spec, look),
+            FunctionKind::Mail(spec) => mail::find_fault(spec).or_else(|| self.elsewhere(kind)),
+            FunctionKind::Sql(_) => self.elsewhere(kind),
             FunctionKind::Http(_) | FunctionKind::Handler { .. } => None,
         }
+    }
+
+    /// A kind that needs a setting which this worker does not have.
+    fn elsewhere(&self, kind: &FunctionKind) -> Option<CheckFinding> {
+        let needs = match kind {
+            _ if self.runs(kind) => return None,
+            FunctionKind::Mail(_) if cfg!(feature = "mail") => "the setting mail.host".to_owned(),
+            FunctionKind::Sql(spec) if cfg!(feature = "sql") => {
+                format!("the connection {} of handlers.sql.connections", spec.connection)
+            }
+            _ => "a program that is built with it".to_owned(),
+        };
+        let key = kind.key();
+        Some(CheckFinding {
+            refused: false,
+            code: match kind {
+                FunctionKind::Sql(_) => "E331",
+                _ => "E133",
+            },
+            message: format!("this {key} function does not run here: it needs {needs}"),
+            hint: Some("fine if another worker has it; until then their tasks wait"),
+        })
     }
 }
 
@@ -47,6 +79,8 @@ pub(crate) struct Kinds {
     exec: ExecSettings,
     guards: IdleGuards,
     http: Caller,
+    mail: Option<MailSettings>,
+    sql: SqlConnections,
 }
 
 impl Kinds {
@@ -55,6 +89,8 @@ impl Kinds {
             exec: settings.exec,
             guards: IdleGuards::default(),
             http: Caller::new(settings.http),
+            mail: settings.mail,
+            sql: settings.sql,
         }
     }
 }
@@ -75,6 +111,8 @@ pub(crate) async fn run(
     match &function.kind {
         FunctionKind::Exec(spec) => exec::run(spec, name, &kinds.exec, &kinds.guards, &cx).await,
         FunctionKind::Http(spec) => http::run(spec, name, &kinds.http, &cx).await,
+        FunctionKind::Mail(spec) => mail::run(spec, name, kinds.mail.as_ref(), &cx).await,
+        FunctionKind::Sql(spec) => sql::run(spec, name, &kinds.sql, &cx).await,
         FunctionKind::Handler { kind } => Err(TaskError::skip(format!(
             "function `{name}` is run by the handler `{kind}`; its tasks have that type"
         ))),

@@ -11,15 +11,20 @@ mod glob;
 mod guard;
 mod http;
 mod kinds;
+mod mail;
 mod misconfigured;
+mod scope;
 mod secret;
 mod sleep;
+mod sql;
 mod stopped;
 
 pub use exec::{ExecSettings, try_run_directory};
 pub use guard::{guard_main, try_guard};
 pub use http::HttpSettings;
 pub use kinds::HandlerSettings;
+pub use mail::{MailLogin, MailSettings, MailTls};
+pub use sql::{SqlConnection, SqlConnections};
 
 use runner_core::function::Functions;
 use runner_core::task::FUNCTION_PREFIX;

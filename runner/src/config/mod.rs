@@ -13,6 +13,7 @@ mod masking;
 mod read_auth;
 mod read_handlers;
 mod read_log;
+mod read_mail;
 mod read_proxy;
 mod read_rabbitmq;
 mod read_redis;

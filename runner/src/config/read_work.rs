@@ -180,10 +180,6 @@ pub fn features(root: &Section<'_>) -> bool {
     feature.legacy("profiling", "there is no profiler to switch on");
     feature.legacy("apiDoc", "there is no HTTP API to describe");
     feature.finish();
-    root.legacy(
-        "mail",
-        "this program sends no mail; a function that does has settings of its own",
-    );
     root.legacy("code", "it configures another service");
     dash
 }

@@ -481,6 +481,63 @@ impl<'a> Section<'a> {
         Some(pairs)
     }
 
+    /// Free names with texts that must not be shown, each to be read again where it is used; an override is the same map as
+    /// JSON.
+    #[must_use]
+    pub fn secrets(&self, key: &'static str) -> Vec<(Located<String>, Secret)> {
+        let field = self.entry(key, false);
+        let held = self.tree(key);
+        let node = match (&held, field) {
+            (Some(held), _) => held.node(),
+            (None, Some(field)) if field.node.value != Value::Null => field.node,
+            (None, _) => return Vec::new(),
+        };
+        let placed = |mark| {
+            held.as_ref().map_or_else(
+                || self.placed(mark),
+                |held| SettingPlace::Variable(held.name().to_owned()),
+            )
+        };
+        let Value::Map(entries) = &node.value else {
+            let message = must_be(&self.path_of(key), "a map of names to texts", node.value.shape());
+            self.reader.error("CFG_TYPE", &placed(node.mark), message);
+            return Vec::new();
+        };
+        let text = held.as_ref().map_or(self.reader.text, JsonVariable::text);
+        let mut secrets: Vec<(Located<String>, Secret)> = Vec::new();
+        for (name, value) in entries {
+            let place = placed(name.mark);
+            let (Some(name), Some(written)) = (name.written(text), value.written(text)) else {
+                let message = must_be(&self.path_of(key), "a map of names to texts", value.value.shape());
+                self.reader.error("CFG_TYPE", &place, message);
+                continue;
+            };
+            if secrets.iter().any(|(known, _)| known.value == name) {
+                let message = format!("duplicate key {} in {}", quoted(&name), self.path_of(key));
+                self.reader.error("CFG_SYNTAX", &place, message);
+            }
+            let secret = match written.contains("${") {
+                false => Some(Secret::new(written)),
+                true => {
+                    let environment = self.environment_of(&place);
+                    // A command may never use it, and a missing file is reported where it does.
+                    let now = match interpolate(&written, &environment) {
+                        Ok(now) => Some(now),
+                        Err(_) if self.reader.for_command => Some(String::new()),
+                        Err(message) => {
+                            let hint = "write ${env:NAME} or ${file:PATH}, or $${ for a plain ${";
+                            self.reader.error_hint("CFG_REFERENCE", &place, message, hint);
+                            None
+                        }
+                    };
+                    now.map(|now| Secret::of_reference(now, &written, &environment))
+                }
+            };
+            secrets.extend(secret.map(|secret| (Located { value: name, place }, secret)));
+        }
+        secrets
+    }
+
     /// Accepts a key of the Go service that has no effect here, with a note that says so.
     pub fn legacy(&self, key: &'static str, note: &str) {
         let written = self.entry(key, true).map(|field| self.placed(field.key));

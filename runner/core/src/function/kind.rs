@@ -3,7 +3,7 @@
 //! Other rooms ask the methods here instead of matching, so that a new kind is an answer to each question below, a reader
 //! and a runner. How a kind is read and run is not known here.
 
-use super::{ExecSpec, HttpSpec};
+use super::{ExecSpec, HttpSpec, MailSpec, SqlSpec};
 use crate::task::check_json;
 
 /// The action of a function.
@@ -18,6 +18,10 @@ pub enum FunctionKind {
     Exec(ExecSpec),
     /// An HTTP call.
     Http(HttpSpec),
+    /// A message by mail.
+    Mail(Box<MailSpec>),
+    /// Statements for a database.
+    Sql(SqlSpec),
 }
 
 impl FunctionKind {
@@ -28,6 +32,8 @@ impl FunctionKind {
             Self::Handler { .. } => "handler",
             Self::Exec(_) => "exec",
             Self::Http(_) => "http",
+            Self::Mail(_) => "mail",
+            Self::Sql(_) => "sql",
         }
     }
 
@@ -36,7 +42,7 @@ impl FunctionKind {
     pub fn handler_type(&self) -> Option<&str> {
         match self {
             Self::Handler { kind } => Some(kind),
-            Self::Exec(_) | Self::Http(_) => None,
+            Self::Exec(_) | Self::Http(_) | Self::Mail(_) | Self::Sql(_) => None,
         }
     }
 
@@ -48,7 +54,13 @@ impl FunctionKind {
                 "sends its payload as JSON",
                 "for other payloads set http.headers.Content-Type in the manifest",
             ),
-            Self::Handler { .. } | Self::Exec(_) | Self::Http(_) => return None,
+            Self::Mail(spec) if spec.uses_payload() => {
+                ("reads fields of its payload", "write the payload as a JSON object")
+            }
+            Self::Sql(spec) if spec.uses_payload() => {
+                ("reads fields of its payload", "write the payload as a JSON object")
+            }
+            Self::Handler { .. } | Self::Exec(_) | Self::Http(_) | Self::Mail(_) | Self::Sql(_) => return None,
         };
         if payload.is_empty() {
             return None;

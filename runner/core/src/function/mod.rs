@@ -5,10 +5,16 @@
 mod exec;
 mod http;
 mod kind;
+mod mail;
+mod sql;
+mod template;
 
 pub use exec::{DEFAULT_INHERIT_ENV, DEFAULT_KILL_AFTER, ExecResult, ExecSpec, ExitCodes};
 pub use http::{HttpBody, HttpSpec, is_json_type};
 pub use kind::{CheckFinding, FunctionKind, PayloadFault};
+pub use mail::{MailAttachment, MailSpec};
+pub use sql::{DEFAULT_MAX_ROWS, RowBounds, SqlMode, SqlParameter, SqlSpec, SqlStatement};
+pub use template::{MAX_FILLED_BYTES, Scope, TEMPLATE_NAMES, Template, TemplateFault};
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, PoisonError, RwLock};

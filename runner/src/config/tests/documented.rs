@@ -19,7 +19,6 @@ const OF_THE_GO_SERVICE: &[&str] = &[
     "feature.metrics",
     "feature.profiling",
     "http.",
-    "mail",
     "mysql.",
 ];
 
@@ -86,7 +85,7 @@ fn collect(node: &Node, path: &str, keys: &mut BTreeSet<String>) {
         };
         match path.as_str() {
             // Names of queues and of connections are free.
-            "worker.queues" | "rabbitmq.connections" => drop(keys.insert(path)),
+            "worker.queues" | "rabbitmq.connections" | "handlers.sql.connections" => drop(keys.insert(path)),
             _ => collect(value, &path, keys),
         }
     }

@@ -104,7 +104,7 @@ const FOREIGN: [(&str, &str); 9] = [
     ),
     (
         "mailto",
-        "no mail is sent; `runner ls tasks --state archived` and /metrics show failures",
+        "failures are not mailed; `runner ls tasks --state archived` and /metrics show them",
     ),
 ];
 

@@ -67,7 +67,7 @@ const SLIPS: &[(&str, &[&str])] = &[
     ),
     (
         "name: a\nschedule: '@daily'\n",
-        &["1:1 E130 nothing to run: add one of handler, exec or http"],
+        &["1:1 E130 nothing to run: add one of handler, exec, http, mail or sql"],
     ),
     (
         "name: a\nschedule: '@daily'\nhandler: x\nexec: [date]\n",

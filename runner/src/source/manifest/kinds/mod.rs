@@ -4,6 +4,11 @@ mod exec;
 mod exec_doubts;
 mod handler;
 mod http;
+mod mail;
+mod sql;
+mod template;
+#[cfg(test)]
+mod tests;
 
 use runner_core::function::FunctionKind;
 
@@ -43,6 +48,18 @@ pub const KINDS: &[Kind] = &[
         main: ("url", "…"),
         read: http::read,
     },
+    Kind {
+        key: "mail",
+        own: mail::FIELDS,
+        main: ("to", "ann@example.com"),
+        read: mail::read,
+    },
+    Kind {
+        key: "sql",
+        own: sql::OWN,
+        main: ("statement", "DELETE FROM …"),
+        read: sql::read,
+    },
 ];
 
 /// The keys that say what to run.
@@ -81,6 +98,8 @@ pub fn read_kind(fields: &Fields<'_>, report: &mut Report<'_>) -> Option<Functio
 pub fn doubts(kind: &FunctionKind) -> Vec<(String, String)> {
     match kind {
         FunctionKind::Exec(spec) => exec_doubts::doubts(spec),
-        FunctionKind::Handler { .. } | FunctionKind::Http(_) => Vec::new(),
+        FunctionKind::Handler { .. } | FunctionKind::Http(_) | FunctionKind::Mail(_) | FunctionKind::Sql(_) => {
+            Vec::new()
+        }
     }
 }

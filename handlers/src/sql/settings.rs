@@ -1,0 +1,33 @@
+//! The databases that functions may reach, by name. Their addresses are asked for at each connection.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::Arc;
+
+/// All of them, by the name that manifests use.
+pub type SqlConnections = BTreeMap<String, SqlConnection>;
+
+type Read = dyn Fn() -> Result<String, String> + Send + Sync;
+
+/// The URL of a database: `mysql://`, `mariadb://`, `postgres://` or `sqlite:`. It may hold a password, so it is read from
+/// where it is kept for each connection and never shown.
+#[derive(Clone)]
+pub struct SqlConnection(Arc<Read>);
+
+impl SqlConnection {
+    /// The database at the URL that `read` returns, or a sentence that names what cannot be read and no content.
+    pub fn read_from(read: impl Fn() -> Result<String, String> + Send + Sync + 'static) -> Self {
+        Self(Arc::new(read))
+    }
+
+    #[cfg(feature = "sql")]
+    pub(super) fn url(&self) -> Result<String, String> {
+        (self.0)()
+    }
+}
+
+impl fmt::Debug for SqlConnection {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("***")
+    }
+}

@@ -1,0 +1,186 @@
+//! Manifests of the kinds that have a file of their own here.
+
+#![allow(clippy::unwrap_used, clippy::panic)]
+
+use jiff::tz::TimeZone;
+use runner_core::cron::DstRule;
+use runner_core::function::{FunctionKind, SqlMode, SqlParameter};
+
+use crate::source::ScheduleContext;
+use crate::source::manifest::read;
+
+fn context() -> ScheduleContext {
+    ScheduleContext {
+        zone_name: "UTC".into(),
+        zone: TimeZone::UTC,
+        dst: DstRule::default(),
+        vet: Default::default(),
+        rabbitmq: Default::default(),
+    }
+}
+
+fn kind(text: &str) -> FunctionKind {
+    let reading = read(text, "a.yaml", &context());
+    let errors: Vec<_> = reading.problems.iter().filter(|p| p.is_error()).collect();
+    assert!(errors.is_empty(), "{errors:?}");
+    reading.entries.into_iter().next().unwrap().function.kind
+}
+
+/// The codes of the errors, with the beginning of each message.
+fn errors(text: &str) -> Vec<String> {
+    let reading = read(&format!("name: a\n{text}"), "a.yaml", &context());
+    let errors = reading.problems.iter().filter(|p| p.is_error());
+    errors.map(|p| format!("{} {}", p.code, p.message)).collect()
+}
+
+fn is_refused(text: &str, expected: &str) {
+    let errors = errors(text);
+    let found = errors.iter().any(|error| error.starts_with(expected));
+    assert!(found, "{text}\n{expected}\n{errors:?}");
+}
+
+#[test]
+fn a_message_has_a_short_and_a_long_form() {
+    let FunctionKind::Mail(short) = kind("name: a\nmail: {to: ann@example.com, subject: s, text: t}\n") else {
+        panic!("not mail")
+    };
+    assert_eq!((short.to.len(), short.to[0].fixed()), (1, Some("ann@example.com")));
+    let FunctionKind::Mail(long) = kind(
+        "name: a\nmail:\n  to: [a@b.c, '{{ payload.to }}']\n  cc: c@b.c\n  bcc: [d@b.c]\n  reply_to: e@b.c\n  subject: s\n  \
+         html: <b>{{ payload.x }}</b>\n  attachments:\n  - {name: a.csv, type: text/csv, content: x}\n  - {name: b, content: y}\n",
+    ) else {
+        panic!("not mail")
+    };
+    assert_eq!((long.to.len(), long.cc.len(), long.bcc.len()), (2, 1, 1));
+    assert!(long.text.is_none() && long.html.is_some() && long.uses_payload() && !short.uses_payload());
+    let types: Vec<&str> = long.attachments.iter().map(|a| a.media_type.as_str()).collect();
+    assert_eq!(types, ["text/csv", "text/plain; charset=utf-8"]);
+}
+
+#[test]
+fn a_message_that_cannot_be_sent_is_refused() {
+    for (text, expected) in [
+        ("mail: {subject: s, text: t}", "E320 mail.to is required"),
+        ("mail: {to: a@b.c, text: t}", "E321 mail.subject is required"),
+        (
+            "mail: {to: a@b.c, subject: s}",
+            "E321 mail.text or mail.html is required",
+        ),
+        ("mail: {to: 7, subject: s, text: t}", "E320 mail.to must be a string"),
+        (
+            "mail: {to: [], subject: [s], text: t}",
+            "E321 mail.subject must be a string",
+        ),
+        (
+            "mail: {to: a@b.c, subject: '{{ payload.', text: t}",
+            "E150 template error in mail.subject",
+        ),
+        (
+            "mail: {to: a@b.c, subject: '{{ fire.at }}', text: t}",
+            "E150 template error in mail.subject: {{ fire.at }}",
+        ),
+        (
+            "mail: {to: [a@b.c, '{{ x }}'], subject: s, text: t}",
+            "E150 template error in mail.to[1]",
+        ),
+        (
+            "mail: {to: a@b.c, subject: s, text: t, attachments: [{name: a}]}",
+            "E321 mail.attachments[0].content",
+        ),
+        (
+            "mail: {to: a@b.c, subject: s, text: t, attachments: a}",
+            "E321 mail.attachments must be a list",
+        ),
+        (
+            "mail: {too: a@b.c, subject: s, text: t}",
+            "E110 unknown key \"too\" in mail",
+        ),
+        ("mail: a@b.c", "E108 mail must be a map"),
+    ] {
+        is_refused(text, expected);
+    }
+}
+
+#[test]
+fn statements_have_a_short_and_a_long_form() {
+    let FunctionKind::Sql(short) = kind(
+        "name: a\nsql: {connection: main, statement: 'DELETE FROM t WHERE a < ?', params: [1, -2.5, true, null, '{{ payload.x }}', x], \
+         expect_rows: {max: 5}}\n",
+    ) else {
+        panic!("not sql")
+    };
+    let parameters = &short.statements[0].parameters;
+    assert_eq!((short.mode, short.max_rows, parameters.len()), (SqlMode::Exec, 1000, 6));
+    assert_eq!(parameters[1], SqlParameter::Fixed((-2.5).into()));
+    assert!(short.uses_payload() && short.statements[0].expect_rows.max == Some(5));
+    let FunctionKind::Sql(long) = kind(
+        "name: a\nsql:\n  connection: main\n  mode: query\n  max_rows: 10\n  read_only: true\n  statements:\n  - SET x = 1\n  - {statement: SELECT \
+         1, params: [2], expect_rows: {min: 1, max: 1}}\n",
+    ) else {
+        panic!("not sql")
+    };
+    assert_eq!((long.mode, long.max_rows, long.read_only), (SqlMode::Query, 10, true));
+    assert_eq!(long.statements.len(), 2);
+    assert!(!long.uses_payload() && long.statements[1].expect_rows.min == Some(1));
+}
+
+#[test]
+fn statements_that_a_payload_could_change_are_refused() {
+    for (text, expected) in [
+        (
+            "sql: {connection: main, statement: 'DELETE FROM {{ payload.table }}'}",
+            "E330 sql.statement must not contain templates",
+        ),
+        (
+            "sql: {connection: main, statements: ['SELECT {{ payload.x }}']}",
+            "E330 sql.statements[0]",
+        ),
+        (
+            "sql: {connection: main, statements: [{statement: '{{ x }}'}]}",
+            "E330 sql.statements[0].statement",
+        ),
+        ("sql: {statement: SELECT 1}", "E332 sql.connection is required"),
+        (
+            "sql: {connection: main}",
+            "E332 sql.statement or sql.statements is required",
+        ),
+        (
+            "sql: {connection: main, statement: a, statements: [b]}",
+            "E332 both statement and statements",
+        ),
+        (
+            "sql: {connection: main, statements: []}",
+            "E332 sql.statements must have 1 to 100 items",
+        ),
+        (
+            "sql: {connection: main, statements: [a], params: [1]}",
+            "E332 sql.params belongs to a statement",
+        ),
+        (
+            "sql: {connection: main, statement: a, params: [[1]]}",
+            "E332 sql.params[0] must be a text",
+        ),
+        (
+            "sql: {connection: main, statement: a, params: ['{{ x }}']}",
+            "E150 template error in sql.params[0]",
+        ),
+        (
+            "sql: {connection: main, statement: a, params: x}",
+            "E332 sql.params must be a list",
+        ),
+        (
+            "sql: {connection: main, statement: a, mode: select}",
+            "E332 sql.mode must be exec or query",
+        ),
+        (
+            "sql: {connection: main, statement: a, max_rows: 0}",
+            "E332 sql.max_rows must be",
+        ),
+        (
+            "sql: {connection: main, statement: a, expect_rows: {min: 2, max: 1}}",
+            "E332 sql.expect_rows.min is greater",
+        ),
+    ] {
+        is_refused(text, expected);
+    }
+}
