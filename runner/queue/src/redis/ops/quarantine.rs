@@ -26,16 +26,19 @@ impl RedisBroker {
             .arg(keys::queue(queue.as_str()))
             .arg(keys::own(queue.as_str()));
         for task in bad {
-            let id = String::from_utf8_lossy(&task.id);
-            tracing::warn!(queue = %queue, task = %id, why = task.why, "a task cannot be read; archived");
             let reason = repair::archival_note(&format!("unreadable: {}", task.why), self.present());
             trip.arg(&task.id[..]).arg(&task.run[..]).arg(reason);
+        }
+        trip.one().await?;
+        // Only now: if the call failed, the tasks are still active and come here again.
+        for task in bad {
+            let id = String::from_utf8_lossy(&task.id);
+            tracing::warn!(queue = %queue, task = %id, why = task.why, "a task cannot be read; archived");
             self.repairs.add(&Repaired {
                 quarantined: 1,
                 ..Repaired::default()
             });
         }
-        trip.one().await?;
         Ok(())
     }
 }
