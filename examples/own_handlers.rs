@@ -1,7 +1,7 @@
 //! A program of your own: a typed handler, shared state, a schedule in code, and everything else that `runner` does.
 //!
 //! Try it: `cargo run --example own_handlers -- -c config.yaml`, then
-//! `cargo run --example own_handlers -- enqueue greet --payload '{"name":"Ada"}'`.
+//! `cargo run --example own_handlers -- enqueue greet --payload '{"name":"Ada"}'`, or its own command `… -- wave`.
 
 use std::convert::Infallible;
 use std::process::ExitCode;
@@ -9,6 +9,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+use runner::clap::Command;
 use runner::schedule::{CatchUpPolicy, Overlap};
 use runner::sdk::{BoxFuture, Ctx, HandlerService, Outcome, Payload, Registry, ResultExt, State, TaskError};
 use runner::task::Task;
@@ -102,6 +103,12 @@ fn main() -> ExitCode {
         .payload(r#"{"name":"world"}"#)
         .retention(Duration::from_secs(3600));
     App::new()
+        .name("own")
+        .version(env!("CARGO_PKG_VERSION"))
+        .command(Command::new("wave").about("Greet once, now"), async |_, client| {
+            let greeting = Task::new("greet").payload(r#"{"name":"you"}"#);
+            client.enqueue(greeting).await.map(drop)
+        })
         .handlers(register)
         .schedule("greetings", "@every 10s", greeting)
         .schedule("nightly", nightly(), Task::new("greet").payload(r#"{"name":"night"}"#))

@@ -42,6 +42,7 @@ mod sql_functions;
 mod story_cluster;
 mod story_code;
 mod story_crash;
+mod story_embedded;
 mod story_groups;
 mod story_original;
 mod story_sources;
@@ -97,6 +98,7 @@ fn main() -> std::process::ExitCode {
         story_cluster::tests(),
         story_code::tests(),
         story_crash::tests(),
+        story_embedded::tests(),
         story_groups::tests(),
         story_original::tests(),
         story_sources::tests(),

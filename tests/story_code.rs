@@ -22,6 +22,10 @@ fn example(name: &str) -> String {
 }
 
 async fn ask(site: &Site, arguments: &[&str]) -> Value {
+    serde_json::from_str(&say(site, arguments).await).unwrap()
+}
+
+async fn say(site: &Site, arguments: &[&str]) -> String {
     let mut command = tokio::process::Command::new(example("own_handlers"));
     command.args(arguments).current_dir(&site.dir).kill_on_drop(true);
     let output = tokio::time::timeout(Duration::from_secs(20), command.output())
@@ -29,7 +33,7 @@ async fn ask(site: &Site, arguments: &[&str]) -> Value {
         .expect("an end")
         .unwrap();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    serde_json::from_slice(&output.stdout).unwrap()
+    String::from_utf8(output.stdout).unwrap()
 }
 
 async fn a_program_of_ones_own_runs_its_schedule_and_its_handler() {
@@ -53,6 +57,19 @@ async fn a_program_of_ones_own_runs_its_schedule_and_its_handler() {
     assert_eq!(schedules[0]["id"], "code:greetings", "{schedules}");
     assert_eq!(schedules[0]["source"], "code");
     assert!(!schedules[0]["last"].is_null(), "{schedules}");
+    assert!(say(&site, &["--version"]).await.starts_with("own "));
+    assert!(say(&site, &["help"]).await.contains("Greet once, now"));
+    say(&site, &["wave"]).await;
+    kit::eventually_within(
+        Duration::from_secs(20),
+        "the task of its own command has run",
+        async || {
+            let tail = child.tail();
+            let ran = |line: &str| line.contains("task ended") && !line.contains("task_id=code:");
+            tail.lines().any(ran).then_some(()).ok_or(tail)
+        },
+    )
+    .await;
     child.signal(Signal::SIGINT);
     assert!(child.wait(Duration::from_secs(15)).success(), "{}", child.tail());
 }

@@ -158,7 +158,7 @@ impl App {
     #[must_use]
     pub fn command<F, Fut, E>(mut self, command: clap::Command, run: F) -> Self
     where
-        F: FnOnce(ArgMatches, Client) -> Fut + 'static,
+        F: FnOnce(ArgMatches, Client) -> Fut + Send + 'static,
         Fut: Future<Output = Result<(), E>> + Send + 'static,
         E: Into<AnyError>,
     {

@@ -109,7 +109,7 @@ impl StartedApp {
 
     /// The dashboard at `/queue` with its login and the endpoints `/healthz`, `/readyz` and `/metrics`, for a web server of
     /// the program. The settings apply (users, `server.public_url`, `server.trusted_proxies`); what limits slow clients is the
-    /// business of that server. Usually `server.roles` are then `[scheduler, worker]`.
+    /// business of that server. Usually `roles` are then `[scheduler, worker]`.
     ///
     /// # Errors
     ///

@@ -20,7 +20,7 @@ pub struct OwnCommand {
     /// How it is written on the command line, and its help.
     pub command: clap::Command,
     /// What it does; it may ask for the client.
-    pub run: Box<dyn FnOnce(ArgMatches, Client) -> BoxFuture<'static, anyhow::Result<()>>>,
+    pub run: Box<dyn FnOnce(ArgMatches, Client) -> BoxFuture<'static, anyhow::Result<()>> + Send>,
 }
 
 /// A schedule registered in code.
