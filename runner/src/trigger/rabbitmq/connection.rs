@@ -117,7 +117,8 @@ impl Supervised {
                     self.reconcile(&connection, &mut consumers, wanted).await;
                 }
                 event = events.next() => match event {
-                    Some(Event::Error(error)) => break Some(fault::of_use(&error)),
+                    // Errors of one channel are reported too; the other triggers keep theirs.
+                    Some(Event::Error(error)) if !connection.status().connected() => break Some(fault::of_use(&error)),
                     Some(Event::ConnectionBlocked(why)) => self.blocked(Some(why)),
                     Some(Event::ConnectionUnblocked) => self.blocked(None),
                     Some(_) => {}
