@@ -242,7 +242,7 @@ mod tests {
                     every: Duration::from_secs(seconds),
                     phase: Duration::ZERO,
                 },
-                text: "@every".to_owned(),
+                text: format!("@every {seconds}s"),
                 zone_name: "UTC".to_owned(),
                 zone: TimeZone::UTC,
                 dst: DstRule::default(),
