@@ -131,8 +131,12 @@ async fn values_are_bound_in_postgres() {
 
 /// What a payload brings arrives as it is, whatever it looks like.
 async fn values_are_bound(db: &SqlDb) {
-    db.execute("CREATE TABLE notes (id INTEGER PRIMARY KEY, text VARCHAR(200), amount DOUBLE PRECISION, done BOOLEAN)")
-        .await;
+    let charset = match db.dialect {
+        Dialect::MariaDb => " CHARACTER SET utf8mb4",
+        Dialect::Postgres | Dialect::Sqlite => "",
+    };
+    let columns = "id INTEGER PRIMARY KEY, text VARCHAR(200), amount DOUBLE PRECISION, done BOOLEAN";
+    db.execute(&format!("CREATE TABLE notes ({columns}){charset}")).await;
     let insert = || {
         let parameters = [
             "{{ payload.id }}",
