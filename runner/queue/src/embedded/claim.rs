@@ -104,7 +104,7 @@ impl Claims for EmbeddedBroker {
     async fn absolve(&self, claims: &[Claim]) -> BrokerResult<Vec<Absolved>> {
         let claims = claims.to_vec();
         let change = move |tx: &mut Tx<'_>| recover::absolve(tx, &claims);
-        self.writer.write("report that a worker lives", change).await
+        self.writer.write("report that a worker is alive", change).await
     }
 }
 

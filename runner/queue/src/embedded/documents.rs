@@ -17,6 +17,7 @@ const READ: &str = "read documents";
 
 /// Writes a document, or with no body renews the existing one. Returns whether it exists.
 fn keep(tx: &Tx<'_>, kind: &str, name: &str, body: Option<&[u8]>, ttl: Duration) -> Result<bool, SqlError> {
+    // First: an expired document must not be renewed.
     tx.conn.exec("DELETE FROM documents WHERE expires_at <= ?", [tx.now])?;
     let ends = tx.now.saturating_add(span(ttl));
     let changed = match body {

@@ -81,6 +81,7 @@ pub(super) fn rewrite_if_small(conn: &Connection) -> Result<(), SqlError> {
 
 /// Copies the log into the file and truncates it. Returns SQLite's answer, after restoring the usual timeout.
 fn checkpoint(conn: &Connection) -> Result<i64, SqlError> {
+    // Short, because this thread is the only one that writes: while it waits for readers, all writes wait.
     conn.busy_timeout(READERS)?;
     let busy = conn.value("PRAGMA wal_checkpoint(TRUNCATE)", []);
     conn.busy_timeout(BUSY_TIMEOUT)?;

@@ -167,15 +167,15 @@ impl Holders for EmbeddedBroker {
     async fn lead(&self, instance: &str, ttl: Duration) -> BrokerResult<bool> {
         let instance = instance.to_owned();
         let change = move |tx: &mut Tx<'_>| lead(tx, &instance, Some(ttl));
-        self.writer.write("settle who leads", change).await
+        self.writer.write("change the leader", change).await
     }
 
     async fn resign(&self, instance: &str) -> BrokerResult<()> {
         let (leader, holder) = (instance.to_owned(), instance.to_owned());
         let change = move |tx: &mut Tx<'_>| lead(tx, &leader, None);
-        self.writer.write("settle who leads", change).await?;
+        self.writer.write("change the leader", change).await?;
         let change = move |tx: &mut Tx<'_>| let_go(tx, &holder, HOLD_AFTER_END);
-        self.writer.write_unsynced("say that an instance ends", change).await
+        self.writer.write_unsynced("report that an instance ends", change).await
     }
 
     async fn hold(&self, instance: &str, held: &[Held], ttl: Duration) -> BrokerResult<bool> {
@@ -183,7 +183,7 @@ impl Holders for EmbeddedBroker {
         let change = move |tx: &mut Tx<'_>| hold(tx, &instance, &held, ttl);
         // Unsynced: it is repeated every few seconds.
         self.writer
-            .write_unsynced("say which schedules there are", change)
+            .write_unsynced("report which schedules an instance has", change)
             .await
     }
 

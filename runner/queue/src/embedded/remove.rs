@@ -16,6 +16,7 @@ pub(super) fn remove_queue(
     queue: &QueueName,
     force: bool,
 ) -> Result<Result<Acted, RemoveError>, SqlError> {
+    // Asked again in each call: a task that is claimed or enqueued between two calls must not be deleted unnoticed.
     if let Some(obstacle) = obstacle(tx, queue, force)? {
         return Ok(Err(obstacle));
     }
@@ -37,6 +38,7 @@ pub(super) fn remove_queue(
             return Ok(Ok(Acted { tasks, more: true }));
         }
     }
+    // Last, with the name: until then a removal that was interrupted finds the queue and continues.
     forget(tx, queue)?;
     let tasks = tasks as u64;
     Ok(Ok(Acted { tasks, more: false }))
@@ -76,6 +78,7 @@ fn forget(tx: &mut Tx<'_>, queue: &QueueName) -> Result<(), SqlError> {
     ] {
         tx.conn.exec(statement, [queue.as_str()])?;
     }
+    // The deletions above changed the sums, which would create the row of the queue again.
     tx.tally.forget(queue.as_str());
     Ok(())
 }

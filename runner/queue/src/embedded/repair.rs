@@ -72,7 +72,9 @@ fn right_sums(tx: &mut Tx<'_>, queue: &str, done: &mut Repaired) -> Result<(), S
             .conn
             .one(&text, params![queue, COUNTED], |row| Ok((row.get(0)?, row.get(1)?)))?;
         let known = sum.unwrap_or(0).saturating_add(tx.tally.moves(queue, state));
+        // The stored sum and what this transaction has moved so far: together they are what the commit will store.
         let off = there.saturating_sub(known);
+        // At the limit the list is longer than was counted, so the count proves nothing.
         if there < COUNTED && off != 0 {
             tracing::warn!(queue, %state, off, "the sum of a queue was off and is right now");
             tx.tally.moved(queue, None, Some(state), off);
@@ -119,6 +121,7 @@ fn drop_records(tx: &Tx<'_>, after: i64, most: i64, done: &mut Repaired) -> Resu
         [after, most],
         |row| Ok((row.get(0)?, row.get(1)?)),
     )?;
+    // By sequence, not by task: the pass continues behind the last record that it examined, deleted or not.
     let Some(last) = last else { return Ok(0) };
     let gone = tx.conn.exec(
         "DELETE FROM attempts WHERE seq > ? AND seq <= ? AND task NOT IN (SELECT seq FROM tasks)",

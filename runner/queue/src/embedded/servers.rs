@@ -1,4 +1,4 @@
-//! The seam's `Presence`: worker processes say that they live, and are forgotten when they do not.
+//! The seam's `Presence`: worker processes report that they are alive, and are forgotten when they stop.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -21,8 +21,9 @@ impl Presence for EmbeddedBroker {
         let (server, working) = (server.clone(), working.to_vec());
         let change = move |tx: &mut Tx<'_>| heartbeat(tx, &server, &working, ttl);
         self.writer
-            .write_unsynced("report that this server lives", change)
+            .write_unsynced("report that this server is alive", change)
             .await?;
+        // Only after the write: a heartbeat that failed proves nothing about the leases.
         self.last_heartbeat.heartbeat_sent();
         Ok(())
     }
@@ -40,7 +41,7 @@ impl Presence for EmbeddedBroker {
     async fn leave(&self, server: &ServerInfo) -> BrokerResult<()> {
         let server = server.clone();
         let change = move |tx: &mut Tx<'_>| leave(tx, &server);
-        self.writer.write("take this server off the list", change).await
+        self.writer.write("remove this server from the list", change).await
     }
 
     async fn servers(&self) -> BrokerResult<Vec<ServerView>> {
@@ -95,7 +96,7 @@ pub(super) fn heartbeat(
     for queue in server.queues.keys().filter(|name| !name.contains('*')) {
         tx.tally.ensure_queue(queue);
     }
-    // A server that fell silent is no neighbour any more: see `others`.
+    // A server that fell silent is not a neighbour any more: see `others`.
     tx.conn.exec("DELETE FROM servers WHERE expires_at <= ?", [tx.now])?;
     tx.conn.exec(
         "INSERT OR REPLACE INTO servers (key, info, working, expires_at) VALUES (?, ?, ?, ?)",

@@ -84,6 +84,7 @@ fn trim_archive(tx: &mut Tx<'_>, queue: &QueueName, limit: usize, archive: Archi
         |row| Ok((TaskList::read(row)?, row.get::<_, i64>(3)?)),
     )?;
     let oldest = tx.now.saturating_sub(span(archive.keep));
+    // Oldest first, so both bounds cut a prefix: the ones beyond the number, and the ones beyond the age.
     let old: Vec<TaskList> = (0_i64..)
         .zip(found)
         .take_while(|(place, (_, at))| *place < beyond || *at <= oldest)
@@ -119,6 +120,7 @@ fn sweep_records(tx: &mut Tx<'_>) -> Result<bool, SqlError> {
 
 /// Deletes decisions of schedules that have decided nothing for long. Returns whether there may be more.
 fn forget_decisions(tx: &mut Tx<'_>) -> Result<bool, SqlError> {
+    // Busy schedules trim their own decisions with each commit; those that have stopped never would.
     let silent: Vec<String> = tx.conn.values(
         "SELECT id FROM schedules WHERE decisions > 0 AND decided_at <= ? ORDER BY decided_at LIMIT ?",
         [tx.now.saturating_sub(DECISIONS), FORGOTTEN],

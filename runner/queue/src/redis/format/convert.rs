@@ -75,6 +75,7 @@ pub(in crate::redis) fn restore_headers(record: &mut TaskRecord, kept: Option<Ve
     if !headers.contains_key(SCHEDULE_HEADER) {
         headers.extend(headers_in_id(&record.id));
     }
+    // Headers that the task still has win over stored ones: a handler or a Go program may have changed them.
     headers.append(&mut record.headers);
     record.headers = headers;
 }
@@ -108,6 +109,7 @@ fn checked(bytes: impl Into<Bytes>, queue: &QueueName, id: &[u8]) -> Result<Task
     // The payload is a slice of the answer: nothing is copied.
     let message =
         TaskMessage::decode(bytes.into()).map_err(|error| format!("its message cannot be decoded: {error}"))?;
+    // A message under another task's key would be settled under that key, and its own task run twice.
     if message.id.as_bytes() != id || message.queue != queue.as_str() {
         return Err(format!(
             "its message says that it is {:?} of queue {:?}",
@@ -173,6 +175,7 @@ pub(in crate::redis) fn failed(record: &TaskRecord, error: &str, counts: bool) -
     if counts {
         head.retried = head.retried.saturating_add(1);
     }
+    // The fields behind the open one, by number. Protobuf allows any order, but asynq writes and compares this one.
     let tail = TaskMessage {
         retention: std::mem::take(&mut head.retention),
         completed_at: std::mem::take(&mut head.completed_at),

@@ -90,6 +90,7 @@ async fn ask(bytes: &mut Box<dyn ByteStream>, command: &Cmd) -> Result<Value, Re
             Ok(read) => read,
             Err(error) => return Err(sent.err().unwrap_or(error).into()),
         };
+        // Nothing behind the line is lost: one command is sent at a time, so the server has nothing else to say.
         line.extend_from_slice(&part[..read]);
         if read == 0 || line.len() > MAX_ANSWER {
             let ended = || std::io::Error::from(std::io::ErrorKind::UnexpectedEof);

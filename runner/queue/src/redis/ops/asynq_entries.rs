@@ -103,6 +103,7 @@ impl RedisBroker {
             .conn
             .trip("remove the schedules from the list of other tools")
             .await?;
+        // The name first: a reader in between must not find a listed scheduler without entries.
         trip.command("ZREM").arg(keys::SCHEDULERS).arg(&key);
         trip.command("DEL").arg(&key);
         let answers: BrokerResult<Vec<Value>> = trip.each().await?.into_iter().map(or_nothing).collect();
@@ -127,6 +128,7 @@ impl RedisBroker {
                     task_id: task.to_string(),
                     enqueue_time: Some(decision.decided_at.into()),
                 };
+                // Trimmed before the addition, as asynq does: its tools show as many events for either program.
                 trip.command("ZREMRANGEBYRANK").arg(&key).arg(0).arg(-1 - EVENTS_BEFORE);
                 trip.command("ZADD")
                     .arg(&key)

@@ -52,6 +52,7 @@ impl Documents for RedisBroker {
             .arg(keys::documents(kind))
             .arg(0)
             .arg(MAX_DOCUMENTS - 1);
+        // The index is bounded and sorted by expiry; the documents themselves are read in one further trip.
         let names: Vec<String> = reply::list(or_nothing(trip.one().await)?)
             .into_iter()
             .filter_map(reply::text)
@@ -71,6 +72,7 @@ impl Documents for RedisBroker {
 
     async fn drop_document(&self, kind: &'static str, name: &str) -> BrokerResult<()> {
         let mut trip = self.conn.trip("drop a document").await?;
+        // An index entry without a document is left out by readers, so the order does not matter.
         trip.command("DEL").arg(keys::document(kind, name));
         trip.command("ZREM").arg(keys::documents(kind)).arg(name);
         for answer in trip.each().await? {

@@ -32,7 +32,7 @@ impl Holders for RedisBroker {
     }
 
     async fn resign(&self, instance: &str) -> BrokerResult<()> {
-        let mut trip = self.conn.trip("give up being the leading scheduler").await?;
+        let mut trip = self.conn.trip("resign as the leading scheduler").await?;
         trip.script(Script::Lead, &[keys::leader(self.conn.is_cluster())])
             .arg(instance)
             .arg("")
@@ -55,7 +55,7 @@ impl Holders for RedisBroker {
             scopes.dedup();
             let mut names = vec![keys::holders(cluster), keys::held(instance, cluster)];
             names.extend(scopes.iter().map(|scope| keys::scope(scope, cluster)));
-            let mut trip = self.conn.trip("say which schedules there are").await?;
+            let mut trip = self.conn.trip("report which schedules an instance has").await?;
             trip.script(Script::Hold, &names)
                 .arg(instance)
                 .arg(convert::whole_seconds(ttl).max(1))
@@ -112,7 +112,7 @@ impl Holders for RedisBroker {
 impl RedisBroker {
     /// The schedules of an instance that ended properly are kept for a shorter time than those of one that fell silent.
     async fn let_go(&self, instance: &str, soon: Duration) -> BrokerResult<()> {
-        let mut trip = self.conn.trip("say that an instance ends").await?;
+        let mut trip = self.conn.trip("report that an instance ends").await?;
         trip.command("ZSCORE")
             .arg(keys::holders(self.conn.is_cluster()))
             .arg(instance);

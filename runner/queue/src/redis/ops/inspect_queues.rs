@@ -87,6 +87,7 @@ impl RedisBroker {
         let mut trip = self.pages.trip("look at the queues").await?;
         if known && !names.is_empty() {
             trip.command("SMISMEMBER").arg(keys::QUEUES);
+            // Membership in the same trip: a queue that was removed must not be listed because its script finds empty keys.
             for name in &names {
                 trip.arg(name.as_str());
             }
@@ -105,15 +106,15 @@ impl RedisBroker {
             false => Vec::new(),
         };
         let is_listed = |place: usize| !known || listed.get(place) == Some(&Value::Int(1));
-        let mut trouble = PartialFailure::default();
+        let mut failures = PartialFailure::default();
         let (mut infos, mut looked) = (Vec::with_capacity(names.len()), false);
         for (place, (name, answer)) in names.into_iter().zip(answers).enumerate() {
-            if let Some(answer) = trouble.part(&name, answer) {
+            if let Some(answer) = failures.part(&name, answer) {
                 looked = true;
                 infos.extend(is_listed(place).then(|| queue_info((name, answer))));
             }
         }
-        trouble.unless(looked)?;
+        failures.unless(looked)?;
         Ok(infos)
     }
 
@@ -132,6 +133,7 @@ fn queue_info((name, answer): (QueueName, Value)) -> QueueInfo {
     let mut row = reply::list(answer).into_iter();
     let mut next = || row.next().unwrap_or_default();
     let now = reply::instant(next(), next());
+    // The order in which the script counts them.
     let states = [
         TaskState::Pending,
         TaskState::Active,

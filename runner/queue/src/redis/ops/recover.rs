@@ -64,7 +64,7 @@ impl RedisBroker {
         poison_after: u32,
     ) -> BrokerResult<Vec<Recovered>> {
         let mut recovered = Vec::new();
-        let mut trouble = PartialFailure::default();
+        let mut failures = PartialFailure::default();
         for queue in queues {
             let left = limit.saturating_sub(recovered.len()).min(BATCH);
             if left == 0 {
@@ -79,7 +79,7 @@ impl RedisBroker {
                 .arg(keys::own(queue.as_str()))
                 .arg(repair::nowhere(self.present()))
                 .arg(convert::millis(LONGEST_LEASE));
-            let Some(answer) = trouble.part(queue, trip.one().await) else {
+            let Some(answer) = failures.part(queue, trip.one().await) else {
                 continue;
             };
             let mut answer = reply::list(answer).into_iter();
@@ -96,11 +96,11 @@ impl RedisBroker {
             // Each queue, and each half of it, fails by itself: one that cannot be written must not keep the leases of
             // the others.
             let done = self.archive_unreadable(queue, unreadable, &mut recovered).await;
-            trouble.part(queue, done);
+            failures.part(queue, done);
             let done = self.take_back(silent, grace, &mut recovered).await;
-            trouble.part(queue, done);
+            failures.part(queue, done);
         }
-        trouble.unless(!recovered.is_empty())?;
+        failures.unless(!recovered.is_empty())?;
         Ok(recovered)
     }
 
