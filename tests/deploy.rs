@@ -384,14 +384,14 @@ async fn the_pod_is_ready_at_its_probes() {
 }
 
 async fn versions_agree() {
-    let manifest = read("Cargo.toml");
-    let of = |key: &str| {
+    let of = |path: &str, key: &str| {
+        let manifest = read(path);
         let mut lines = manifest
             .lines()
             .filter_map(|line| line.strip_prefix(&format!("{key} = \"")));
         lines.next().unwrap().trim_end_matches('"').to_owned()
     };
-    let (version, rust) = (of("version"), of("rust-version"));
+    let (version, rust) = (of("Cargo.toml", "version"), of("runner/Cargo.toml", "rust-version"));
     let image = format!("runner:{version}");
     for path in [
         "deploy/compose/compose.yaml",

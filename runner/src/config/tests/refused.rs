@@ -28,7 +28,7 @@ database: {host: h} | CFG_DATABASE | 1:11 | driver is missing
 worker: {concurrency: 0} | CFG_RANGE | 1:23 | from 1 to 10000
 worker: {concurrency: -1} | CFG_RANGE | 1:23 | from 1 to 10000
 worker: {concurrency: 1000000} | CFG_RANGE | 1:23 | from 1 to 10000
-worker: {queues: {}} | CFG_VALUE | 1:10 | take nothing
+worker: {queues: {}} | CFG_VALUE | 1:10 | claim nothing
 worker: {queues: {a: 0}} | CFG_RANGE | 1:19 | weight
 worker: {shutdown_timeout: soon} | CFG_RANGE | 1:28 | not a duration
 worker: {lease: 1s} | CFG_RANGE | 1:17 | 3s
