@@ -130,8 +130,9 @@ impl Registry {
     /// Sets options of the handler that was added last.
     ///
     /// ```
+    /// # use std::time::Duration;
     /// # use runner_sdk::Registry;
-    /// #     /// # async fn mail() {}
+    /// # async fn mail() {}
     /// let registry = Registry::new()
     ///     .on("mail", mail)
     ///     .with(|mail| mail.timeout(Duration::from_secs(30)).concurrency(4));
