@@ -1,6 +1,6 @@
 //! What the templates of a function are filled with: fields of the payload, and facts about the task.
 
-use runner_core::function::Scope;
+use runner_core::function::TemplateScope;
 use runner_sdk::Ctx;
 
 /// Task headers in which the scheduler describes the occurrence, and their names in templates.
@@ -14,8 +14,8 @@ const OCCASION: [(&str, &str); 6] = [
 ];
 
 /// Everything that a template may name: the same for all attempts of a task.
-pub(crate) fn of(cx: &Ctx, function: &str) -> Scope {
-    let mut scope = Scope::of_payload(cx.payload());
+pub(crate) fn of(cx: &Ctx, function: &str) -> TemplateScope {
+    let mut scope = TemplateScope::of_payload(cx.payload());
     for (header, name) in OCCASION {
         if let Some(value) = cx.headers().get(header) {
             scope.set(name, value.as_str());
@@ -30,7 +30,7 @@ pub(crate) fn of(cx: &Ctx, function: &str) -> Scope {
 
 #[cfg(test)]
 mod tests {
-    use runner_core::function::{TEMPLATE_NAMES, Template};
+    use runner_core::function::{FunctionTemplate, TEMPLATE_NAMES};
 
     use super::OCCASION;
 
@@ -40,7 +40,7 @@ mod tests {
         for name in TEMPLATE_NAMES {
             let known = of_task.contains(&name) || OCCASION.iter().any(|(_, known)| *known == name);
             assert!(known, "{name}");
-            assert!(Template::parse(&format!("{{{{ {name} }}}}")).is_ok(), "{name}");
+            assert!(FunctionTemplate::parse(&format!("{{{{ {name} }}}}")).is_ok(), "{name}");
         }
     }
 }

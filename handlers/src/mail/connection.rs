@@ -60,23 +60,23 @@ pub(super) async fn open(settings: &MailSettings, cx: &Ctx) -> Result<AsyncSmtpC
 }
 
 /// Waits for an answer.
-pub(super) async fn in_time<T>(answer: impl Future<Output = Result<T, Error>>) -> Result<T, NoAnswer> {
+pub(super) async fn in_time<T>(answer: impl Future<Output = Result<T, Error>>) -> Result<T, SmtpFailure> {
     match tokio::time::timeout(ANSWER_TIMEOUT, answer).await {
-        Ok(answer) => answer.map_err(NoAnswer::Refused),
-        Err(_) => Err(NoAnswer::Late),
+        Ok(answer) => answer.map_err(SmtpFailure::Refused),
+        Err(_) => Err(SmtpFailure::Late),
     }
 }
 
 /// Why there is no good answer.
 #[derive(Debug)]
-pub(super) enum NoAnswer {
+pub(super) enum SmtpFailure {
     /// A bad answer, or a broken connection.
     Refused(Error),
     /// None within the time.
     Late,
 }
 
-impl NoAnswer {
+impl SmtpFailure {
     /// Whether the server said that trying again cannot help.
     pub(super) fn is_final(&self) -> bool {
         matches!(self, Self::Refused(error) if error.is_permanent())

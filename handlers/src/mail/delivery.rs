@@ -9,7 +9,7 @@ use lettre::transport::smtp::extension::{Extension, MailParameter};
 use runner_sdk::{Ctx, Outcome, TaskError};
 
 use super::MailSettings;
-use super::connection::{NoAnswer, in_time, open};
+use super::connection::{SmtpFailure, in_time, open};
 use super::letter::Letter;
 
 /// How long the server may take to accept a whole message: giving up earlier would send it twice (RFC 5321, 4.5.3.2.6).
@@ -21,7 +21,7 @@ const QUIT_TIMEOUT: Duration = Duration::from_secs(2);
 /// A recipient that the server refused.
 struct RefusedRecipient {
     address: Address,
-    answer: NoAnswer,
+    answer: SmtpFailure,
 }
 
 /// Sends the message.
@@ -60,7 +60,7 @@ async fn transmit(
     letter: &Letter,
     settings: &MailSettings,
 ) -> Result<(String, Vec<RefusedRecipient>), TaskError> {
-    let wrong = |what: &str, answer: &NoAnswer| {
+    let wrong = |what: &str, answer: &SmtpFailure| {
         let text = format!("{} {what}: {}", settings.host, answer.text());
         match answer.is_final() {
             true => TaskError::skip(text),
@@ -96,8 +96,8 @@ async fn transmit(
         .map_err(|e| wrong("refused the message", &e))?;
     let accepted = tokio::time::timeout(ACCEPT_TIMEOUT, connection.message(&letter.bytes)).await;
     let accepted = accepted
-        .map_err(|_| NoAnswer::Late)
-        .and_then(|answer| answer.map_err(NoAnswer::Refused));
+        .map_err(|_| SmtpFailure::Late)
+        .and_then(|answer| answer.map_err(SmtpFailure::Refused));
     let answer = accepted.map_err(|e| wrong("did not accept the message", &e))?;
     Ok((answer.first_line().unwrap_or_default().to_owned(), refused))
 }

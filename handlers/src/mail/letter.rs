@@ -3,7 +3,7 @@
 use lettre::message::header::{ContentType, HeaderName, HeaderValue};
 use lettre::message::{Attachment, Mailbox, Mailboxes, Message, MultiPart, SinglePart};
 use lettre::{Address, message::MessageBuilder};
-use runner_core::function::{CheckFinding, MailSpec, Scope, Template};
+use runner_core::function::{CheckFinding, FunctionTemplate, MailSpec, TemplateScope};
 use runner_core::schedule::stable_hash;
 use runner_sdk::{Ctx, TaskError};
 
@@ -38,13 +38,13 @@ pub(crate) fn find_fault(spec: &MailSpec) -> Option<CheckFinding> {
         })
     };
     for (field, list) in fields_of_recipients(spec) {
-        for text in list.iter().filter_map(Template::fixed) {
+        for text in list.iter().filter_map(FunctionTemplate::fixed) {
             if let Err(why) = addresses(text) {
                 return refuse("E320", format!("mail.{field}: {why}"));
             }
         }
     }
-    if let Some(Err(why)) = spec.reply_to.as_ref().and_then(Template::fixed).map(addresses) {
+    if let Some(Err(why)) = spec.reply_to.as_ref().and_then(FunctionTemplate::fixed).map(addresses) {
         return refuse("E320", format!("mail.reply_to: {why}"));
     }
     for file in &spec.attachments {
@@ -58,7 +58,7 @@ pub(crate) fn find_fault(spec: &MailSpec) -> Option<CheckFinding> {
     None
 }
 
-fn fields_of_recipients(spec: &MailSpec) -> [(&'static str, &[Template]); 3] {
+fn fields_of_recipients(spec: &MailSpec) -> [(&'static str, &[FunctionTemplate]); 3] {
     [("to", &spec.to), ("cc", &spec.cc), ("bcc", &spec.bcc)]
 }
 
@@ -87,9 +87,10 @@ pub(super) fn write(spec: &MailSpec, function: &str, settings: &MailSettings, cx
     compose(spec, settings, &scope, &id(cx, &settings.from)).map_err(TaskError::skip)
 }
 
-fn compose(spec: &MailSpec, settings: &MailSettings, scope: &Scope, id: &str) -> Result<Letter, String> {
-    let fill =
-        |field: &str, template: &Template| template.fill(scope).map_err(|fault| format!("mail.{field}: {fault}"));
+fn compose(spec: &MailSpec, settings: &MailSettings, scope: &TemplateScope, id: &str) -> Result<Letter, String> {
+    let fill = |field: &str, template: &FunctionTemplate| {
+        template.fill(scope).map_err(|fault| format!("mail.{field}: {fault}"))
+    };
     let from = settings.from.parse::<Address>();
     let from = from.map_err(|e| format!("misconfigured: mail.fromAddr {:?}: {e}", settings.from))?;
     let name = (!settings.from_name.is_empty()).then(|| settings.from_name.clone());
@@ -153,9 +154,9 @@ fn add(head: MessageBuilder, field: &str, mailbox: Mailbox) -> MessageBuilder {
     }
 }
 
-fn body(head: MessageBuilder, spec: &MailSpec, scope: &Scope) -> Result<Message, String> {
+fn body(head: MessageBuilder, spec: &MailSpec, scope: &TemplateScope) -> Result<Message, String> {
     let fault = |field: &str, fault: &dyn std::fmt::Display| format!("mail.{field}: {fault}");
-    let filled = |field: &str, template: &Template| template.fill(scope).map_err(|e| fault(field, &e));
+    let filled = |field: &str, template: &FunctionTemplate| template.fill(scope).map_err(|e| fault(field, &e));
     let text = spec.text.as_ref().map(|t| filled("text", t)).transpose()?;
     let html = spec.html.as_ref().map(|t| t.fill_with(scope, escaped));
     let html = html.transpose().map_err(|e| fault("html", &e))?;

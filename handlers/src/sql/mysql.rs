@@ -9,17 +9,17 @@ use sqlx::query::Query;
 use sqlx::{AssertSqlSafe, Column, ConnectOptions, Executor, MySql, Row, TypeInfo, ValueRef};
 
 use super::failure::Failure;
-use super::rows::{Rows, bytes_to_json, float_to_json};
+use super::rows::{ResultRows, bytes_to_json, float_to_json};
 use super::statement::{BoundStatement, Changed, text_of};
 
 /// Ends the statement of one connection over another.
 #[derive(Clone)]
-pub(super) struct Canceller {
+pub(super) struct MySqlCanceller {
     options: MySqlConnectOptions,
     connection: u64,
 }
 
-impl Canceller {
+impl MySqlCanceller {
     pub(super) async fn cancel(&self) -> Result<(), sqlx::Error> {
         let mut connection = self.options.connect().await?;
         let statement = format!("KILL QUERY {}", self.connection);
@@ -28,14 +28,14 @@ impl Canceller {
 }
 
 /// Connects. Instants are in UTC on this connection.
-pub(super) async fn open(url: &str) -> Result<(MySqlConnection, Canceller), Failure> {
+pub(super) async fn open(url: &str) -> Result<(MySqlConnection, MySqlCanceller), Failure> {
     let url = url.replacen("mariadb:", "mysql:", 1);
     let options = MySqlConnectOptions::from_str(&url)?.disable_statement_logging();
     // The mode of the server decides what its SQL means, not the driver.
     let options = options.pipes_as_concat(false).no_engine_substitution(false);
     let mut connection = options.connect().await?;
     let connection_id = sqlx::query_scalar("SELECT CAST(CONNECTION_ID() AS UNSIGNED)");
-    let canceller = Canceller {
+    let canceller = MySqlCanceller {
         connection: connection_id.fetch_one(&mut connection).await?,
         options,
     };
@@ -75,8 +75,8 @@ pub(super) async fn query(
     connection: &mut MySqlConnection,
     statement: &BoundStatement<'_>,
     max_rows: u32,
-) -> Result<Rows, Failure> {
-    let mut rows = Rows::default();
+) -> Result<ResultRows, Failure> {
+    let mut rows = ResultRows::default();
     let mut stream = bound(statement).fetch(connection);
     while let Some(row) = stream.try_next().await? {
         if rows.count == 0 {

@@ -14,17 +14,17 @@ use sqlx::{Arguments, Column, ConnectOptions, Either, Executor, Postgres, Row, S
 
 use super::failure::Failure;
 use super::postgres_types::{from_binary, to_binary};
-use super::rows::Rows;
+use super::rows::ResultRows;
 use super::statement::{BoundStatement, Changed, text_of};
 
 /// Ends the statement of one connection over another.
 #[derive(Clone)]
-pub(super) struct Canceller {
+pub(super) struct PostgresCanceller {
     options: PgConnectOptions,
     process: i32,
 }
 
-impl Canceller {
+impl PostgresCanceller {
     pub(super) async fn cancel(&self) -> Result<(), sqlx::Error> {
         let mut connection = self.options.connect().await?;
         let cancel = sqlx::query("SELECT pg_cancel_backend($1)").bind(self.process);
@@ -33,12 +33,12 @@ impl Canceller {
 }
 
 /// Connects.
-pub(super) async fn open(url: &str) -> Result<(PgConnection, Canceller), Failure> {
+pub(super) async fn open(url: &str) -> Result<(PgConnection, PostgresCanceller), Failure> {
     let options = PgConnectOptions::from_str(url)?.disable_statement_logging();
     let options = options.application_name("runner");
     let mut connection = options.connect().await?;
     let process = sqlx::query_scalar("SELECT pg_backend_pid()");
-    let canceller = Canceller {
+    let canceller = PostgresCanceller {
         process: process.fetch_one(&mut connection).await?,
         options,
     };
@@ -122,9 +122,9 @@ pub(super) async fn query(
     connection: &mut PgConnection,
     statement: &BoundStatement<'_>,
     max_rows: u32,
-) -> Result<Rows, Failure> {
+) -> Result<ResultRows, Failure> {
     let arguments = arguments(connection, statement).await?;
-    let mut rows = Rows::default();
+    let mut rows = ResultRows::default();
     let mut stream = sqlx::query_with(text_of(statement), arguments).fetch(connection);
     while let Some(row) = stream.try_next().await? {
         if rows.count == 0 {

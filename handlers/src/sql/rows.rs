@@ -7,7 +7,7 @@ const MAX_BYTES: usize = 900 * 1024;
 
 /// What a query yielded.
 #[derive(Debug, Default)]
-pub(super) struct Rows {
+pub(super) struct ResultRows {
     pub(super) columns: Vec<String>,
     rows: Vec<Vec<Value>>,
     bytes: usize,
@@ -17,7 +17,7 @@ pub(super) struct Rows {
     pub(super) cut: bool,
 }
 
-impl Rows {
+impl ResultRows {
     /// Adds a row while there is room.
     pub(super) fn push(&mut self, row: Vec<Value>, max_rows: u32) {
         self.count += 1;

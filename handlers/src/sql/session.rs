@@ -7,22 +7,22 @@ use sqlx::sqlite::SqliteConnection;
 use sqlx::{Connection, Executor};
 
 use super::failure::Failure;
-use super::rows::Rows;
+use super::rows::ResultRows;
 use super::statement::{BoundStatement, Changed};
 use super::{mysql, postgres, sqlite};
 
 /// A connection, and how to cancel what it does.
 pub(super) enum Session {
-    MySql(MySqlConnection, mysql::Canceller),
-    Postgres(PgConnection, postgres::Canceller),
-    Sqlite(SqliteConnection, sqlite::Canceller),
+    MySql(MySqlConnection, mysql::MySqlCanceller),
+    Postgres(PgConnection, postgres::PostgresCanceller),
+    Sqlite(SqliteConnection, sqlite::SqliteCanceller),
 }
 
 /// Cancels the statement of a session.
 pub(super) enum Canceller {
-    MySql(mysql::Canceller),
-    Postgres(postgres::Canceller),
-    Sqlite(sqlite::Canceller),
+    MySql(mysql::MySqlCanceller),
+    Postgres(postgres::PostgresCanceller),
+    Sqlite(sqlite::SqliteCanceller),
 }
 
 impl Session {
@@ -82,7 +82,7 @@ impl Session {
     }
 
     /// Runs a statement for its rows.
-    pub(super) async fn query(&mut self, statement: &BoundStatement<'_>, max_rows: u32) -> Result<Rows, Failure> {
+    pub(super) async fn query(&mut self, statement: &BoundStatement<'_>, max_rows: u32) -> Result<ResultRows, Failure> {
         match self {
             Self::MySql(connection, _) => mysql::query(connection, statement, max_rows).await,
             Self::Postgres(connection, _) => postgres::query(connection, statement, max_rows).await,

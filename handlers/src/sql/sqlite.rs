@@ -12,7 +12,7 @@ use sqlx::sqlite::{SqliteArguments, SqliteConnectOptions, SqliteConnection, Sqli
 use sqlx::{Column, ConnectOptions, Row, Sqlite, TypeInfo, ValueRef};
 
 use super::failure::Failure;
-use super::rows::{Rows, bytes_to_json, float_to_json};
+use super::rows::{ResultRows, bytes_to_json, float_to_json};
 use super::statement::{BoundStatement, Changed, text_of};
 
 /// Instructions of SQLite's machine between two looks at the flag: less than a millisecond.
@@ -20,16 +20,16 @@ const LOOK_EVERY: i32 = 10_000;
 
 /// Ends the statement of one connection.
 #[derive(Clone)]
-pub(super) struct Canceller(Arc<AtomicBool>);
+pub(super) struct SqliteCanceller(Arc<AtomicBool>);
 
-impl Canceller {
+impl SqliteCanceller {
     pub(super) fn cancel(&self) {
         self.0.store(true, Ordering::Relaxed);
     }
 }
 
 /// Opens the file, which must exist.
-pub(super) async fn open(url: &str, spec: &SqlSpec) -> Result<(SqliteConnection, Canceller), Failure> {
+pub(super) async fn open(url: &str, spec: &SqlSpec) -> Result<(SqliteConnection, SqliteCanceller), Failure> {
     let options = SqliteConnectOptions::from_str(url)?.disable_statement_logging();
     let options = options.create_if_missing(false).read_only(spec.read_only);
     let mut connection = options.connect().await?;
@@ -38,7 +38,7 @@ pub(super) async fn open(url: &str, spec: &SqlSpec) -> Result<(SqliteConnection,
     let mut handle = connection.lock_handle().await?;
     handle.set_progress_handler(LOOK_EVERY, move || !flag.load(Ordering::Relaxed));
     drop(handle);
-    Ok((connection, Canceller(cancelled)))
+    Ok((connection, SqliteCanceller(cancelled)))
 }
 
 fn bound(statement: &BoundStatement<'_>) -> Query<'static, Sqlite, SqliteArguments> {
@@ -73,8 +73,8 @@ pub(super) async fn query(
     connection: &mut SqliteConnection,
     statement: &BoundStatement<'_>,
     max_rows: u32,
-) -> Result<Rows, Failure> {
-    let mut rows = Rows::default();
+) -> Result<ResultRows, Failure> {
+    let mut rows = ResultRows::default();
     let mut stream = bound(statement).fetch(connection);
     while let Some(row) = stream.try_next().await? {
         if rows.count == 0 {

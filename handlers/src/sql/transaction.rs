@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use runner_core::function::{RowBounds, Scope, SqlMode, SqlParameter, SqlSpec, SqlStatement};
+use runner_core::function::{RowBounds, SqlMode, SqlParameter, SqlSpec, SqlStatement, TemplateScope};
 use runner_sdk::{Ctx, Outcome, TaskError};
 use serde_json::{Value, json};
 
@@ -83,7 +83,7 @@ pub(crate) async fn run(
     Err(stop)
 }
 
-fn bind<'s>(index: usize, statement: &'s SqlStatement, scope: &Scope) -> Result<BoundStatement<'s>, String> {
+fn bind<'s>(index: usize, statement: &'s SqlStatement, scope: &TemplateScope) -> Result<BoundStatement<'s>, String> {
     let mut values = Vec::with_capacity(statement.parameters.len());
     for (position, parameter) in statement.parameters.iter().enumerate() {
         values.push(match parameter {

@@ -14,7 +14,7 @@ pub use http::{HttpBody, HttpSpec, is_json_type};
 pub use kind::{CheckFinding, FunctionKind, PayloadFault};
 pub use mail::{MailAttachment, MailSpec};
 pub use sql::{DEFAULT_MAX_ROWS, RowBounds, SqlMode, SqlParameter, SqlSpec, SqlStatement};
-pub use template::{MAX_FILLED_BYTES, Scope, TEMPLATE_NAMES, Template, TemplateFault};
+pub use template::{FunctionTemplate, FunctionTemplateFault, MAX_FILLED_BYTES, TEMPLATE_NAMES, TemplateScope};
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, PoisonError, RwLock};

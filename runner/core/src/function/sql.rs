@@ -4,7 +4,7 @@
 
 use serde_json::Value;
 
-use super::Template;
+use super::FunctionTemplate;
 
 /// As many rows of a query are kept unless the function says otherwise.
 pub const DEFAULT_MAX_ROWS: u32 = 1000;
@@ -74,7 +74,7 @@ pub enum SqlParameter {
     /// A number, a truth value or null.
     Fixed(Value),
     /// A text that is filled when the function runs; one expression keeps the type of its value.
-    Filled(Template),
+    Filled(FunctionTemplate),
 }
 
 /// How many rows are right.

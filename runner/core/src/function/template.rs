@@ -34,7 +34,7 @@ const FILTERS: &str = "date('%F'), tz('Europe/Berlin'), add('-1d'), utc, unix, j
 /// A text with places to fill. If one exists, its expressions are well formed and every name but those of the payload is
 /// known.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct Template {
+pub struct FunctionTemplate {
     parts: Vec<Part>,
 }
 
@@ -72,24 +72,24 @@ enum Filter {
 
 /// Why a text is no template, or cannot be filled: the expression and what is wrong with it.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct TemplateFault(String);
+pub struct FunctionTemplateFault(String);
 
-impl fmt::Display for TemplateFault {
+impl fmt::Display for FunctionTemplateFault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0)
     }
 }
 
-impl std::error::Error for TemplateFault {}
+impl std::error::Error for FunctionTemplateFault {}
 
 /// What templates of one task are filled with.
 #[derive(Debug, Clone)]
-pub struct Scope {
+pub struct TemplateScope {
     payload: Result<Value, String>,
     facts: BTreeMap<&'static str, String>,
 }
 
-impl Scope {
+impl TemplateScope {
     /// The fields of this payload; an empty one has none.
     #[must_use]
     pub fn of_payload(payload: &[u8]) -> Self {
@@ -124,18 +124,18 @@ impl Scope {
     }
 }
 
-impl Template {
+impl FunctionTemplate {
     /// Reads a text.
     ///
     /// # Errors
     ///
     /// The first expression that is wrong.
-    pub fn parse(text: &str) -> Result<Self, TemplateFault> {
+    pub fn parse(text: &str) -> Result<Self, FunctionTemplateFault> {
         let mut parts = Vec::new();
         let mut rest = text;
         while let Some((before, after)) = rest.split_once("{{") {
             let Some(end) = end_of(after) else {
-                return Err(TemplateFault("\"{{\" without \"}}\"".to_owned()));
+                return Err(FunctionTemplateFault("\"{{\" without \"}}\"".to_owned()));
             };
             if !before.is_empty() {
                 parts.push(Part::Text(before.to_owned()));
@@ -179,7 +179,7 @@ impl Template {
     /// # Errors
     ///
     /// A value that is missing or does not fit its filter, or a text above [`MAX_FILLED_BYTES`].
-    pub fn fill(&self, scope: &Scope) -> Result<String, TemplateFault> {
+    pub fn fill(&self, scope: &TemplateScope) -> Result<String, FunctionTemplateFault> {
         self.fill_with(scope, |text| text)
     }
 
@@ -188,7 +188,11 @@ impl Template {
     /// # Errors
     ///
     /// As [`Self::fill`].
-    pub fn fill_with(&self, scope: &Scope, escape: impl Fn(String) -> String) -> Result<String, TemplateFault> {
+    pub fn fill_with(
+        &self,
+        scope: &TemplateScope,
+        escape: impl Fn(String) -> String,
+    ) -> Result<String, FunctionTemplateFault> {
         let mut filled = String::new();
         for part in &self.parts {
             match part {
@@ -200,7 +204,9 @@ impl Template {
                 }
             }
             if filled.len() > MAX_FILLED_BYTES {
-                return Err(TemplateFault(format!("it is longer than {MAX_FILLED_BYTES} bytes")));
+                return Err(FunctionTemplateFault(format!(
+                    "it is longer than {MAX_FILLED_BYTES} bytes"
+                )));
             }
         }
         Ok(filled)
@@ -212,7 +218,7 @@ impl Template {
     /// # Errors
     ///
     /// As [`Self::fill`].
-    pub fn value(&self, scope: &Scope) -> Result<Value, TemplateFault> {
+    pub fn value(&self, scope: &TemplateScope) -> Result<Value, FunctionTemplateFault> {
         match self.parts.as_slice() {
             [Part::Place(place)] if place.is_missing_field(scope) => Ok(Value::Null),
             [Part::Place(place)] => place.value(scope),
@@ -262,8 +268,8 @@ fn unquoted(text: &str) -> Option<&str> {
 }
 
 impl Expression {
-    fn parse(text: &str) -> Result<Self, TemplateFault> {
-        let fault = |why: &str| TemplateFault(format!("{{{{ {text} }}}}: {why}"));
+    fn parse(text: &str) -> Result<Self, FunctionTemplateFault> {
+        let fault = |why: &str| FunctionTemplateFault(format!("{{{{ {text} }}}}: {why}"));
         let parts = split_at_bars(text);
         let (head, filters) = parts.split_first().map_or(("", &[][..]), |(head, rest)| (*head, rest));
         let head = match unquoted(head) {
@@ -281,14 +287,14 @@ impl Expression {
     }
 
     /// Whether it is a field of the payload that is not there, without a default.
-    fn is_missing_field(&self, scope: &Scope) -> bool {
+    fn is_missing_field(&self, scope: &TemplateScope) -> bool {
         let Head::Name(name) = &self.head else { return false };
         let has_default = self.filters.iter().any(|filter| matches!(filter, Filter::Default(_)));
         name.split('.').next() == Some(PAYLOAD) && !has_default && matches!(scope.find(name), Ok(None))
     }
 
-    fn value(&self, scope: &Scope) -> Result<Value, TemplateFault> {
-        let fault = |why: String| TemplateFault(format!("{{{{ {} }}}}: {why}", self.text));
+    fn value(&self, scope: &TemplateScope) -> Result<Value, FunctionTemplateFault> {
+        let fault = |why: String| FunctionTemplateFault(format!("{{{{ {} }}}}: {why}", self.text));
         let mut value = match &self.head {
             Head::Literal(text) => Some(Value::from(text.as_str())),
             Head::Name(name) => scope.find(name).map_err(fault)?,
@@ -424,16 +430,16 @@ mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
 
-    fn scope() -> Scope {
+    fn scope() -> TemplateScope {
         let mut scope =
-            Scope::of_payload(br#"{"n":3,"name":"Ann <a>","list":[{"x":true}],"none":null,"t":1893456000}"#);
+            TemplateScope::of_payload(br#"{"n":3,"name":"Ann <a>","list":[{"x":true}],"none":null,"t":1893456000}"#);
         scope.set("fire.scheduled_at", "2030-01-01T02:30:00Z");
         scope.set("function.name", "report");
         scope
     }
 
     fn filled(text: &str) -> String {
-        let filled = Template::parse(text).and_then(|template| template.fill(&scope()));
+        let filled = FunctionTemplate::parse(text).and_then(|template| template.fill(&scope()));
         filled.unwrap_or_else(|fault| format!("fault: {fault}"))
     }
 
@@ -490,15 +496,15 @@ mod tests {
                 "{text}: {fault}"
             );
         }
-        let not_json = Template::parse("{{ payload.a }}")
+        let not_json = FunctionTemplate::parse("{{ payload.a }}")
             .unwrap()
-            .fill(&Scope::of_payload(b"x"));
+            .fill(&TemplateScope::of_payload(b"x"));
         assert!(not_json.unwrap_err().to_string().contains("the payload is not JSON"));
     }
 
     #[test]
     fn one_expression_keeps_its_type() {
-        let value = |text: &str| Template::parse(text).unwrap().value(&scope()).unwrap();
+        let value = |text: &str| FunctionTemplate::parse(text).unwrap().value(&scope()).unwrap();
         assert_eq!(value("{{ payload.n }}"), Value::from(3));
         assert_eq!(value("{{ payload.n }}."), Value::from("3."));
         assert_eq!(value("{{ payload.none }}"), Value::Null);
@@ -509,7 +515,7 @@ mod tests {
     #[test]
     fn values_are_escaped_unless_they_are_raw() {
         let fill = |text: &str| {
-            let template = Template::parse(text).unwrap();
+            let template = FunctionTemplate::parse(text).unwrap();
             template.fill_with(&scope(), |text| text.replace('<', "&lt;")).unwrap()
         };
         assert_eq!(
@@ -520,10 +526,10 @@ mod tests {
 
     #[test]
     fn a_text_that_grows_too_long_is_a_fault() {
-        let scope = Scope::of_payload(format!("{{\"a\":\"{}\"}}", "x".repeat(100_000)).as_bytes());
-        let template = Template::parse(&"{{ payload.a }}".repeat(20)).unwrap();
+        let scope = TemplateScope::of_payload(format!("{{\"a\":\"{}\"}}", "x".repeat(100_000)).as_bytes());
+        let template = FunctionTemplate::parse(&"{{ payload.a }}".repeat(20)).unwrap();
         assert!(template.fill(&scope).unwrap_err().to_string().contains("longer than"));
         assert!(template.uses_payload() && template.fixed().is_none());
-        assert_eq!(Template::parse("a").unwrap().fixed(), Some("a"));
+        assert_eq!(FunctionTemplate::parse("a").unwrap().fixed(), Some("a"));
     }
 }

@@ -1,18 +1,18 @@
 //! Reads texts that are filled when a function runs.
 
-use runner_core::function::Template;
+use runner_core::function::FunctionTemplate;
 
 use crate::text::yaml::{Mark, Value};
 use crate::text::{Field, Report};
 
 /// A text that is not blank.
-pub(super) fn read(field: &Field<'_>, code: &str, report: &mut Report<'_>) -> Option<Template> {
+pub(super) fn read(field: &Field<'_>, code: &str, report: &mut Report<'_>) -> Option<FunctionTemplate> {
     let text = field.text(code, report)?;
     parse(text, &field.path, field.node.mark, report)
 }
 
 /// One text, or a list of them.
-pub(super) fn read_list(field: &Field<'_>, code: &str, report: &mut Report<'_>) -> Option<Vec<Template>> {
+pub(super) fn read_list(field: &Field<'_>, code: &str, report: &mut Report<'_>) -> Option<Vec<FunctionTemplate>> {
     let Value::List(items) = &field.node.value else {
         return Some(vec![read(field, code, report)?]);
     };
@@ -26,8 +26,8 @@ pub(super) fn read_list(field: &Field<'_>, code: &str, report: &mut Report<'_>) 
 }
 
 /// The text at `path`.
-pub(super) fn parse(text: &str, path: &str, mark: Mark, report: &mut Report<'_>) -> Option<Template> {
-    match Template::parse(text) {
+pub(super) fn parse(text: &str, path: &str, mark: Mark, report: &mut Report<'_>) -> Option<FunctionTemplate> {
+    match FunctionTemplate::parse(text) {
         Ok(template) => Some(template),
         Err(fault) => {
             report.error("E150", mark, format!("template error in {path}: {fault}"));
