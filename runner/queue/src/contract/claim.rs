@@ -1,6 +1,6 @@
 //! Clauses about claims: which tasks, how many, under which lease; and about being woken.
 
-use runner_core::task::{QueueName, TaskState};
+use runner_core::task::{QueueName, TaskId, TaskState};
 
 use super::shared::{LEASE, names, queue, secs, task};
 use super::{Clause, Fresh};
@@ -147,18 +147,35 @@ async fn waiting_for_work_ends_in_time(fresh: Fresh) {
     fresh.is_sound().await;
 }
 
+/// The next request for this task. asynq's channel is one for all databases of a server, so those of tests that run at the
+/// same time arrive as well.
+async fn request_for(listener: &mut tokio::sync::mpsc::Receiver<StopRequest>, id: &TaskId) -> StopRequest {
+    let heard = async {
+        loop {
+            let request = listener.recv().await.expect("the channel is open");
+            if request.id == *id {
+                return request;
+            }
+        }
+    };
+    tokio::time::timeout(secs(10), heard).await.expect("nothing was heard")
+}
+
 async fn a_cancellation_reaches_every_listener(fresh: Fresh) {
     let mut one = fresh.broker.cancellations().await.unwrap();
     let mut two = fresh.broker.cancellations().await.unwrap();
-    let wanted = super::shared::id("a");
+    let wanted = super::shared::id("for-every-listener");
     fresh.broker.cancel(&wanted).await.unwrap();
     for listener in [&mut one, &mut two] {
-        let heard = tokio::time::timeout(secs(10), listener.recv()).await;
-        let asked = StopRequest::cancel(wanted.clone());
-        assert_eq!(heard.expect("nothing was heard"), Some(asked));
+        assert_eq!(
+            request_for(listener, &wanted).await,
+            StopRequest::cancel(wanted.clone())
+        );
     }
     let mut late = fresh.broker.cancellations().await.unwrap();
-    assert!(late.try_recv().is_err(), "heard what was before its time");
+    while let Ok(heard) = late.try_recv() {
+        assert_ne!(heard.id, wanted, "heard what was before its time");
+    }
     fresh.is_sound().await;
 }
 
@@ -169,9 +186,8 @@ async fn a_request_to_stop_for_good_reaches_every_listener(fresh: Fresh) {
     let words = format!("stopped by me: {}\u{e9}", "w".repeat(MAX_STOP_BYTES - 16));
     fresh.broker.stop(&name, &wanted, &words).await.unwrap();
     for listener in [&mut one, &mut two] {
-        let heard = tokio::time::timeout(secs(10), listener.recv()).await;
-        let heard = heard.expect("nothing was heard").expect("the channel is open");
-        assert_eq!((heard.queue.as_ref(), &heard.id), (Some(&name), &wanted));
+        let heard = request_for(listener, &wanted).await;
+        assert_eq!(heard.queue.as_ref(), Some(&name));
         let kept = heard.for_good.expect("it is for good");
         assert!(
             words.starts_with(&kept) && kept.len() == MAX_STOP_BYTES - 1,
