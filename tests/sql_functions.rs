@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use runner_core::function::{
-    Function, FunctionKind, Functions, RowBounds, SqlMode, SqlParameter, SqlSpec, SqlStatement, Template,
+    Function, FunctionKind, FunctionTemplate, Functions, RowBounds, SqlMode, SqlParameter, SqlSpec, SqlStatement,
 };
 use runner_handlers::{HandlerSettings, SqlConnection, register_with};
 use runner_sdk::testing::Trial;
@@ -18,7 +18,7 @@ pub fn tests() -> Vec<kit::Trial> {
         needs(): values_are_bound_in_sqlite, a_transaction_is_whole_in_sqlite, errors_decide_in_sqlite,
             a_long_statement_of_sqlite_is_cancelled, a_locked_file_is_tried_again, a_manifest_runs_statements;
         needs(MariaDb): values_are_bound_in_mariadb, a_transaction_is_whole_in_mariadb, errors_decide_in_mariadb,
-            a_long_statement_of_mariadb_is_cancelled;
+            a_long_statement_of_mariadb_is_cancelled, times_of_mariadb_are_read_as_they_are;
         needs(Postgres): values_are_bound_in_postgres, a_transaction_is_whole_in_postgres, errors_decide_in_postgres,
             a_long_statement_of_postgres_is_cancelled, types_of_postgres_are_those_of_the_statement;
     ]
@@ -41,7 +41,7 @@ async fn sqlite() -> SqliteFile {
 }
 
 fn filled(text: &str) -> SqlParameter {
-    SqlParameter::Filled(Template::parse(text).unwrap())
+    SqlParameter::Filled(FunctionTemplate::parse(text).unwrap())
 }
 
 fn statement(db: &SqlDb, text: &str, parameters: Vec<SqlParameter>) -> SqlStatement {
@@ -385,6 +385,41 @@ async fn a_locked_file_is_tried_again() {
     );
 }
 
+async fn times_of_mariadb_are_read_as_they_are() {
+    let db = kit::mariadb().fresh_db().await;
+    let columns = "day DATE, at DATETIME, exact DATETIME(6), stamp TIMESTAMP NULL, span TIME, part TIME(6)";
+    db.execute(&format!("CREATE TABLE t ({columns})")).await;
+    let values = "('2030-01-02', '2030-01-02 03:04:05', '2030-01-02 00:00:00.000007', NULL, '-25:01:02', '01:02:03.5')";
+    db.execute(&format!("INSERT INTO t VALUES {values}")).await;
+    db.execute(
+        "INSERT INTO t VALUES ('1999-12-31', '2030-01-02', '2030-01-02', '2030-01-02 03:04:05', '0:0:0', '0:0:0')",
+    )
+    .await;
+    let query = vec![statement(&db, "SELECT * FROM t ORDER BY day DESC", Vec::new())];
+    let found = json_of(run(&db, spec(query, SqlMode::Query), Trial::of("fn:sql")).await);
+    assert_eq!(
+        found["rows"],
+        json!([
+            [
+                "2030-01-02",
+                "2030-01-02 03:04:05",
+                "2030-01-02 00:00:00.000007",
+                null,
+                "-25:01:02",
+                "01:02:03.500000"
+            ],
+            [
+                "1999-12-31",
+                "2030-01-02 00:00:00",
+                "2030-01-02 00:00:00",
+                "2030-01-02 03:04:05",
+                "00:00:00",
+                "00:00:00"
+            ]
+        ])
+    );
+}
+
 async fn types_of_postgres_are_those_of_the_statement() {
     let db = kit::postgres().fresh_db().await;
     db.execute("CREATE TABLE t (id SMALLINT, at TIMESTAMPTZ, day DATE, price NUMERIC(20, 3), doc JSONB, key UUID)")
@@ -452,7 +487,7 @@ async fn a_manifest_runs_statements() {
     );
     site.cli(["check"]).await.ok();
     let runner = site.start().await;
-    site.cli(["enqueue", "fn:tables", r#"{"text":"from a payload"}"#])
+    site.cli(["enqueue", "fn:tables", "--payload", r#"{"text":"from a payload"}"#])
         .await
         .ok();
     let file = SqlDb::file(&site.dir.join("app.db"));

@@ -113,9 +113,9 @@ fn value(row: &MySqlRow, index: usize) -> Result<Value, sqlx::Error> {
     })
 }
 
-/// Year, month, day, then hour, minute, second, then microseconds; what is zero at the end is left out.
+/// The length of the rest, then year, month, day, hour, minute, second and microseconds; what is zero at the end is left out.
 fn date_time(bytes: &[u8], date_only: bool) -> Value {
-    let byte = |index: usize| bytes.get(index).copied().unwrap_or_default();
+    let byte = |index: usize| bytes.get(index + 1).copied().unwrap_or_default();
     let year = u16::from_le_bytes([byte(0), byte(1)]);
     let date = format!("{year:04}-{:02}-{:02}", byte(2), byte(3));
     if date_only {
@@ -126,9 +126,9 @@ fn date_time(bytes: &[u8], date_only: bool) -> Value {
     format!("{date} {time}{}", fraction(micros)).into()
 }
 
-/// A sign, days, hour, minute, second, microseconds.
+/// The length of the rest, then a sign, days, hour, minute, second and microseconds.
 fn time(bytes: &[u8]) -> Value {
-    let byte = |index: usize| bytes.get(index).copied().unwrap_or_default();
+    let byte = |index: usize| bytes.get(index + 1).copied().unwrap_or_default();
     let sign = if byte(0) == 1 { "-" } else { "" };
     let days = u32::from_le_bytes([byte(1), byte(2), byte(3), byte(4)]);
     let hours = days.saturating_mul(24).saturating_add(byte(5).into());
