@@ -72,9 +72,13 @@ fn of_database(error: &dyn DatabaseError) -> Meaning {
 /// Numbers of MySQL and MariaDB.
 fn of_mysql(number: u16) -> Meaning {
     match number {
-        // Lock wait timeout, deadlock, too many connections (in all, of a user), shutdown, connection killed, statement
-        // interrupted, time limit of a statement (MySQL, MariaDB), read-only server during a failover.
-        1205 | 1213 | 1040 | 1203 | 1226 | 1053 | 1927 | 1317 | 3024 | 1969 | 1290 | 1836 => Meaning::Retry,
+        // Lock wait timeout, deadlock, a row changed since it was read, a lock that is not free (NOWAIT), a conflict in a
+        // cluster, too many connections (in all, of a user), shutdown, connection killed, statement interrupted, time limit of a
+        // statement (MySQL, MariaDB), read-only server during a failover, node of a cluster that is not ready.
+        1205 | 1213 | 1020 | 3572 | 3101 | 1040 | 1203 | 1226 | 1053 | 1927 | 1317 | 3024 | 1969 | 1290 | 1836
+        | 1047 => Meaning::Retry,
+        // No memory, disk or table full.
+        1037 | 1041 | 1021 | 1114 => Meaning::Retry,
         // Access denied (to a database, for a user), unknown database, host not allowed.
         1044 | 1045 | 1049 | 1130 | 1698 => Meaning::Setting,
         _ => Meaning::Final,
@@ -85,11 +89,13 @@ fn of_mysql(number: u16) -> Meaning {
 fn of_postgres(state: &str) -> Meaning {
     match state {
         // Serialization failure, deadlock, lock not available, cancelled, shutdown, crash, starting up, idle session ended.
-        "40001" | "40P01" | "55P03" | "57014" | "57P01" | "57P02" | "57P03" | "57P05" | "25006" => Meaning::Retry,
+        "40001" | "40P01" | "55P03" | "57014" | "57P01" | "57P02" | "57P03" | "57P04" | "57P05" | "25006" => {
+            Meaning::Retry
+        }
         "3D000" => Meaning::Setting,
         _ => match state.get(..2) {
-            // Connection exceptions, insufficient resources.
-            Some("08" | "53") => Meaning::Retry,
+            // Connection exceptions, insufficient resources, system errors such as those of a disk.
+            Some("08" | "53" | "58") => Meaning::Retry,
             Some("28") => Meaning::Setting,
             _ => Meaning::Final,
         },
