@@ -18,6 +18,9 @@ use crate::misconfigured::misconfigured;
 /// How long connecting may take: a server that does not answer for longer is down.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 
+/// How long saying goodbye may take; the message is accepted by then.
+pub(super) const QUIT_TIMEOUT: Duration = Duration::from_secs(2);
+
 /// How long an answer may take; servers delay some on purpose, to tire senders of junk.
 pub(super) const ANSWER_TIMEOUT: Duration = Duration::from_secs(60);
 
@@ -44,7 +47,7 @@ pub(super) async fn open(settings: &MailSettings, cx: &Ctx) -> Result<AsyncSmtpC
     let mut connection = in_time(connecting).await.map_err(|e| e.into_error(settings, cx))?;
     if let Some(tls) = later {
         if !connection.can_starttls() {
-            connection.abort().await;
+            tokio::time::timeout(QUIT_TIMEOUT, connection.abort()).await.ok();
             let why = "the server offers no STARTTLS; mail.tls: implicit is for servers with TLS from the start";
             return Err(wrong(why.to_owned()));
         }

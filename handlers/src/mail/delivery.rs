@@ -9,14 +9,11 @@ use lettre::transport::smtp::extension::{Extension, MailParameter};
 use runner_sdk::{Ctx, Outcome, TaskError};
 
 use super::MailSettings;
-use super::connection::{SmtpFailure, in_time, open};
+use super::connection::{QUIT_TIMEOUT, SmtpFailure, in_time, open};
 use super::letter::Letter;
 
 /// How long the server may take to accept a whole message: giving up earlier would send it twice (RFC 5321, 4.5.3.2.6).
 const ACCEPT_TIMEOUT: Duration = Duration::from_secs(600);
-
-/// How long saying goodbye may take; the message is accepted by then.
-const QUIT_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// A recipient that the server refused.
 struct RefusedRecipient {
@@ -28,8 +25,8 @@ struct RefusedRecipient {
 pub(super) async fn send(letter: &Letter, settings: &MailSettings, cx: &Ctx) -> Result<Outcome, TaskError> {
     let mut connection = open(settings, cx).await?;
     let (answer, refused) = transmit(&mut connection, letter, settings).await?;
-    // Whatever comes now, the server has the message.
-    tokio::time::timeout(QUIT_TIMEOUT, connection.quit()).await.ok();
+    // The server has the message: a stop or the time limit of the attempt must not make it look unsent, so it is not awaited.
+    tokio::spawn(async move { tokio::time::timeout(QUIT_TIMEOUT, connection.quit()).await.ok() });
     let host = &settings.host;
     cx.log()
         .push("log", &format!("{host} accepted {} ({answer})", letter.id));
@@ -87,7 +84,7 @@ async fn transmit(
         let first = refused.iter().find(|r| !r.answer.is_final()).or(refused.first());
         if let Some(RefusedRecipient { address, answer }) = first {
             let error = wrong(&format!("refused every recipient, such as {address}"), answer);
-            connection.abort().await;
+            tokio::time::timeout(QUIT_TIMEOUT, connection.abort()).await.ok();
             return Err(error);
         }
     }
