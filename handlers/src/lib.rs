@@ -20,7 +20,7 @@ mod sql;
 mod stopped;
 
 pub use exec::{ExecSettings, try_run_directory};
-pub use guard::{guard_main, try_guard};
+pub use guard::{guard_main, is_guard, try_guard};
 pub use http::HttpSettings;
 pub use kinds::HandlerSettings;
 pub use mail::{MailLogin, MailSettings, MailTls};

@@ -49,12 +49,17 @@ pub async fn try_guard() -> Result<(), String> {
     Ok(())
 }
 
+/// Whether this process was started as a guard.
+#[must_use]
+pub fn is_guard() -> bool {
+    std::env::args_os().nth(1).is_some_and(|argument| argument == MARK)
+}
+
 /// Runs the guard if this process was started as one, and returns the exit code, with which `main` must return at once. To be
 /// called first in `main`, by programs that set [`crate::ExecSettings::guard`].
 #[must_use]
 pub fn guard_main() -> Option<ExitCode> {
-    let mut arguments = std::env::args_os().skip(1);
-    if arguments.next()? != MARK {
+    if !is_guard() {
         return None;
     }
     Some(match process::run() {

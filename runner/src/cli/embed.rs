@@ -42,6 +42,11 @@ struct Prepared {
 }
 
 fn prepare(parts: &AppParts) -> anyhow::Result<Prepared> {
+    // Otherwise it would start a guard itself, which would do the same, without end.
+    anyhow::ensure!(
+        !runner_handlers::is_guard(),
+        "this process was started to guard a command; main must begin with runner::guard_main()"
+    );
     let settings = Settings::load(parts.config.as_deref(), &Environment::of_process(), Purpose::Serve)?;
     let clock = std::sync::Arc::new(runner_core::clock::SystemClock);
     let log = match tracing::dispatcher::has_been_set() {
