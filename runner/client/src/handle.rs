@@ -136,7 +136,8 @@ impl TaskHandle {
     /// [`WaitError`].
     #[allow(clippy::disallowed_methods)] // bounded pauses between questions: brokers do not announce the ends of tasks
     pub async fn wait(&self, patience: Duration) -> Result<TaskResult, WaitError> {
-        let until = Instant::now() + patience;
+        // None: forever, or as good as that.
+        let until = Instant::now().checked_add(patience);
         let mut pause = FIRST_PAUSE;
         loop {
             // A glance: neither a large payload nor a large result travels at each question.
@@ -146,8 +147,11 @@ impl TaskHandle {
             match task.state {
                 TaskState::Completed => return self.result().await,
                 TaskState::Archived => return Err(WaitError::Failed(task.record.last_error)),
-                state if Instant::now() >= until => return Err(WaitError::NotYet(state)),
-                _ => tokio::time::sleep_until(until.min(Instant::now() + pause)).await,
+                state if until.is_some_and(|until| Instant::now() >= until) => return Err(WaitError::NotYet(state)),
+                _ => {
+                    let next = Instant::now() + pause;
+                    tokio::time::sleep_until(until.map_or(next, |until| until.min(next))).await;
+                }
             }
             pause = (pause * 2).min(LONGEST_PAUSE);
         }
