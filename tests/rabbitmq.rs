@@ -167,6 +167,13 @@ async fn an_edit_starts_changes_and_stops_triggers() {
         &(manifest(&queues[1], "") + "enabled: false\n"),
     );
     until_state(&site, &runner, |state| state["state"] == "disabled").await;
+    eventually_within(PATIENCE, "the consumer has stopped", async || {
+        match client.consumers(&queues[1]).await {
+            0 => Ok(()),
+            count => Err(count),
+        }
+    })
+    .await;
     client.publish(&queues[1], Some("late"), b"{}").await;
     assert_eq!(client.ready(&queues[0]).await, 1);
     assert_eq!(client.ready(&queues[1]).await, 1);

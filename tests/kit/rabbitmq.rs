@@ -151,14 +151,23 @@ impl RabbitChannel {
         made.await.expect("a queue");
     }
 
+    /// Consumers of a queue.
+    pub async fn consumers(&self, name: &str) -> u32 {
+        self.state(name).await.consumer_count()
+    }
+
     /// Messages of a queue that no consumer holds.
     pub async fn ready(&self, name: &str) -> u32 {
+        self.state(name).await.message_count()
+    }
+
+    async fn state(&self, name: &str) -> lapin::Queue {
         let options = QueueDeclareOptions {
             passive: true,
             ..QueueDeclareOptions::default()
         };
         let queue = self.channel.queue_declare(name.into(), options, FieldTable::default());
-        queue.await.expect("the queue").message_count()
+        queue.await.expect("the queue")
     }
 
     /// Publishes a persistent message to a queue and waits until the server has it.

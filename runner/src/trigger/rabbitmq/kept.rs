@@ -1,6 +1,7 @@
 //! Messages of which no task could be made, kept in the broker: the last ones of each trigger and host.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::collections::BTreeMap;
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use base64::Engine as _;
@@ -28,8 +29,16 @@ const KEPT_FOR: Duration = Duration::from_secs(30 * 86_400);
 /// Between two attempts to keep one.
 const PAUSE: Duration = Duration::from_secs(2);
 
-/// The place of the next one, over all triggers of the process.
-static NEXT: AtomicU64 = AtomicU64::new(0);
+/// How many were kept of each trigger since the process began: the place of the next one.
+static COUNTS: Mutex<BTreeMap<String, u64>> = Mutex::new(BTreeMap::new());
+
+fn next_place(trigger: &str) -> u64 {
+    let mut counts = COUNTS.lock().unwrap_or_else(PoisonError::into_inner);
+    let count = counts.entry(trigger.to_owned()).or_default();
+    let place = *count % KEPT;
+    *count += 1;
+    place
+}
 
 /// Keeps a message until the broker has it; false: `stop` came first.
 pub(super) async fn keep(
@@ -40,7 +49,7 @@ pub(super) async fn keep(
     stop: &CancellationToken,
 ) -> bool {
     let host = shared.instance.split(':').next().unwrap_or_default();
-    let name = format!("{}@{host}#{}", trigger.id, NEXT.fetch_add(1, Ordering::Relaxed) % KEPT);
+    let name = format!("{}@{host}#{}", trigger.id, next_place(&trigger.id.to_string()));
     let body = document(trigger, message, why);
     loop {
         let kept = shared

@@ -20,8 +20,9 @@ const CODE: &str = "E143";
 /// The code of templates.
 const TEMPLATE: &str = "E144";
 
-/// The longest name of a queue, an exchange or a routing key; RabbitMQ's bound.
-const MAX_NAME: usize = 255;
+/// The longest name of a queue, an exchange or a routing key: RabbitMQ's bound is 255, and a queue that is created gets one
+/// for dead letters, with five bytes more.
+const MAX_NAME: usize = 250;
 
 /// Bindings of one queue; more of them want a pattern.
 const MAX_KEYS: usize = 100;
