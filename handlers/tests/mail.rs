@@ -7,14 +7,14 @@ mod smtp;
 
 use std::time::Duration;
 
-use runner_core::function::{Function, FunctionKind, Functions, MailAttachment, MailSpec, Template};
+use runner_core::function::{Function, FunctionKind, FunctionTemplate, Functions, MailAttachment, MailSpec};
 use runner_handlers::{HandlerSettings, MailLogin, MailSettings, MailTls, register_with};
 use runner_sdk::testing::{Trial, TrialReport};
 use runner_sdk::{Outcome, Registry, StopReason};
 use smtp::{Secured, SmtpSink};
 
-fn template(text: &str) -> Template {
-    Template::parse(text).unwrap()
+fn template(text: &str) -> FunctionTemplate {
+    FunctionTemplate::parse(text).unwrap()
 }
 
 fn spec(to: &[&str], text: &str) -> MailSpec {
