@@ -7,7 +7,7 @@ use super::calendar::ones;
 use super::field::{CronField, UNITS};
 use super::parse::ParsedRule;
 use super::warning::{Lint, example};
-use super::{Expression, dialect};
+use super::{Expression, dialect, dialect_lint};
 
 /// All codes of a [`Lint`] about the times of an expression.
 pub const TIMING_LINTS: [&str; 5] = ["W230", "W231", "W232", "W233", "W234"];
@@ -21,8 +21,8 @@ pub fn lint(expression: &Expression) -> Vec<Lint> {
     let mut found: Vec<Lint> = Vec::new();
     found.extend(star_before_hour(expression, fields));
     found.extend(both_days(expression, fields));
-    found.extend(dialect::aws(expression, fields, *seconds));
-    found.extend(dialect::quartz_weekdays(expression, fields));
+    found.extend(dialect_lint::aws(expression, fields, *seconds));
+    found.extend(dialect_lint::quartz_weekdays(expression, fields));
     // If the fields are in another order, the steps are not what they seem.
     if found.iter().all(|lint| lint.code != "W232") {
         found.extend(uneven_steps(expression, fields));

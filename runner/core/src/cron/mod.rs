@@ -10,6 +10,7 @@
 mod calendar;
 mod describe;
 mod dialect;
+mod dialect_lint;
 mod error;
 mod expression;
 mod field;
