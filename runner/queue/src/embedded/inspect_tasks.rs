@@ -9,7 +9,7 @@ use rusqlite::{Connection, params};
 use super::EmbeddedBroker;
 use super::connection::Statements as _;
 use super::error::SqlError;
-use super::produce::lock_key;
+use super::put::lock_key;
 use super::rows::{self, INFO, RECORD, column, count, micros};
 use crate::{
     Attempt, BrokerResult, GLANCE_BYTES, HEAD_BYTES, InspectTasks, MAX_ATTEMPTS_KEPT, Page, RawTask, TaskInfo, TaskPage,

@@ -6,7 +6,7 @@ use rusqlite::params;
 
 use super::connection::Statements as _;
 use super::error::SqlError;
-use super::produce::enqueue_one;
+use super::put::enqueue_one;
 use super::rows::instant;
 use super::schedule::{StoredSchedule, on_record, read, record, trim, unfinished};
 use super::writer::Tx;

@@ -41,6 +41,7 @@ mod moves;
 mod pause;
 mod probe;
 mod produce;
+mod put;
 mod readers;
 mod receipts;
 mod recover;

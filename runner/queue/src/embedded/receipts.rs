@@ -1,13 +1,13 @@
 //! Enqueues tasks each id once: a receipt outlives the task.
 //!
-//! Not here: how a task is written; `produce` does that within the same transaction.
+//! Not here: how a task is written; `put` does that within the same transaction.
 
 use runner_core::task::{Task, TaskId};
 use rusqlite::params;
 
 use super::connection::Statements as _;
 use super::error::SqlError;
-use super::produce::enqueue_one;
+use super::put::enqueue_one;
 use super::rows::span;
 use super::writer::Tx;
 use crate::{Delivery, Enqueued, Refusal};

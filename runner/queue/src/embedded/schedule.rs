@@ -11,7 +11,7 @@ use rusqlite::{Connection, Row, params};
 use super::connection::Statements as _;
 use super::error::SqlError;
 use super::held::note_corrections;
-use super::produce::enqueue_one;
+use super::put::enqueue_one;
 use super::rows::{self, column, instant, micros, span};
 use super::runs;
 use super::writer::Tx;

@@ -322,7 +322,7 @@ async fn no_statement_on_a_hot_path_scans_the_tasks() {
         include_str!("moves.rs"),
         include_str!("sweep.rs"),
         include_str!("tally.rs"),
-        include_str!("produce.rs"),
+        include_str!("put.rs"),
         include_str!("schedule.rs"),
         include_str!("inspect_queues.rs"),
         include_str!("inspect_tasks.rs"),
