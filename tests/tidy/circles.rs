@@ -162,7 +162,10 @@ fn target<'a>(path: &[String], all: &'a Files, depth: usize) -> Option<&'a [Stri
         .rev()
         .find_map(|length| all.get_key_value(&path[..length]))?;
     let (module, file) = found;
-    let name = path.get(module.len())?;
+    let Some(name) = path.get(module.len()) else {
+        // The module itself, whose items are then written after its name.
+        return Some(module);
+    };
     match file.imports.get(name) {
         Some(elsewhere) if depth < 8 && elsewhere != path => target(elsewhere, all, depth + 1),
         _ => Some(module),
