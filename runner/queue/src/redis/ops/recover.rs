@@ -22,8 +22,12 @@ use crate::{
     Verdict, after_crash, longest_run, poison,
 };
 
-/// Tasks a script call, during which Redis does nothing else.
+/// Tasks a call of the script that looks for them, during which Redis does nothing else.
 const BATCH: usize = 500;
+
+/// Tasks a call of the script that takes them back. Each is written to its hash and to a sorted set that may have grown
+/// large, up to 0.1 ms together. The calls are sent one by one: Redis would run a pipeline of them without a pause.
+const TAKEN: usize = 40;
 
 /// How long after its end the lease of a Go worker is left untouched: that worker writes it by its own clock,
 /// and asynq itself allows this much.
@@ -133,26 +137,31 @@ impl RedisBroker {
         grace: Duration,
         recovered: &mut Vec<Recovered>,
     ) -> BrokerResult<()> {
-        let settlements: Vec<Settlement> = silent.iter().map(|s| s.settlement.clone()).collect();
-        // The worker may have extended the lease meanwhile; then the claim is still valid.
-        let settled = self.settle_claims(&settlements, Some(grace)).await?;
-        for (silent, settled) in silent.into_iter().zip(settled) {
-            if settled == Settled::Accepted {
-                let task = silent.settlement.claim.task();
-                recovered.push(Recovered {
-                    queue: task.queue.clone(),
-                    id: task.id.clone(),
-                    kind: task.kind.clone(),
-                    state: match silent.settlement.verdict {
-                        Verdict::Archive { .. } => TaskState::Archived,
-                        _ => TaskState::Retry,
-                    },
-                    lost: silent.lost,
-                    poison: silent.poison,
-                });
-            }
+        for silent in silent.chunks(TAKEN) {
+            let settlements: Vec<Settlement> = silent.iter().map(|s| s.settlement.clone()).collect();
+            // The worker may have extended the lease meanwhile; then the claim is still valid.
+            let settled = self.settle_claims(&settlements, Some(grace)).await?;
+            let taken = silent.iter().zip(settled).filter(|(_, s)| *s == Settled::Accepted);
+            recovered.extend(taken.map(|(silent, _)| silent.recovered()));
         }
         Ok(())
+    }
+}
+
+impl ExpiredClaim {
+    fn recovered(&self) -> Recovered {
+        let task = self.settlement.claim.task();
+        Recovered {
+            queue: task.queue.clone(),
+            id: task.id.clone(),
+            kind: task.kind.clone(),
+            state: match self.settlement.verdict {
+                Verdict::Archive { .. } => TaskState::Archived,
+                _ => TaskState::Retry,
+            },
+            lost: self.lost,
+            poison: self.poison,
+        }
     }
 }
 
