@@ -290,6 +290,27 @@ async fn a_function_that_cannot_run_here_is_a_problem_of_each_of_its_schedules()
 }
 
 #[tokio::test]
+async fn a_disabled_function_is_not_warned_of_what_this_worker_lacks() {
+    let text = "name: a\nenabled: false\nexec: [date]\nschedule: '@daily'\n";
+    for (refused, expected) in [(false, 0), (true, 1)] {
+        let finding = CheckFinding {
+            refused,
+            code: "E306",
+            message: "not here".to_owned(),
+            hint: None,
+        };
+        let home = tempfile::tempdir().unwrap();
+        let checked = SourceSettings {
+            vet: FunctionCheck::new(move |_| Some(finding.clone())),
+            ..settings(home.path(), text, Vec::new())
+        };
+        let plan = Catalog::load_once(checked, clock()).await.plan;
+        let found = plan.problems.iter().filter(|p| p.code == "E306").count();
+        assert_eq!(found, expected, "refused: {refused}");
+    }
+}
+
+#[tokio::test]
 async fn a_handler_without_a_schedule_states_options_for_its_type() {
     let home = tempfile::tempdir().unwrap();
     let mut own = coded("own", "0 3 * * *", "t");

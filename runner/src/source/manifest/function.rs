@@ -68,7 +68,7 @@ pub fn read_function(node: &Node, context: &ScheduleContext, report: &mut Report
     let triggered = read_started(&fields, name, &scheduled, &given, report);
     if let Some(kind) = &kind {
         let first = scheduled.first().map(|s| &s.id);
-        judge(kind, first, &fields, context, report);
+        judge(kind, first, enabled.unwrap_or(true), &fields, context, report);
     }
     // A misspelt "schedule" is reported once, as a misspelling; a handler with options states them for its type.
     let handler = kind.as_ref().is_some_and(|kind| kind.handler_type().is_some());
@@ -232,10 +232,11 @@ fn refuse_name(field: &Field<'_>, name: &str, report: &mut Report<'_>) {
 }
 
 /// Reports problems of the function's action; warnings are about its schedules, of which `first` is
-/// one.
+/// one. Nothing runs a disabled function, so what this worker lacks for it is not reported.
 fn judge(
     kind: &FunctionKind,
     first: Option<&ScheduleId>,
+    enabled: bool,
     fields: &Fields<'_>,
     context: &ScheduleContext,
     report: &mut Report<'_>,
@@ -249,7 +250,7 @@ fn judge(
     let hint = finding.hint.map(str::to_owned);
     if finding.refused {
         report.error(finding.code, mark, finding.message).hint = hint;
-    } else {
+    } else if enabled {
         let warning = report.warning(finding.code, mark, finding.message);
         (warning.hint, warning.schedule) = (hint, first.cloned());
     }
