@@ -19,6 +19,7 @@ mod faults;
 mod fleet;
 mod golden;
 mod growth;
+mod hooks;
 mod kit;
 mod model;
 mod pages;
@@ -73,6 +74,7 @@ fn main() -> std::process::ExitCode {
         deploy::tests(),
         golden::tests(),
         growth::tests(),
+        hooks::tests(),
         model::tests(),
         traps::tests(),
         redis_broker::tests(),

@@ -11,6 +11,7 @@ use jiff::tz::TimeZone;
 use runner::health::Health;
 use runner::metrics::Metrics;
 use runner::source::{Catalog, ManifestSettings, SourceSettings};
+use runner::trigger::{Board, HookParts, Hooks};
 use runner::web::{AppState, AppStateParts, Auth, PublicUrl, TrustedProxies, User, UserRole, WebSettings};
 use runner_core::clock::{Clock, ManualClock};
 use runner_core::schedule::{Definition, Origin, Overlap, ScheduleId, Source, Timing};
@@ -36,6 +37,25 @@ pub const HOSTILE: &str = "</title><script>alert(1)</script>\u{1b}[31m\u{202e}ev
 
 /// The password of every user of [`users`].
 pub const PASSWORD: &str = "correct horse battery staple";
+
+/// Hooks that no manifest defines.
+fn no_hooks(
+    broker: Arc<EmbeddedBroker>,
+    health: Arc<Health>,
+    board: Arc<Board>,
+    stop: &CancellationToken,
+    clock: Arc<dyn Clock>,
+) -> Arc<Hooks> {
+    let (secrets, stop) = (Default::default(), stop.clone());
+    Arc::new(Hooks::new(HookParts {
+        broker,
+        health,
+        clock,
+        board,
+        secrets,
+        stop,
+    }))
+}
 
 /// A running dashboard; stopped when dropped.
 pub struct Site {
@@ -147,11 +167,15 @@ impl Site {
             fill(&broker, &clock).await;
         }
         let metrics = Arc::new(Metrics::default());
+        let health = Arc::new(Health::new(shared.clone(), metrics.clone()));
+        let board = Arc::new(Board::new(shared.clone()));
+        let hooks = no_hooks(broker.clone(), health.clone(), board.clone(), &stop, shared.clone());
         let app = AppState::new(AppStateParts {
-            health: Arc::new(Health::new(shared.clone(), metrics.clone())),
+            health,
             broker: broker.clone(),
             catalog,
-            board: Arc::new(runner::trigger::Board::new(shared.clone())),
+            board,
+            hooks,
             clock: shared,
             settings: settings(order),
             metrics,

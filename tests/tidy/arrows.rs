@@ -69,7 +69,7 @@ const ROOMS: &[Room] = &[
     room(
         "trigger",
         "runner/src/trigger/",
-        "background core queue queue::tls health",
+        "background client core queue queue::tls health",
     ),
     room("diagnose", "runner/src/diagnose/", "core health queue text"),
     room("facts", "runner/src/facts.rs", "core diagnose health queue"),

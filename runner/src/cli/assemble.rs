@@ -90,11 +90,12 @@ pub(super) fn checked(settings: &Settings, look: bool) -> ScheduleContext {
     }
 }
 
-/// Probes and metrics on an address of their own: no dashboard, so no login.
+/// Probes and metrics on an address of their own: no dashboard and no hooks, so no login.
 pub(super) fn probes(settings: &Settings, address: SocketAddr, instance: &Instance) -> WebSettings {
     WebSettings {
         metrics_open: true,
         queue_dash: false,
+        hooks: false,
         ..web(settings, Access::without_users(), address, instance)
     }
 }

@@ -44,7 +44,7 @@ impl ListTriggers {
                     "id": definition.id.as_str(),
                     "function": definition.function,
                     "kind": definition.kind.key(),
-                    "listens_to": definition.kind.describe(),
+                    "listens_to": definition.describe(),
                     "enabled": definition.enabled,
                     "origin": definition.origin.place,
                     "type": definition.task.kind,
@@ -58,10 +58,16 @@ impl ListTriggers {
         let mut rows: Vec<Vec<String>> = Vec::new();
         for definition in loaded.triggers.iter() {
             let before = rows.len();
-            let start = |state: String| vec![definition.id.to_string(), definition.kind.describe(), state];
+            let start = |state: String| vec![definition.id.to_string(), definition.describe(), state];
             for (instance, report) in of_trigger(&reports, definition) {
                 let mut row = start(state(report));
-                let counts = [report.enqueued, report.repeated, report.bad, report.unacked];
+                let counts = [
+                    report.enqueued,
+                    report.repeated,
+                    report.bad,
+                    report.refused,
+                    report.unacked,
+                ];
                 row.push(instance.to_owned());
                 row.extend(counts.map(|count| count.to_string()));
                 row.push(print::instant(report.since, zone));
@@ -80,6 +86,7 @@ impl ListTriggers {
             "ENQUEUED",
             "REPEATED",
             "BAD",
+            "REFUSED",
             "UNACKED",
             "SINCE",
         ];

@@ -30,7 +30,7 @@ use crate::log::{LostLines, Reopen};
 use crate::metrics::Metrics;
 use crate::scheduler::{self, Differences, InstanceScope, SchedulerParts, coming};
 use crate::source::{self, Catalog};
-use crate::trigger::{self, Board, TriggerParts};
+use crate::trigger::{self, Board, HookParts, Hooks, TriggerParts};
 use crate::upkeep::{broker_setup, known_types, lost_lines};
 use crate::web;
 use crate::worker::{self, Worker, WorkerParts};
@@ -54,6 +54,7 @@ struct Components {
     instance: worker::Instance,
     caveats: broker_setup::Caveats,
     board: Arc<Board>,
+    hooks: Arc<Hooks>,
     /// Ends the reading of sources.
     sources: CancellationToken,
 }
@@ -316,8 +317,18 @@ impl Components {
         let instance = worker::Instance::of_process();
         let queues = settings.worker.queues.keys().cloned().collect();
         health::watch(broker.clone(), health.clone(), queues, stopping.clone());
+        let board = Arc::new(Board::new(clock.clone()));
+        let hooks = Hooks::new(HookParts {
+            broker: broker.clone(),
+            health: health.clone(),
+            clock: clock.clone(),
+            board: board.clone(),
+            secrets: settings.triggers.secrets.clone(),
+            stop: stopping.clone(),
+        });
         Ok(Self {
-            board: Arc::new(Board::new(clock.clone())),
+            board,
+            hooks: Arc::new(hooks),
             clock,
             broker,
             metrics,
@@ -363,10 +374,8 @@ impl Components {
             None => None,
         };
         let scheduler = settings.roles.scheduler.then(|| schedule(self, stopping.clone()));
-        let triggers = settings
-            .roles
-            .scheduler
-            .then(|| listen(self, settings, stopping.clone()));
+        // In every process: the program that it is part of may serve hooks by a web server of its own.
+        let triggers = Some(listen(self, settings, stopping.clone()));
         let worker = settings.roles.worker.then(|| {
             Worker::start(WorkerParts {
                 broker: self.broker.clone(),
@@ -446,6 +455,7 @@ fn pages(
         health: components.health.clone(),
         caveats: components.caveats.clone(),
         board: components.board.clone(),
+        hooks: components.hooks.clone(),
         stopping: stopping.clone(),
         quiet: components.instance.quiet.clone(),
     })
@@ -481,6 +491,8 @@ fn listen(components: &Components, settings: &Settings, stop: CancellationToken)
         triggers: components.catalog.watch_triggers(),
         instance: components.instance.name(),
         board: components.board.clone(),
+        hooks: components.hooks.clone(),
+        listens: settings.roles.scheduler,
     };
     tokio::spawn(trigger::run(parts, stop))
 }

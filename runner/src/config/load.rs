@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use runner_core::schedule::Problem;
 
 use super::access::is_strong;
-use super::environment::Environment;
+use super::environment::{Environment, interpolate};
 use super::masking::{Keys, masked};
 use super::reader::Reader;
 use super::section::Section;
@@ -16,6 +16,7 @@ use super::{read_auth, read_handlers, read_log, read_rabbitmq, read_redis, read_
 use crate::source::SourceSettings;
 use crate::text::Report;
 use crate::text::yaml::{self, MAX_BYTES, Node};
+use crate::trigger::SecretReader;
 use crate::web::WebSettings;
 
 /// All problems of the settings.
@@ -223,7 +224,9 @@ fn read(root: &Section<'_>, purpose: Purpose) -> Settings {
     let queue_dash = read_work::features(root);
     roles.scheduler &= scheduler;
     roles.web &= server.http_enabled;
-    let triggers = read_rabbitmq::read(root);
+    let mut triggers = read_rabbitmq::read(root);
+    let environment = root.reader().environment.clone();
+    triggers.secrets = SecretReader::new(move |reference| interpolate(reference, &environment));
     Settings {
         origin: None,
         addr: server.addr,

@@ -59,6 +59,8 @@ pub struct MessageCounts {
     pub bad: AtomicU64,
     /// Received and not confirmed yet.
     pub unacked: AtomicU64,
+    /// Calls without a credential that is accepted.
+    pub refused: AtomicU64,
 }
 
 impl MessageCounts {
@@ -208,7 +210,7 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 
 /// Each change is one line; a failure is one when its code changes, not at each attempt.
 fn log_change(trigger: &TriggerDefinition, before: &ListenState, now: &ListenState) {
-    let (id, what) = (trigger.id.as_str(), trigger.kind.describe());
+    let (id, what) = (trigger.id.as_str(), trigger.describe());
     match (before, now) {
         (ListenState::Failing(old), ListenState::Failing(new)) if old.code == new.code => {}
         (_, ListenState::Failing(fault)) => {

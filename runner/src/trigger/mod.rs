@@ -6,11 +6,13 @@
 //! doing is noted on the [`Board`], which pages, commands and metrics show.
 
 mod board;
+mod identity;
 mod intake;
 #[cfg(feature = "amqp")]
 mod rabbitmq;
 mod report;
 mod settings;
+mod webhook;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -27,7 +29,8 @@ pub use intake::Intake;
 #[cfg(feature = "amqp")]
 pub use rabbitmq::check_url;
 pub use report::{ConnectionReport, FaultReport, InstanceReport, TriggerReport, reports};
-pub use settings::{RabbitMqSettings, ReadUrl, TriggerSettings};
+pub use settings::{RabbitMqSettings, ReadUrl, SecretReader, TriggerSettings};
+pub use webhook::{AcceptedCall, HookAnswer, HookCall, HookParts, HookRefusal, HookResult, Hooks};
 
 use crate::health::Health;
 
@@ -64,6 +67,10 @@ pub struct TriggerParts {
     pub instance: String,
     /// Where states are noted.
     pub board: Arc<Board>,
+    /// The hooks that the web server of this process serves.
+    pub hooks: Arc<Hooks>,
+    /// Whether this process listens to other programs; hooks are served without it.
+    pub listens: bool,
 }
 
 /// Listens until `stop`; returns when everything has ended.
@@ -95,12 +102,20 @@ pub async fn run(mut parts: TriggerParts, stop: CancellationToken) {
     drop(reporting.await);
 }
 
-#[cfg(feature = "amqp")]
 fn sources(parts: &TriggerParts, intake: &Intake) -> Vec<Box<dyn EventSource>> {
+    let mut all: Vec<Box<dyn EventSource>> = vec![Box::new(webhook::WebhookSource::new(Arc::clone(&parts.hooks)))];
+    if parts.listens {
+        all.extend(listening(parts, intake));
+    }
+    all
+}
+
+#[cfg(feature = "amqp")]
+fn listening(parts: &TriggerParts, intake: &Intake) -> Vec<Box<dyn EventSource>> {
     vec![Box::new(rabbitmq::RabbitMq::new(parts, intake))]
 }
 
 #[cfg(not(feature = "amqp"))]
-fn sources(_parts: &TriggerParts, _intake: &Intake) -> Vec<Box<dyn EventSource>> {
+fn listening(_parts: &TriggerParts, _intake: &Intake) -> Vec<Box<dyn EventSource>> {
     Vec::new()
 }

@@ -67,6 +67,9 @@ pub struct TriggerReport {
     pub bad: u64,
     /// Messages that are becoming tasks.
     pub unacked: u64,
+    /// Calls without a credential that is accepted.
+    #[serde(default)]
+    pub refused: u64,
     /// Why it does not listen.
     #[serde(default)]
     pub fault: Option<FaultReport>,
@@ -114,13 +117,14 @@ impl InstanceReport {
     pub fn of(board: &Board, instance: &str) -> Self {
         let triggers = board.triggers().into_iter().map(|status| TriggerReport {
             id: status.trigger.id.to_string(),
-            what: status.trigger.kind.describe(),
+            what: status.trigger.describe(),
             state: status.state.as_str().to_owned(),
             since: status.since,
             enqueued: status.counts.enqueued.load(Ordering::Relaxed),
             repeated: status.counts.repeated.load(Ordering::Relaxed),
             bad: status.counts.bad.load(Ordering::Relaxed),
             unacked: status.counts.unacked.load(Ordering::Relaxed),
+            refused: status.counts.refused.load(Ordering::Relaxed),
             fault: match &status.state {
                 ListenState::Failing(fault) => Some(fault.into()),
                 _ => None,

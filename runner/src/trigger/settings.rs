@@ -11,6 +11,8 @@ use runner_queue::tls::TlsFiles;
 pub struct TriggerSettings {
     /// Connections to RabbitMQ.
     pub rabbitmq: BTreeMap<String, RabbitMqSettings>,
+    /// Reads the secrets that triggers refer to.
+    pub secrets: SecretReader,
 }
 
 /// One connection to RabbitMQ.
@@ -44,6 +46,42 @@ impl ReadUrl {
 }
 
 impl fmt::Debug for ReadUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("***")
+    }
+}
+
+/// Reads references to secrets: `${env:NAME}`, `${file:PATH}`.
+#[derive(Clone)]
+pub struct SecretReader(Arc<ReadSecret>);
+
+type ReadSecret = dyn Fn(&str) -> Result<String, String> + Send + Sync;
+
+impl SecretReader {
+    /// What `read` returns for a reference, read again each time. It may block.
+    #[must_use]
+    pub fn new(read: impl Fn(&str) -> Result<String, String> + Send + Sync + 'static) -> Self {
+        Self(Arc::new(read))
+    }
+
+    /// The secret now; may block.
+    ///
+    /// # Errors
+    ///
+    /// Why it cannot be read, never its value.
+    pub fn read(&self, reference: &str) -> Result<String, String> {
+        (self.0)(reference)
+    }
+}
+
+impl Default for SecretReader {
+    /// Reads nothing.
+    fn default() -> Self {
+        Self::new(|reference| Err(format!("{reference} cannot be read here")))
+    }
+}
+
+impl fmt::Debug for SecretReader {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("***")
     }

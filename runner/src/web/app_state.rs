@@ -13,6 +13,7 @@ use super::broker_answer::BrokerAnswerCache;
 use super::guard::attempts::Attempts;
 use super::guard::logouts::Logouts;
 use super::guard::refusals::Refusals;
+use super::hook_limits::HookLimits;
 
 use super::render::{Renderer, TemplateError};
 use super::settings::WebSettings;
@@ -20,7 +21,7 @@ use super::unclaimed::UnclaimedCache;
 use crate::health::Health;
 use crate::metrics::Metrics;
 use crate::source::Catalog;
-use crate::trigger::Board;
+use crate::trigger::{Board, Hooks};
 use crate::worker::Quiet;
 
 /// The parts that [`AppState::new`] takes.
@@ -41,6 +42,8 @@ pub struct AppStateParts {
     pub caveats: watch::Receiver<Vec<Caveat>>,
     /// How triggers are doing.
     pub board: Arc<Board>,
+    /// What calls of hooks are given to.
+    pub hooks: Arc<Hooks>,
     /// Cancelled when the process begins to stop; `/readyz` reports it from then on.
     pub stopping: CancellationToken,
     /// Whether the worker of this process has stopped claiming; `/readyz` reports it too.
@@ -61,6 +64,8 @@ pub struct Inner {
     pub(crate) health: Arc<Health>,
     pub(crate) caveats: watch::Receiver<Vec<Caveat>>,
     pub(crate) board: Arc<Board>,
+    pub(crate) hooks: Arc<Hooks>,
+    pub(super) hook_limits: HookLimits,
     pub(crate) stopping: CancellationToken,
     pub(crate) quiet: Quiet,
     pub(crate) renderer: Renderer,
@@ -96,6 +101,8 @@ impl AppState {
             health: parts.health,
             caveats: parts.caveats,
             board: parts.board,
+            hooks: parts.hooks,
+            hook_limits: HookLimits::default(),
             stopping: parts.stopping,
             quiet: parts.quiet,
             renderer,

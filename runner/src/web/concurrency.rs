@@ -14,6 +14,7 @@ use tokio::sync::Semaphore;
 
 use super::connections::{ConnectionState, PAGES, SCRAPES};
 use super::guard::admit;
+use super::hook_limits::is_hook;
 use super::page_error::PageError;
 
 /// How long a client may take to send a form; ours have a few hundred bytes.
@@ -58,6 +59,11 @@ impl RequestLimits {
 /// The order matters: body, permit of the address, global permit. Holding a global permit while waiting for a slow
 /// client or for other requests of its address would let one address block all others.
 pub async fn pass(State(gate): State<RequestLimits>, request: Request, next: Next) -> Response {
+    if is_hook(request.uri().path()) {
+        // They have limits of their own, because their bodies may be larger and they may wait.
+        gate.turn().await;
+        return next.run(request).await;
+    }
     let request = match read_body(request).await {
         Ok(request) => request,
         Err(fault) => return fault.into_response(),

@@ -22,13 +22,16 @@ pub const PAGES: usize = 256;
 /// Requests to `/metrics` at once, in addition to the pages. `/healthz` and `/readyz` have no limit: the former waits for
 /// nothing, and all requests for the latter share one answer of the broker and wait for it two seconds at most.
 pub const SCRAPES: usize = 64;
+/// Calls of hooks at once, in addition to the pages.
+pub const HOOKS: usize = 60;
 /// The share of one address; its further requests wait for each other. Enough for all people behind one reverse proxy, few
 /// enough that a flood from one address leaves room for others.
 const PAGES_OF_PEER: usize = 32;
 const SCRAPES_OF_PEER: usize = 16;
+const HOOKS_OF_PEER: usize = 15;
 
-const _: () = assert!(PAGES + SCRAPES < PER_PEER && PER_PEER < MAX_CONNECTIONS);
-const _: () = assert!(PAGES_OF_PEER * 4 <= PAGES && SCRAPES_OF_PEER * 4 <= SCRAPES);
+const _: () = assert!(PAGES + SCRAPES + HOOKS < PER_PEER && PER_PEER < MAX_CONNECTIONS);
+const _: () = assert!(PAGES_OF_PEER * 4 <= PAGES && SCRAPES_OF_PEER * 4 <= SCRAPES && HOOKS_OF_PEER * 4 <= HOOKS);
 
 /// The origin of connections: one IPv4 address, or one IPv6 network of the size that a customer gets.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -59,6 +62,8 @@ pub struct Share {
     pub pages: Semaphore,
     /// `/metrics`.
     pub scrapes: Semaphore,
+    /// Calls of hooks.
+    pub hooks: Semaphore,
 }
 
 impl Default for Share {
@@ -66,6 +71,7 @@ impl Default for Share {
         Self {
             pages: Semaphore::new(PAGES_OF_PEER),
             scrapes: Semaphore::new(SCRAPES_OF_PEER),
+            hooks: Semaphore::new(HOOKS_OF_PEER),
         }
     }
 }

@@ -12,6 +12,8 @@ mod connections;
 mod error_page;
 mod format;
 mod guard;
+mod hook_limits;
+mod hooks;
 mod layout;
 mod page_error;
 mod pages;

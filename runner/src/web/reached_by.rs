@@ -13,6 +13,7 @@ use axum::middleware::Next;
 use axum::response::Response;
 
 use super::guard::sign;
+use super::hook_limits::is_hook;
 use super::public_url::{base_path, name_and_port};
 use super::settings::WebSettings;
 
@@ -106,8 +107,9 @@ impl ReachedBy {
             .strip_prefix(self.base.as_str())
             .filter(|_| !self.base.is_empty())?;
         let path = rest.split('?').next().unwrap_or_default();
-        let known =
-            matches!(path, "" | "/" | "/queue" | "/healthz" | "/readyz" | "/metrics") || path.starts_with("/queue/");
+        let known = matches!(path, "" | "/" | "/queue" | "/healthz" | "/readyz" | "/metrics")
+            || path.starts_with("/queue/")
+            || is_hook(path);
         let rest = match rest.strip_prefix('?') {
             Some(query) => format!("/?{query}"),
             None if rest.is_empty() => "/".to_owned(),

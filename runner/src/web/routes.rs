@@ -6,16 +6,17 @@ use axum::Router;
 use axum::extract::{DefaultBodyLimit, Request, State};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Redirect, Response};
-use axum::routing::{MethodRouter, get, post};
+use axum::routing::{MethodRouter, any, get, post};
 use tower_http::catch_panic::CatchPanicLayer;
 
 use super::app_state::AppState;
 use super::concurrency::{self, RequestLimits};
 use super::error_page;
 use super::guard::{admit, headers, host};
+use super::hook_limits::is_hook;
 use super::page_error::PageError;
 use super::pages::{login, overview, schedule, schedules, servers, task, tasks};
-use super::{act, assets, probe, reached_by, scrape, urls};
+use super::{act, assets, hooks, probe, reached_by, scrape, urls};
 
 /// How long a page may take; the broker has its own, shorter limits.
 const PATIENCE: Duration = Duration::from_secs(15);
@@ -32,6 +33,12 @@ pub fn router(app: AppState) -> Router {
             .merge(guarded)
             .route("/", get(|| async { Redirect::to(&urls::root()) }))
             .route("/queue/", get(|| async { Redirect::to(&urls::root()) }));
+    }
+    if app.settings.hooks {
+        app.hooks.serve();
+        pages = pages
+            .route("/hooks/{function}", any(hooks::one))
+            .route("/hooks/{function}/{trigger}", any(hooks::one));
     }
     let pages = pages
         .fallback(|| async { PageError::NoPage })
@@ -86,6 +93,10 @@ async fn enter(State(app): State<AppState>, request: Request, next: Next) -> Res
 }
 
 async fn patience(request: Request, next: Next) -> Response {
+    // A hook may wait for a result; each of its steps has a limit.
+    if is_hook(request.uri().path()) {
+        return next.run(request).await;
+    }
     match tokio::time::timeout(PATIENCE, next.run(request)).await {
         Ok(response) => response,
         Err(_) => PageError::Slow.into_response(),

@@ -103,6 +103,8 @@ pub struct WebSettings {
     pub version: &'static str,
     /// Whether there is a dashboard at all; probes and metrics are always served.
     pub queue_dash: bool,
+    /// Whether calls of hooks are served.
+    pub hooks: bool,
 }
 
 impl Default for WebSettings {
@@ -124,6 +126,7 @@ impl Default for WebSettings {
             instance: String::new(),
             version: env!("CARGO_PKG_VERSION"),
             queue_dash: true,
+            hooks: true,
         }
     }
 }

@@ -4,10 +4,14 @@
 //! for each kind.
 
 mod rabbitmq;
+mod webhook;
 
 pub use rabbitmq::{
     BadMessage, Binding, BodyFormat, DEFAULT_CONNECTION, DEFAULT_PREFETCH, DEFAULT_REMEMBER, DeclareQueue,
     ExchangeType, MAX_BODY, MESSAGE_VALUES, RabbitMqTrigger,
+};
+pub use webhook::{
+    DEFAULT_TOLERANCE, HookBody, HookCredential, HookMethod, REQUEST_VALUES, SignatureForm, WebhookTrigger,
 };
 
 use std::fmt;
@@ -66,6 +70,18 @@ impl TriggerDefinition {
     pub fn does_the_same(&self, other: &Self) -> bool {
         (&self.id, self.enabled, &self.kind, &self.task) == (&other.id, other.enabled, &other.kind, &other.task)
     }
+
+    /// What it listens to, in a few words.
+    #[must_use]
+    pub fn describe(&self) -> String {
+        match &self.kind {
+            TriggerKind::RabbitMq(trigger) => format!("queue {} of {}", trigger.queue, trigger.connection),
+            TriggerKind::Webhook(trigger) => {
+                let methods: Vec<&str> = trigger.methods.iter().map(|method| method.as_str()).collect();
+                format!("{} /hooks/{}", methods.join(" "), self.id.as_str().replace(':', "/"))
+            }
+        }
+    }
 }
 
 /// What a trigger listens to.
@@ -73,6 +89,8 @@ impl TriggerDefinition {
 pub enum TriggerKind {
     /// A queue of RabbitMQ.
     RabbitMq(RabbitMqTrigger),
+    /// Calls over HTTP.
+    Webhook(WebhookTrigger),
 }
 
 impl TriggerKind {
@@ -81,14 +99,7 @@ impl TriggerKind {
     pub const fn key(&self) -> &'static str {
         match self {
             Self::RabbitMq(_) => "rabbitmq",
-        }
-    }
-
-    /// What it listens to, in a few words.
-    #[must_use]
-    pub fn describe(&self) -> String {
-        match self {
-            Self::RabbitMq(trigger) => format!("queue {} of {}", trigger.queue, trigger.connection),
+            Self::Webhook(_) => "webhook",
         }
     }
 }

@@ -10,13 +10,8 @@ use runner_core::template::{Values, inside};
 use runner_core::trigger::{BodyFormat, RabbitMqTrigger, TriggerDefinition};
 use runner_queue::Delivery;
 use serde_json::{Map, Value};
-use sha2::{Digest as _, Sha256};
 
-/// An identity longer than this is replaced by its hash: it becomes part of a key.
-const MAX_IDENTITY: usize = 200;
-
-/// The largest payload that a template makes; a body may be shorter than what is made of it.
-const MAX_MADE: usize = 4 << 20;
+use crate::trigger::identity::{bounded, made};
 
 /// Levels of tables in headers that templates can see; deeper ones are left out.
 const MAX_LEVELS: usize = 16;
@@ -56,7 +51,7 @@ pub(super) fn to_delivery(
                 let value = template
                     .value(&values)
                     .map_err(|why| BadReason(format!("payload: {why}")))?;
-                Some(made(&value)?)
+                Some(made(&value).map_err(BadReason)?)
             }
             None => None,
         };
@@ -77,26 +72,6 @@ pub(super) fn to_delivery(
     };
     task.id = Some(TaskId::new(id).map_err(|why| BadReason(why.to_string()))?);
     Ok(Delivery { task, remember })
-}
-
-fn made(value: &Value) -> Result<Bytes, BadReason> {
-    let payload = serde_json::to_vec(value).map_err(|why| BadReason(format!("payload: {why}")))?;
-    if payload.len() > MAX_MADE {
-        return Err(BadReason(format!(
-            "the payload would have {} bytes; at most {MAX_MADE}",
-            payload.len()
-        )));
-    }
-    Ok(payload.into())
-}
-
-/// The identity as it is, or what stands for it.
-fn bounded(identity: &str) -> String {
-    if identity.len() <= MAX_IDENTITY && !identity.chars().any(char::is_control) {
-        return identity.to_owned();
-    }
-    let digest = Sha256::digest(identity.as_bytes());
-    digest.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// The values that templates name.

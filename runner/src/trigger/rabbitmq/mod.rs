@@ -139,6 +139,7 @@ impl EventSource for RabbitMq {
 fn spec(trigger: &TriggerDefinition) -> Option<&RabbitMqTrigger> {
     match &trigger.kind {
         TriggerKind::RabbitMq(spec) => Some(spec),
+        TriggerKind::Webhook(_) => None,
     }
 }
 

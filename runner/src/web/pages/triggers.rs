@@ -41,6 +41,7 @@ pub(crate) struct TriggerRow {
     repeated: u64,
     bad: u64,
     unacked: u64,
+    refused: u64,
     fault: Option<FaultRow>,
     /// Why the last message could not become a task, and when.
     last_bad: Option<(InstantText, String)>,
@@ -63,7 +64,7 @@ impl TriggerRow {
         let counts = &status.counts;
         Self {
             id: status.trigger.id.to_string(),
-            what: format::cut(&status.trigger.kind.describe(), format::IN_A_LIST),
+            what: format::cut(&status.trigger.describe(), format::IN_A_LIST),
             state: status.state.as_str(),
             icon,
             tone,
@@ -72,6 +73,7 @@ impl TriggerRow {
             repeated: counts.repeated.load(Ordering::Relaxed),
             bad: counts.bad.load(Ordering::Relaxed),
             unacked: counts.unacked.load(Ordering::Relaxed),
+            refused: counts.refused.load(Ordering::Relaxed),
             fault: match &status.state {
                 ListenState::Failing(fault) => Some(FaultRow::new(fault)),
                 _ => None,
@@ -134,6 +136,7 @@ pub(crate) fn figures(app: &AppState, label: fn(&str) -> String) -> String {
             ("enqueued", &counts.enqueued),
             ("repeated", &counts.repeated),
             ("bad", &counts.bad),
+            ("refused", &counts.refused),
         ] {
             let count = count.load(Ordering::Relaxed);
             let _infallible = writeln!(

@@ -2,23 +2,25 @@
 
 use std::time::Duration;
 
-use runner_core::template::{JsonTemplate, MAX_TEMPLATE, Template, TemplateFault};
 use runner_core::trigger::{
     BadMessage, Binding, BodyFormat, DEFAULT_CONNECTION, DEFAULT_PREFETCH, DEFAULT_REMEMBER, DeclareQueue,
     ExchangeType, MAX_BODY, MESSAGE_VALUES, RabbitMqTrigger, TriggerKind,
 };
-use serde_json::Value as Json;
 
 use super::TriggerContext;
-use crate::source::manifest::payload::ManifestPayload;
-use crate::text::yaml::Value;
+use super::template::{self, EventValues};
 use crate::text::{Field, Fields, Report, nearest, quoted};
 
 /// The code of what cannot be used.
 const CODE: &str = "E143";
 
-/// The code of templates.
-const TEMPLATE: &str = "E144";
+/// What templates can name.
+const VALUES: EventValues = EventValues {
+    root: "message",
+    event: "a message",
+    names: &MESSAGE_VALUES,
+    maps: &["body", "headers"],
+};
 
 /// The longest name of a queue, an exchange or a routing key: RabbitMQ's bound is 255, and a queue that is created gets one
 /// for dead letters, with five bytes more.
@@ -58,7 +60,7 @@ pub(super) fn read(field: &Field<'_>, context: &TriggerContext<'_>, report: &mut
     let prefetch = map
         .get("prefetch", report)
         .and_then(|f| f.whole(CODE, 1..=u32::from(u16::MAX), report));
-    let dedupe = map.get("dedupe", report).and_then(|f| read_template(f, report));
+    let dedupe = map.get("dedupe", report).and_then(|f| VALUES.text(f, report));
     let remember = map
         .get("remember", report)
         .and_then(|f| f.seconds(CODE, Duration::from_secs(1)..=Duration::from_secs(30 * 86_400), report));
@@ -67,8 +69,8 @@ pub(super) fn read(field: &Field<'_>, context: &TriggerContext<'_>, report: &mut
     let format = format.unwrap_or_default();
     let payload = map
         .get("payload", report)
-        .and_then(|f| read_payload(f, context.payload, report));
-    if format == BodyFormat::Bytes && payload.as_ref().is_some_and(names_body) {
+        .and_then(|f| VALUES.payload(f, context.payload, report));
+    if format == BodyFormat::Bytes && payload.as_ref().is_some_and(|payload| template::names(payload, "body")) {
         let text = format!(
             "{}.payload names message.body, which {}.body: bytes does not read as JSON",
             field.path, field.path
@@ -189,95 +191,4 @@ fn name(field: &Field<'_>, report: &mut Report<'_>) -> Option<String> {
     let message = format!("{} must be at most {MAX_NAME} bytes on one line", field.path);
     report.error(CODE, field.node.mark, message);
     None
-}
-
-fn read_template(field: &Field<'_>, report: &mut Report<'_>) -> Option<Template> {
-    let text = field.text(TEMPLATE, report)?;
-    match Template::parse(text) {
-        Ok(template) => known_values(&template, field, report).then_some(template),
-        Err(error) => {
-            refuse(field, text, &error, report);
-            None
-        }
-    }
-}
-
-fn refuse(field: &Field<'_>, text: &str, error: &TemplateFault, report: &mut Report<'_>) {
-    let place = report.inside(field.node.mark, text, error.at.clone());
-    report.error(TEMPLATE, place, format!("template error in {}: {error}", field.path));
-}
-
-/// Whether all values that a template names are those of messages.
-fn known_values(template: &Template, field: &Field<'_>, report: &mut Report<'_>) -> bool {
-    for place in template.places() {
-        let known = match place {
-            [message, value] => message == "message" && MESSAGE_VALUES.contains(&value.as_str()),
-            [message, map, ..] => message == "message" && ["body", "headers"].contains(&map.as_str()),
-            _ => false,
-        };
-        if !known {
-            let text = format!(
-                "template error in {}: a message has no value {}",
-                field.path,
-                quoted(&place.join("."))
-            );
-            let likely = place
-                .get(1)
-                .and_then(|value| nearest(value, MESSAGE_VALUES.iter().copied()));
-            let hint = likely.map_or_else(
-                || format!("message. and one of {}", MESSAGE_VALUES.join(", ")),
-                |value| format!("did you mean \"message.{value}\"?"),
-            );
-            report.error(TEMPLATE, field.node.mark, text).hint = Some(hint);
-            return false;
-        }
-    }
-    true
-}
-
-/// The payload as a template; a map is laid over the map of the function, whose texts are no templates.
-fn read_payload(field: &Field<'_>, base: Option<&ManifestPayload>, report: &mut Report<'_>) -> Option<JsonTemplate> {
-    if let Value::Text(text) = &field.node.value {
-        if text.len() > MAX_TEMPLATE {
-            let text = format!("{} has at most {MAX_TEMPLATE} bytes", field.path);
-            report.error(TEMPLATE, field.node.mark, text);
-            return None;
-        }
-        return read_template(field, report).map(JsonTemplate::Text);
-    }
-    let own = json(&ManifestPayload::read(field.node, &field.path, report)?);
-    let template = match JsonTemplate::new(own) {
-        Ok(template) => template,
-        Err(error) => {
-            report.error(
-                TEMPLATE,
-                field.node.mark,
-                format!("template error in {}: {error}", field.path),
-            );
-            return None;
-        }
-    };
-    for one in template.templates() {
-        if !known_values(one, field, report) {
-            return None;
-        }
-    }
-    let (JsonTemplate::Object(own), Some(Json::Object(base))) = (&template, base.map(json)) else {
-        return Some(template);
-    };
-    let kept = base
-        .into_iter()
-        .filter(|(key, _)| !own.iter().any(|(known, _)| known == key));
-    let kept = kept.map(|(key, value)| (key, JsonTemplate::Plain(value)));
-    Some(JsonTemplate::Object(kept.chain(own.iter().cloned()).collect()))
-}
-
-/// A payload that was written as JSON is JSON.
-fn json(payload: &ManifestPayload) -> Json {
-    serde_json::from_str(&payload.to_json()).unwrap_or_default()
-}
-
-fn names_body(payload: &JsonTemplate) -> bool {
-    let mut places = payload.templates().into_iter().flat_map(Template::places);
-    places.any(|place| place.get(1).is_some_and(|value| value == "body"))
 }

@@ -4,7 +4,10 @@
 
 use jiff::tz::TimeZone;
 use runner_core::cron::DstRule;
-use runner_core::trigger::{BadMessage, DeclareQueue, ExchangeType, RabbitMqTrigger, TriggerDefinition, TriggerKind};
+use runner_core::trigger::{
+    BadMessage, DeclareQueue, ExchangeType, HookBody, HookCredential, HookMethod, RabbitMqTrigger, SignatureForm,
+    TriggerDefinition, TriggerKind, WebhookTrigger,
+};
 
 use crate::source::manifest::{Reading, ScheduleContext, read};
 
@@ -24,7 +27,9 @@ fn one(triggers: &str) -> (TriggerDefinition, RabbitMqTrigger) {
     let reading = reading(triggers);
     assert!(reading.problems.is_empty(), "{:#?}", reading.problems);
     let trigger = reading.entries[0].triggers[0].clone();
-    let TriggerKind::RabbitMq(spec) = trigger.kind.clone();
+    let TriggerKind::RabbitMq(spec) = trigger.kind.clone() else {
+        panic!("{:?}", trigger.kind);
+    };
     (trigger, spec)
 }
 
@@ -69,6 +74,114 @@ fn all_keys_are_read() {
 fn a_queue_that_is_made_has_a_dead_letter_queue_for_bad_messages() {
     let (_, spec) = one("  - id: new\n    rabbitmq: {queue: q, declare: create}\n");
     assert_eq!(spec.bad_messages, BadMessage::DeadLetter);
+}
+
+fn hook(keys: &str) -> (TriggerDefinition, WebhookTrigger) {
+    let reading = reading(&format!("  - id: in\n    webhook: {{{keys}}}\n"));
+    assert!(reading.problems.is_empty(), "{:#?}", reading.problems);
+    let trigger = reading.entries[0].triggers[0].clone();
+    let TriggerKind::Webhook(spec) = trigger.kind.clone() else {
+        panic!("{:?}", trigger.kind);
+    };
+    (trigger, spec)
+}
+
+#[test]
+fn a_hook_needs_a_credential_and_nothing_else() {
+    let (trigger, spec) = hook("token: '${env:T}'");
+    assert_eq!(trigger.describe(), "POST /hooks/a/in");
+    let (header, secrets) = (None, vec!["${env:T}".to_owned()]);
+    assert_eq!(spec.credential, HookCredential::Token { header, secrets });
+    assert_eq!(
+        (spec.methods.as_slice(), spec.format),
+        (&[HookMethod::Post][..], HookBody::Json)
+    );
+    assert_eq!(
+        (spec.wait, spec.max_bytes, spec.remember.as_secs()),
+        (None, 1 << 20, 86_400)
+    );
+}
+
+#[test]
+fn all_keys_of_a_hook_are_read() {
+    let (_, spec) = hook(
+        "token: ['${env:A}', '${file:b}'], header: X-Gitlab-Token, methods: [PUT, POST], wait: 10s, \
+        dedupe: '{{ request.body.id }}', remember: 1h, body: form, max_bytes: 10, payload: {n: '{{ request.query.n }}'}",
+    );
+    let HookCredential::Token { header, secrets } = &spec.credential else {
+        panic!("{:?}", spec.credential);
+    };
+    assert_eq!((header.as_deref(), secrets.len()), (Some("x-gitlab-token"), 2));
+    assert_eq!(spec.methods, [HookMethod::Put, HookMethod::Post]);
+    assert_eq!(
+        (spec.wait.unwrap().as_secs(), spec.format, spec.max_bytes),
+        (10, HookBody::Form, 10)
+    );
+    let (_, spec) = hook("hmac: {secret: '${env:S}', form: slack, tolerance: 1m}");
+    let HookCredential::Signature { form, tolerance, .. } = spec.credential else {
+        panic!("{:?}", spec.credential);
+    };
+    assert_eq!((form, tolerance.as_secs()), (SignatureForm::Slack, 60));
+}
+
+#[test]
+fn hooks_that_cannot_be_used_are_said_and_no_secret_is_repeated() {
+    for (keys, expected) in [
+        ("", "E145 triggers[0].webhook needs token or hmac"),
+        (
+            "token: hunter2hunter2hunter2",
+            "E146 triggers[0].webhook.token must be a reference",
+        ),
+        (
+            "token: 'x${env:A}'",
+            "E146 triggers[0].webhook.token must be a reference",
+        ),
+        (
+            "token: ['${env:A}', '${env:B}', '${env:C}']",
+            "E146 triggers[0].webhook.token lists 3 secrets",
+        ),
+        (
+            "token: '${env:A}', header: 'a b'",
+            "E145 triggers[0].webhook.header must be the name of a header",
+        ),
+        (
+            "token: '${env:A}', hmac: {secret: '${env:A}', form: github}",
+            "E145 triggers[0].webhook has both",
+        ),
+        (
+            "hmac: {secret: '${env:A}'}",
+            "E145 triggers[0].webhook.hmac.form is required",
+        ),
+        (
+            "hmac: {secret: '${env:A}', form: gitea}",
+            "E145 triggers[0].webhook.hmac.form",
+        ),
+        (
+            "hmac: {secret: '${env:A}', form: github, tolerance: 1m}",
+            "E145 triggers[0].webhook.hmac.tolerance has no effect",
+        ),
+        (
+            "token: '${env:A}', methods: [HEAD]",
+            "E145 triggers[0].webhook.methods may list",
+        ),
+        ("token: '${env:A}', wait: 2m", "E145 triggers[0].webhook.wait"),
+        (
+            "token: '${env:A}', payload: '{{ message.body }}'",
+            "E144 template error in triggers[0].webhook.payload: a request has",
+        ),
+        (
+            "token: '${env:A}', body: bytes, payload: '{{ request.body }}'",
+            "E145 triggers[0].webhook.payload names request.body",
+        ),
+    ] {
+        let problems = reading(&format!("  - id: in\n    webhook: {{{keys}}}\n")).problems;
+        let said: Vec<String> = problems.iter().map(|p| format!("{} {}", p.code, p.message)).collect();
+        assert!(
+            said.iter().any(|line| line.starts_with(expected)),
+            "{keys}\n{expected}\n{said:#?}"
+        );
+        assert!(!said.iter().any(|line| line.contains("hunter2")), "{said:#?}");
+    }
 }
 
 #[test]
