@@ -27,6 +27,7 @@ mod config;
 
 pub use clap;
 pub use cli::{App, AppError, AppParts, CodeSchedule, StartedApp};
+pub use log::RunLogLayer;
 pub use runner_client::{Client, EnqueueError, TaskHandle};
 pub use runner_core::task::TaskType;
 pub use runner_core::{Timestamp, cron, schedule, task};

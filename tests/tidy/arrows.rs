@@ -62,7 +62,7 @@ const ROOMS: &[Room] = &[
     room("handlers", "handlers/src/", "core sdk"),
     room("background", "runner/src/background.rs", ""),
     room("text", "runner/src/text/", "core::duration core::schedule"),
-    room("log", "runner/src/log/", "core::chain core::clock text"),
+    room("log", "runner/src/log/", "core::chain core::clock sdk text"),
     room("metrics", "runner/src/metrics/", "core::clock core::task"),
     room("health", "runner/src/health.rs", "core queue background log metrics"),
     room("source", "runner/src/source/", "core background log text"),

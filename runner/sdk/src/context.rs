@@ -175,6 +175,13 @@ impl Ctx {
         self.log().push("progress", &format!("{percent}% {note}"));
     }
 
+    /// Says that this attempt makes progress. Needed only where the handler has a
+    /// [limit for silence](crate::HandlerOptions::silence); a line in the log of the run does the same. The lease needs no
+    /// heartbeat of the handler, the worker extends it.
+    pub fn heartbeat(&self) {
+        self.log().heartbeat();
+    }
+
     /// Waits until this attempt must stop, and returns why. Handlers with long waits select on this; a handler that does not is
     /// dropped after a while.
     pub fn cancelled(&self) -> impl Future<Output = StopReason> + Send + 'static {

@@ -4,7 +4,9 @@
 //! log of the process: that is `tracing`.
 
 use std::collections::VecDeque;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use tokio::time::Instant;
 
@@ -24,6 +26,8 @@ const TAIL_BYTES: usize = RUN_LOG_MAX_BYTES - HEAD_BYTES - NOTE_BYTES;
 #[derive(Debug)]
 pub struct RunLog {
     start: Instant,
+    /// Milliseconds from the start to the last sign of life.
+    alive_at: AtomicU64,
     text: Mutex<Text>,
 }
 
@@ -42,14 +46,17 @@ impl Default for RunLog {
     fn default() -> Self {
         Self {
             start: Instant::now(),
+            alive_at: AtomicU64::new(0),
             text: Mutex::default(),
         }
     }
 }
 
 impl RunLog {
-    /// Adds a text, line by line, each with the time since the start and its stream (`out`, `err`, `log`).
+    /// Adds a text, line by line, each with the time since the start and its stream (`out`, `err`, `log`), or
+    /// its level.
     pub fn push(&self, stream: &str, text: &str) {
+        self.heartbeat();
         let seconds = self.start.elapsed().as_secs_f64();
         for line in text.strip_suffix('\n').unwrap_or(text).split('\n') {
             let line = line.strip_suffix('\r').unwrap_or(line);
@@ -61,6 +68,19 @@ impl RunLog {
             };
             self.lock().add(entry);
         }
+    }
+
+    /// Says that the run makes progress, as each line does.
+    pub fn heartbeat(&self) {
+        let millis = u64::try_from(self.start.elapsed().as_millis()).unwrap_or(u64::MAX);
+        self.alive_at.store(millis, Ordering::Relaxed);
+    }
+
+    /// The time since the last line or heartbeat, or since the start if there was none.
+    #[must_use]
+    pub fn silence(&self) -> Duration {
+        let alive_at = Duration::from_millis(self.alive_at.load(Ordering::Relaxed));
+        self.start.elapsed().saturating_sub(alive_at)
     }
 
     /// Takes the whole text and empties the log; `None` if no line was written.
@@ -137,6 +157,19 @@ mod tests {
         let text = log.take().unwrap();
         let lines: Vec<_> = text.lines().map(|l| l.split_once(' ').unwrap().1).collect();
         assert_eq!(lines, ["out: a", "out: ", "out: b"]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn lines_and_heartbeats_are_signs_of_life() {
+        let (log, second) = (RunLog::default(), Duration::from_secs(1));
+        tokio::time::advance(second * 3).await;
+        assert_eq!(log.silence(), second * 3);
+        log.heartbeat();
+        assert_eq!(log.silence(), Duration::ZERO);
+        tokio::time::advance(second * 2).await;
+        log.push("out", "line");
+        tokio::time::advance(second).await;
+        assert_eq!(log.silence(), second);
     }
 
     #[test]

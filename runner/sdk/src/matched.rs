@@ -15,6 +15,7 @@ pub struct HandlerMatch {
     pub(crate) call: Call,
     pub(crate) backoff: Backoff,
     pub(crate) timeout: Option<Duration>,
+    pub(crate) silence: Option<Duration>,
 }
 
 impl HandlerMatch {
@@ -24,6 +25,7 @@ impl HandlerMatch {
             call,
             backoff: Backoff::default(),
             timeout: None,
+            silence: None,
         }
     }
 
@@ -37,6 +39,12 @@ impl HandlerMatch {
     #[must_use]
     pub fn timeout(&self) -> Option<Duration> {
         self.timeout
+    }
+
+    /// How long its attempts may go on without a sign of life.
+    #[must_use]
+    pub fn silence(&self) -> Option<Duration> {
+        self.silence
     }
 
     /// The retry delays of its failed tasks.

@@ -13,6 +13,7 @@ use crate::{Backoff, TaskError};
 #[derive(Default)]
 pub struct HandlerOptions {
     timeout: Option<Duration>,
+    silence: Option<Duration>,
     concurrency: Option<usize>,
     backoff: Option<Backoff>,
     layers: Vec<Wrap>,
@@ -23,6 +24,29 @@ impl HandlerOptions {
     #[must_use]
     pub fn timeout(mut self, limit: Duration) -> Self {
         self.timeout = Some(limit);
+        self
+    }
+
+    /// An attempt that gives no sign of life for this long is stopped and retried: for work that hangs instead of failing,
+    /// and is too long for a short [`timeout`](Self::timeout). Signs are [`Ctx::heartbeat`](crate::Ctx::heartbeat),
+    /// [`Ctx::progress`](crate::Ctx::progress) and lines in the log of the run.
+    ///
+    /// ```
+    /// # use std::time::Duration;
+    /// # use runner_sdk::{Ctx, Registry};
+    /// async fn import(cx: Ctx) {
+    ///     for _batch in 0..1_000 {
+    ///         cx.heartbeat();
+    ///     }
+    /// }
+    /// let registry = Registry::new()
+    ///     .on("import", import)
+    ///     .with(|import| import.silence(Duration::from_secs(60)).timeout(Duration::from_secs(6 * 3600)));
+    /// # assert!(registry.build().is_ok());
+    /// ```
+    #[must_use]
+    pub fn silence(mut self, limit: Duration) -> Self {
+        self.silence = Some(limit);
         self
     }
 
@@ -57,6 +81,7 @@ impl HandlerOptions {
             None => layered,
         };
         found.timeout = self.timeout.or(found.timeout);
+        found.silence = self.silence.or(found.silence);
         found.backoff = self.backoff.unwrap_or(found.backoff);
     }
 }

@@ -17,6 +17,8 @@ pub enum StopReason {
     Ended,
     /// Its time limit or its deadline is over.
     Deadline,
+    /// It gave no sign of life for as long as its handler allows.
+    Stalled,
     /// The process is shutting down; the task goes back to its queue.
     Shutdown,
     /// The broker gave the task to another worker; the work of this attempt no longer counts.
@@ -29,6 +31,7 @@ impl fmt::Display for StopReason {
             Self::Cancelled => "cancelled",
             Self::Ended => "ended",
             Self::Deadline => "timeout",
+            Self::Stalled => "stalled",
             Self::Shutdown => "shutdown",
             Self::LeaseLost => "lease lost",
         })

@@ -8,6 +8,16 @@ use crate::log::{DAY, FileSettings, Format, LogSettings, MEGABYTE};
 /// The largest bound on all log files, in megabytes: 100 TiB.
 const TOTAL_MOST: u64 = 104_857_600;
 
+/// Names of levels for the logs of runs, which may have none.
+const RUN_LEVELS: [(&str, LevelFilter); 6] = [
+    ("trace", LevelFilter::TRACE),
+    ("debug", LevelFilter::DEBUG),
+    ("info", LevelFilter::INFO),
+    ("warn", LevelFilter::WARN),
+    ("error", LevelFilter::ERROR),
+    ("off", LevelFilter::OFF),
+];
+
 /// Names of levels; the last three are the Go service's and are above every level that this program writes.
 const LEVELS: [(&str, LevelFilter); 9] = [
     ("trace", LevelFilter::TRACE),
@@ -29,6 +39,7 @@ pub fn read(root: &Section<'_>) -> LogSettings {
     let default = LogSettings::default();
     let settings = LogSettings {
         level: section.choice("level", &LEVELS).unwrap_or(default.level),
+        runs: section.choice("runs", &RUN_LEVELS).unwrap_or(default.runs),
         format: section.choice("format", &FORMATS).unwrap_or(default.format),
         console: section.flag("console").unwrap_or(default.console),
         file: file(&section),

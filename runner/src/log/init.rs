@@ -17,6 +17,7 @@ use tracing_subscriber::{Layer, Registry};
 
 use super::line::{LineFormat, SpanFields, TimeFormat};
 use super::roller::{Reopen, Roller};
+use super::run_lines::RunLogLayer;
 use super::signs::Escaped;
 use super::{Format, LogSettings};
 
@@ -143,7 +144,9 @@ pub fn init(settings: &LogSettings, zone: &TimeZone, clock: Arc<dyn Clock>) -> R
         reopen = roller.reopen_handle();
         layers.push(add(non_blocking("file", roller), false));
     }
-    let subscriber = Registry::default().with(layers.with_filter(targets(settings.level)));
+    let subscriber = Registry::default()
+        .with(layers.with_filter(targets(settings.level)))
+        .with(RunLogLayer::default().with_filter(targets(settings.runs)));
     tracing::subscriber::set_global_default(subscriber).map_err(LogError::Twice)?;
     Ok(LogGuard {
         _workers: workers,

@@ -88,7 +88,7 @@ impl<'w> FormatFields<'w> for SpanFields {
 }
 
 /// Appends ` text` for the message and ` key=value` for the others.
-struct Pairs<'a>(&'a mut String);
+pub(super) struct Pairs<'a>(pub(super) &'a mut String);
 
 impl Pairs<'_> {
     fn push(&mut self, field: &Field, value: &str) {

@@ -3,9 +3,11 @@
 mod init;
 mod line;
 mod roller;
+mod run_lines;
 mod settings;
 mod signs;
 
 pub use init::{LogError, LogGuard, LostLines, ONLY_FILE, init};
 pub use roller::Reopen;
+pub use run_lines::{RunLogLayer, task_span};
 pub use settings::{DAY, FileSettings, Format, LogSettings, MEGABYTE};

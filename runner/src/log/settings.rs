@@ -16,6 +16,8 @@ pub const DAY: Duration = Duration::from_secs(24 * 3600);
 pub struct LogSettings {
     /// The least important level that is written.
     pub level: LevelFilter,
+    /// The least important level of the lines of handlers that is kept with their runs.
+    pub runs: LevelFilter,
     /// One form for all outputs.
     pub format: Format,
     /// Whether lines go to standard output.
@@ -67,6 +69,7 @@ impl Default for LogSettings {
     fn default() -> Self {
         Self {
             level: LevelFilter::INFO,
+            runs: LevelFilter::INFO,
             format: Format::Console,
             console: true,
             file: None,

@@ -33,6 +33,7 @@ pub(super) enum Started {
 pub(super) struct RunningAttempt {
     call: HandlerCall,
     limit: Duration,
+    silence: Option<Duration>,
     facts: AttemptFacts,
 }
 
@@ -88,20 +89,31 @@ pub(super) fn begin(ctx: &WorkerContext, task: InFlightTask) -> Started {
         facts.stop.stop(StopReason::Deadline);
         return Started::Over(ended(ctx, facts, HandlerEnd::TooLate));
     }
+    let silence = found.silence();
     let mut call = HandlerCall::new(found, facts.cx.clone());
     // Wake-ups of this first poll go nowhere; `RunningAttempt::end` polls again before it waits, with a waker of its
     // own.
     match call.poll(&mut Context::from_waker(Waker::noop())) {
         Poll::Ready(end) => Started::Over(ended(ctx, facts, end)),
-        Poll::Pending => Started::UnderWay(Box::new(RunningAttempt { call, limit, facts })),
+        Poll::Pending => Started::UnderWay(Box::new(RunningAttempt {
+            call,
+            limit,
+            silence,
+            facts,
+        })),
     }
 }
 
 impl RunningAttempt {
     /// Waits for the handler, stops it when its time is up, drops it when it ignores that.
     pub(super) async fn end(self: Box<Self>, ctx: &WorkerContext) -> Option<Settlement> {
-        let Self { call, limit, facts } = *self;
-        let end = watch(ctx, call, &facts.stop, limit).await;
+        let Self {
+            call,
+            limit,
+            silence,
+            facts,
+        } = *self;
+        let end = watch(ctx, call, &facts, limit, silence).await;
         ended(ctx, facts, end)
     }
 }
@@ -181,10 +193,18 @@ fn bounded(task: &TaskRecord, cx: &Ctx, result: Option<Bytes>) -> Option<Bytes> 
 
 /// Waits until the handler returns, or is dropped because it runs on for too long after it was stopped.
 #[allow(clippy::disallowed_methods)] // the time limit of the attempt, beside what else may end it
-async fn watch(ctx: &WorkerContext, mut call: HandlerCall, stop: &Stop, limit: Duration) -> HandlerEnd {
+async fn watch(
+    ctx: &WorkerContext,
+    mut call: HandlerCall,
+    facts: &AttemptFacts,
+    limit: Duration,
+    silence: Option<Duration>,
+) -> HandlerEnd {
+    let stop = &facts.stop;
     tokio::select! {
         end = call.end() => return end,
         () = tokio::time::sleep(limit) => stop.stop(StopReason::Deadline),
+        () = silent(&facts.cx, silence) => stop.stop(StopReason::Stalled),
         _ = stop.stopped() => (),
     }
     // The lease may be lost during the grace as well; then the handler must be gone before the lease is over, because
@@ -201,6 +221,17 @@ async fn watch(ctx: &WorkerContext, mut call: HandlerCall, stop: &Stop, limit: D
     }
     call.drop_handler();
     HandlerEnd::Dropped
+}
+
+/// Waits until the run has given no sign of life for this long.
+#[allow(clippy::disallowed_methods)] // a time limit of the attempt
+async fn silent(cx: &Ctx, limit: Option<Duration>) {
+    let Some(limit) = limit else {
+        return std::future::pending().await;
+    };
+    while let Some(rest) = limit.checked_sub(cx.log().silence()).filter(|rest| !rest.is_zero()) {
+        tokio::time::sleep(rest).await;
+    }
 }
 
 /// Its type was claimed, but has no handler any more: it goes back to its queue, for workers that have one, and the

@@ -10,24 +10,34 @@ use runner_sdk::{BoxFuture, Ctx, HandlerMatch, Outcome};
 
 use super::verdict::HandlerEnd;
 use crate::background::panic_text;
+use crate::log::task_span;
 
 type CaughtHandler = CatchUnwind<AssertUnwindSafe<BoxFuture<'static, Outcome>>>;
 
-/// A handler's future; none once it was dropped.
-pub(super) struct HandlerCall(Option<CaughtHandler>);
+/// A handler's future, and the span of its task, in which it is polled and dropped.
+pub(super) struct HandlerCall {
+    /// None once it was dropped.
+    running: Option<CaughtHandler>,
+    span: tracing::Span,
+}
 
 impl HandlerCall {
     pub(super) fn new(found: HandlerMatch, cx: Ctx) -> Self {
+        let span = task_span(&cx);
         // In a block of its own: what a handler does before it returns its future may panic as well, and must do so in
         // `poll`.
         let call: BoxFuture<'static, Outcome> = Box::pin(async move { found.call(cx).await });
-        Self(Some(AssertUnwindSafe(call).catch_unwind()))
+        Self {
+            running: Some(AssertUnwindSafe(call).catch_unwind()),
+            span,
+        }
     }
 
     pub(super) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<HandlerEnd> {
-        let Some(handler) = &mut self.0 else {
+        let Some(handler) = &mut self.running else {
             return Poll::Ready(HandlerEnd::Dropped);
         };
+        let _within = self.span.enter();
         handler.poll_unpin(cx).map(|ended| match ended {
             Ok(outcome) => HandlerEnd::Returned(outcome),
             Err(panic) => HandlerEnd::Panicked(panic_text(panic.as_ref())),
@@ -40,7 +50,8 @@ impl HandlerCall {
     }
 
     pub(super) fn drop_handler(&mut self) {
-        let handler = self.0.take();
+        let handler = self.running.take();
+        let _within = self.span.enter();
         if std::panic::catch_unwind(AssertUnwindSafe(|| drop(handler))).is_err() {
             tracing::error!("a handler panicked while it was dropped");
         }

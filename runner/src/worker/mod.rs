@@ -27,6 +27,8 @@ mod quiet;
 mod recoverer;
 mod releaser;
 mod repairer;
+#[cfg(test)]
+mod run_log_tests;
 mod served_queues;
 mod services;
 mod settings;

@@ -8,6 +8,9 @@ use runner_core::task::{AttemptOutcome, Backoff, stated_delay};
 use runner_queue::{CANCELED, TaskRecord, Verdict};
 use runner_sdk::{Outcome, Stop, StopReason};
 
+/// The error of an attempt that was stopped because it gave no sign of life.
+const STALLED: &str = "stalled: no sign of life for as long as its handler allows";
+
 /// How a handler ended.
 pub(super) enum HandlerEnd {
     Returned(Outcome),
@@ -87,6 +90,11 @@ pub(super) fn verdict_of(
             Outcome::Retry(e) | Outcome::Skip(e) => Outcome::Retry(format!("context deadline exceeded: {e}")),
             _ => Outcome::Retry("context deadline exceeded".to_owned()),
         }),
+        (HandlerEnd::Returned(outcome), Some(StopReason::Stalled)) => of_outcome(match outcome {
+            Outcome::Retry(e) | Outcome::Skip(e) => Outcome::Retry(format!("{STALLED}: {e}")),
+            _ => Outcome::Retry(STALLED.to_owned()),
+        }),
+        (HandlerEnd::Dropped, Some(StopReason::Stalled)) => of_outcome(Outcome::Retry(STALLED.to_owned())),
         // Every other attempt would be too late as well.
         (HandlerEnd::TooLate, _) => of_outcome(Outcome::Skip(
             "context deadline exceeded: the task's deadline passed before it began".to_owned(),

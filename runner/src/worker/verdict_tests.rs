@@ -66,11 +66,12 @@ fn in_words(end: AttemptEnd) -> (&'static str, AttemptOutcome, Option<String>) {
     (word, end.outcome, end.error)
 }
 
-const REASONS: [Option<StopReason>; 6] = [
+const REASONS: [Option<StopReason>; 7] = [
     None,
     Some(StopReason::Cancelled),
     Some(StopReason::Ended),
     Some(StopReason::Deadline),
+    Some(StopReason::Stalled),
     Some(StopReason::Shutdown),
     Some(StopReason::LeaseLost),
 ];
@@ -106,6 +107,12 @@ fn a_failure_means_what_stopped_the_handler_and_otherwise_what_it_returned() {
             "retry",
             Retry,
             Some("context deadline exceeded: bad"),
+        ),
+        (
+            Some(StopReason::Stalled),
+            "retry",
+            Retry,
+            Some("stalled: no sign of life for as long as its handler allows: bad"),
         ),
         (Some(StopReason::Shutdown), "hand back", Requeued, None),
         (Some(StopReason::LeaseLost), "archive", Archived, Some("bad")),

@@ -1,0 +1,91 @@
+//! The span of a task, and the layer that copies the lines of its handler into the log of its run.
+//!
+//! A span is made for each attempt, so it must be cheap: its layer keeps a context and formats nothing before there is a line.
+
+use std::cell::RefCell;
+
+use runner_sdk::Ctx;
+use tracing::span::{Attributes, Id};
+use tracing::{Event, Level, Span, Subscriber};
+use tracing_subscriber::Layer;
+use tracing_subscriber::layer::Context;
+use tracing_subscriber::registry::LookupSpan;
+
+use super::line::Pairs;
+
+/// The target of the spans of tasks, to filter by.
+const TARGET: &str = "runner::task";
+
+thread_local! {
+    /// The task whose span is being made: fields of spans are values to print, so the layer takes it from here.
+    static BEING_MADE: RefCell<Option<Ctx>> = const { RefCell::new(None) };
+}
+
+/// The span in which the handler of this task runs.
+pub fn task_span(cx: &Ctx) -> Span {
+    if !tracing::span_enabled!(target: TARGET, Level::INFO) {
+        return Span::none();
+    }
+    BEING_MADE.with(|place| place.replace(Some(cx.clone())));
+    let span = tracing::info_span!(
+        target: TARGET, "task",
+        task_id = %cx.id(), task_type = cx.kind(), queue = %cx.queue(), attempt = cx.attempt()
+    );
+    BEING_MADE.with(RefCell::take);
+    span
+}
+
+/// Copies what handlers log by `tracing` into the logs of their runs, which the task's page shows. Needed only where a program
+/// sets a subscriber of its own; the one that the settings describe has it.
+///
+/// Lines of futures that a handler spawned count as well if these are [instrumented] with the span of the handler.
+///
+/// ```
+/// use tracing_subscriber::layer::SubscriberExt as _;
+///
+/// let subscriber = tracing_subscriber::registry()
+///     .with(tracing_subscriber::fmt::layer())
+///     .with(runner::RunLogLayer::default());
+/// # drop(subscriber);
+/// ```
+///
+/// [instrumented]: https://docs.rs/tracing/latest/tracing/trait.Instrument.html#method.in_current_span
+#[derive(Debug, Clone, Copy, Default)]
+#[non_exhaustive]
+pub struct RunLogLayer;
+
+/// The task of a span, among the extensions of that span.
+struct TaskOfSpan(Ctx);
+
+impl<S: Subscriber + for<'a> LookupSpan<'a>> Layer<S> for RunLogLayer {
+    fn on_new_span(&self, attributes: &Attributes<'_>, id: &Id, context: Context<'_, S>) {
+        if attributes.metadata().target() != TARGET {
+            return;
+        }
+        let task = BEING_MADE.with(RefCell::take);
+        if let (Some(cx), Some(span)) = (task, context.span(id)) {
+            span.extensions_mut().insert(TaskOfSpan(cx));
+        }
+    }
+
+    fn on_event(&self, event: &Event<'_>, context: Context<'_, S>) {
+        for span in context.event_scope(event).into_iter().flatten() {
+            if let Some(TaskOfSpan(cx)) = span.extensions().get() {
+                let mut text = String::new();
+                event.record(&mut Pairs(&mut text));
+                cx.log().push(level(*event.metadata().level()), text.trim_start());
+                return;
+            }
+        }
+    }
+}
+
+fn level(level: Level) -> &'static str {
+    match level {
+        Level::ERROR => "error",
+        Level::WARN => "warn",
+        Level::INFO => "info",
+        Level::DEBUG => "debug",
+        Level::TRACE => "trace",
+    }
+}
