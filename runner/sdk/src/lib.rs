@@ -65,7 +65,7 @@ pub use needs::Needs;
 pub use options::HandlerOptions;
 pub use outcome::{IntoOutcome, Json, Outcome, ResultExt, TaskError};
 pub use registry::{DuplicateName, Handlers, Registry, RegistryError};
-pub use runner_core::task::{Backoff, Enqueue, NotJson, QueueName, Task, TaskId, TaskType, check_json};
+pub use runner_core::task::{Backoff, Enqueue, NotJson, QueueName, Task, TaskId, TaskState, TaskType, check_json};
 /// Implements [`TaskType`](trait@TaskType) for a payload: `#[task(name = "greet", queue = "low", retry = 3)]`.
 pub use runner_macros::SdkTaskType as TaskType;
 /// Checks a handler one argument at a time, so that the compiler names the one that does not fit.

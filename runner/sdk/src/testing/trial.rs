@@ -1,4 +1,4 @@
-//! Runs a handler with a made-up task and returns the outcome: no broker, no worker.
+//! A trial: one attempt at a made-up task, of which the outcome is returned.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -137,6 +137,13 @@ impl Trial {
     #[must_use]
     pub fn stop(&self) -> Stop {
         self.stop.clone()
+    }
+
+    /// The context that the handler would get: for a test of a layer or of a function that takes one. What it enqueues is
+    /// lost.
+    #[must_use]
+    pub fn context(self, handlers: &Handlers) -> Ctx {
+        Ctx::new(self.parts, self.stop, handlers.states(), Arc::new(Recorded::default()))
     }
 
     /// Runs the task with the handler that this registry has for it.

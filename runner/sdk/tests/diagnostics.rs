@@ -1,0 +1,103 @@
+//! What the compiler says of handlers that are none: the argument or the result at fault, and what to write instead.
+//!
+//! Runs the compiler once, on one file with all mistakes, against the library that this test is linked with: no package is built.
+
+#![allow(clippy::unwrap_used, clippy::panic)]
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::SystemTime;
+
+const MISTAKES: &str = r#"
+use runner_sdk::{Ctx, Payload, Registry, State, handler};
+
+struct Plain;
+
+// An argument without its extractor.
+#[handler]
+async fn bare_argument(name: String, cx: Ctx) {}
+
+// A result that no worker understands.
+#[handler]
+async fn odd_result(cx: Ctx) -> Plain { Plain }
+
+// A payload that cannot be read.
+#[handler]
+async fn unreadable(Payload(p): Payload<Plain>) {}
+
+#[handler]
+fn not_async(cx: Ctx) {}
+
+#[handler]
+async fn crowded(a: Ctx, b: Ctx, c: Ctx, d: Ctx, e: Ctx, f: Ctx, g: Ctx, h: Ctx, i: Ctx) {}
+
+fn register() -> Registry {
+    Registry::new()
+        .on("bare", bare_argument)
+        .on_task(async |Payload(_): Payload<String>| ())
+        .layer(Plain)
+}
+"#;
+
+/// The newest library of a package beside this test.
+fn library(dir: &Path, package: &str) -> PathBuf {
+    let prefix = format!("lib{package}-");
+    let files = std::fs::read_dir(dir).unwrap().filter_map(|entry| {
+        let path = entry.ok()?.path();
+        let name = path.file_name()?.to_str()?;
+        let fits = name.starts_with(&prefix) && name.ends_with(".rlib");
+        let changed: SystemTime = path.metadata().ok()?.modified().ok()?;
+        fits.then_some((changed, path))
+    });
+    files
+        .max()
+        .unwrap_or_else(|| panic!("{package} is not in {}", dir.display()))
+        .1
+}
+
+fn errors() -> String {
+    let test = std::env::current_exe().unwrap();
+    let libraries = test.parent().unwrap();
+    let dir = tempfile::tempdir().unwrap();
+    let source = dir.path().join("mistakes.rs");
+    std::fs::write(&source, MISTAKES).unwrap();
+    let mut compiler = Command::new("rustc");
+    compiler
+        .args(["--edition=2024", "--crate-type=lib", "--emit=metadata", "--color=never"])
+        .arg("-L")
+        .arg(format!("dependency={}", libraries.display()))
+        .arg("--out-dir")
+        .arg(dir.path())
+        .current_dir(env!("CARGO_MANIFEST_DIR"))
+        .arg(&source);
+    let library = library(libraries, "runner_sdk");
+    compiler
+        .arg("--extern")
+        .arg(format!("runner_sdk={}", library.display()));
+    let output = compiler.output().unwrap();
+    assert!(!output.status.success());
+    String::from_utf8(output.stderr).unwrap()
+}
+
+#[test]
+fn the_compiler_names_what_does_not_fit_and_what_does() {
+    let errors = errors();
+    for expected in [
+        // The argument, at its own place.
+        "`String` cannot be an argument of a handler",
+        "use Payload<T> (T: DeserializeOwned), Raw, State<T>, Option<State<T>> or Ctx",
+        "async fn bare_argument(name: String, cx: Ctx) {}",
+        "a handler cannot return `Plain`",
+        "async fn odd_result(cx: Ctx) -> Plain { Plain }",
+        "async fn unreadable(Payload(p): Payload<Plain>) {}",
+        "a handler is an `async fn`",
+        "a handler has at most eight arguments",
+        // Where it is registered.
+        "is not a handler",
+        "write #[handler] above the function",
+        "the first argument of this handler does not say its task type",
+        "`Plain` is not a layer for handlers",
+    ] {
+        assert!(errors.contains(expected), "{expected:?} is not in:\n{errors}");
+    }
+}
