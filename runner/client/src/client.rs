@@ -15,8 +15,8 @@ use crate::{EnqueueError, TaskHandle};
 /// keeps others waiting.
 const BATCH: usize = 256;
 
-/// Batches of a stream on their way at once: while the broker works on one, the next is made.
-const BATCHES_AT_ONCE: usize = 2;
+/// Batches on their way at once: while the broker works on some, the next is made, and the connection is never idle.
+const BATCHES_AT_ONCE: usize = 4;
 
 /// Enqueues tasks. A clone is one atomic increment and shares the connection.
 #[derive(Clone)]
@@ -83,26 +83,33 @@ impl Client {
     ///
     /// # Errors
     ///
-    /// If the broker could not be asked. Earlier batches of 256 may have been taken; give tasks an
-    /// [id](runner_core::task::Task::id) if they must not be enqueued twice when the call is repeated.
+    /// If the broker could not be asked. Other batches of 256, of which four are on their way at once, may have been taken; give
+    /// tasks an [id](runner_core::task::Task::id) if they must not be enqueued twice when the call is repeated.
     pub async fn enqueue_many<T: Enqueue>(
         &self,
         tasks: impl IntoIterator<Item = T>,
     ) -> Result<Vec<Result<TaskHandle, EnqueueError>>, BrokerError> {
         let mut tasks = tasks.into_iter();
         let mut answers = Vec::with_capacity(tasks.size_hint().0);
-        loop {
-            let batch: Vec<Task> = tasks.by_ref().take(BATCH).map(|task| task.into_task()).collect();
-            if batch.is_empty() {
-                return Ok(answers);
-            }
-            let answered = self.0.enqueue(&batch).await?;
-            answers.extend(answered.into_iter().map(|answer| self.answer(answer)));
+        let batches = std::iter::from_fn(move || {
+            let batch: Vec<Task> = tasks.by_ref().take(BATCH).map(Enqueue::into_task).collect();
+            (!batch.is_empty()).then_some(batch)
+        });
+        let broker = Arc::clone(&self.0);
+        let mut answered = futures_util::stream::iter(batches)
+            .map(move |batch| {
+                let broker = Arc::clone(&broker);
+                async move { broker.enqueue(&batch).await }
+            })
+            .buffered(BATCHES_AT_ONCE);
+        while let Some(batch) = answered.next().await {
+            answers.extend(batch?.into_iter().map(|answer| self.answer(answer)));
         }
+        Ok(answers)
     }
 
     /// Enqueues what a stream yields, with one answer for each task, in order. Tasks that are ready at the same time share a
-    /// round trip; the stream is not read further than two batches of 256 ahead of the answers.
+    /// round trip; the stream is not read further than four batches of 256 ahead of the answers.
     pub fn enqueue_stream<T: Enqueue, S: Stream<Item = T>>(
         &self,
         tasks: S,
