@@ -5,14 +5,17 @@
 use std::error::Error;
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use clap::ArgMatches;
 use runner_client::Client;
 use runner_core::task::Enqueue;
 use runner_sdk::Registry;
+use serde::de::DeserializeOwned;
 
 use super::embed::{AppError, StartedApp};
 use super::parts::{AppParts, CodeSchedule, Hook, OwnCommand, Registrar};
+use crate::config::OwnSection;
 use crate::source::Schedule;
 
 /// What errors of a program can be.
@@ -137,6 +140,53 @@ impl App {
     #[must_use]
     pub fn config(mut self, path: impl Into<PathBuf>) -> Self {
         self.parts.config = Some(path.into());
+        self
+    }
+
+    /// A section of the settings for the program itself, read into a type of yours. It is a state of the registry: handlers take
+    /// it as `State<Billing>`, and [`App::setup`] finds it by [`Registry::state_of`]. `${env:NAME}` and `${file:PATH}` are
+    /// resolved. An unknown key, a missing one or a value that does not fit stops the start, and is reported by the command
+    /// `check`, with its line.
+    ///
+    /// ```no_run
+    /// # use runner::App;
+    /// use std::sync::Arc;
+    ///
+    /// use runner::sdk::State;
+    ///
+    /// #[derive(serde::Deserialize)]
+    /// struct Billing {
+    ///     url: String,
+    ///     #[serde(default)]
+    ///     dry_run: bool,
+    /// }
+    ///
+    /// async fn charge(State(billing): State<Billing>) -> String {
+    ///     format!("asked {}", billing.url)
+    /// }
+    ///
+    /// # fn main() -> std::process::ExitCode {
+    /// // config.yaml: billing: {url: "${env:BILLING_URL}"}
+    /// App::new()
+    ///     .section::<Billing>("billing")
+    ///     .handlers(|registry| registry.on("charge", charge))
+    ///     .main()
+    /// # }
+    /// ```
+    #[must_use]
+    pub fn section<T: DeserializeOwned + Send + Sync + 'static>(mut self, name: &'static str) -> Self {
+        let place = Arc::new(Mutex::new(None::<T>));
+        let kept = place.clone();
+        let keep = move |value| *kept.lock().unwrap_or_else(PoisonError::into_inner) = Some(value);
+        self.parts.sections.push(OwnSection::new(name, keep));
+        let register: Registrar = Box::new(move |registry| {
+            let value = place.lock().unwrap_or_else(PoisonError::into_inner).take();
+            let registered = value.map(|value| registry.state(value));
+            let missing = || anyhow::anyhow!("the section {name} of the settings was not read");
+            Box::pin(std::future::ready(registered.ok_or_else(missing)))
+        });
+        // Before all others, which may need it.
+        self.parts.registrars.insert(0, register);
         self
     }
 

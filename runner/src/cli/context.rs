@@ -10,13 +10,14 @@ use runner_queue::Broker;
 use tempfile::TempDir;
 
 use super::open;
-use super::parts::CodeSchedule;
-use crate::config::{Environment, Purpose, Settings};
+use super::parts::{AppParts, CodeSchedule};
+use crate::config::{Environment, OwnSection, Purpose, Settings};
 
 /// Handed to each command.
 pub struct CommandContext {
     named: Option<PathBuf>,
     purpose: Purpose,
+    sections: Vec<OwnSection>,
     settings: OnceCell<Settings>,
     empty: OnceCell<TempDir>,
     /// The present instant.
@@ -26,15 +27,16 @@ pub struct CommandContext {
 }
 
 impl CommandContext {
-    /// For the configuration file named on the command line, if any.
-    pub fn new(named: Option<PathBuf>, purpose: Purpose, clock: Arc<dyn Clock>, schedules: Vec<CodeSchedule>) -> Self {
+    /// For the configuration file named on the command line, if any, and what the program adds.
+    pub fn new(named: Option<PathBuf>, purpose: Purpose, clock: Arc<dyn Clock>, parts: &AppParts) -> Self {
         Self {
             named,
             purpose,
+            sections: parts.sections.clone(),
             settings: OnceCell::new(),
             empty: OnceCell::new(),
             clock,
-            schedules,
+            schedules: parts.schedules.clone(),
         }
     }
 
@@ -43,7 +45,12 @@ impl CommandContext {
         if let Some(settings) = self.settings.get() {
             return Ok(settings);
         }
-        let settings = Settings::load(self.named.as_deref(), &Environment::of_process(), self.purpose)?;
+        let settings = Settings::load(
+            self.named.as_deref(),
+            &Environment::of_process(),
+            self.purpose,
+            &self.sections,
+        )?;
         Ok(self.settings.get_or_init(|| settings))
     }
 

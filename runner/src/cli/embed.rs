@@ -47,7 +47,12 @@ fn prepare(parts: &AppParts) -> anyhow::Result<Prepared> {
         !runner_handlers::is_guard(),
         "this process was started to guard a command; main must begin with runner::guard_main()"
     );
-    let settings = Settings::load(parts.config.as_deref(), &Environment::of_process(), Purpose::Serve)?;
+    let settings = Settings::load(
+        parts.config.as_deref(),
+        &Environment::of_process(),
+        Purpose::Serve,
+        &parts.sections,
+    )?;
     let clock = std::sync::Arc::new(runner_core::clock::SystemClock);
     let log = match tracing::dispatcher::has_been_set() {
         true => None,

@@ -167,8 +167,11 @@ fn own_command(
     line: &clap::ArgMatches,
     parts: AppParts,
 ) -> anyhow::Result<ExitCode> {
-    let named = line.get_one::<PathBuf>("config").cloned().or(parts.config);
-    let context = CommandContext::new(named, Purpose::Command, Arc::new(SystemClock), parts.schedules);
+    let named = line
+        .get_one::<PathBuf>("config")
+        .cloned()
+        .or_else(|| parts.config.clone());
+    let context = CommandContext::new(named, Purpose::Command, Arc::new(SystemClock), &parts);
     single_threaded(async {
         let client = runner_client::Client::over(context.broker().await?);
         (own.run)(arguments, client).await
@@ -184,7 +187,7 @@ fn dispatch(cli: Cli, parts: AppParts) -> anyhow::Result<ExitCode> {
         _ => Purpose::Command,
     };
     let config = cli.config.or_else(|| parts.config.clone());
-    let context = CommandContext::new(config, purpose, Arc::new(SystemClock), parts.schedules.clone());
+    let context = CommandContext::new(config, purpose, Arc::new(SystemClock), &parts);
     match command {
         Command::Run => {
             return match init_process::look_after() {

@@ -7,6 +7,7 @@ use runner_client::Client;
 use runner_core::task::Task;
 use runner_sdk::{BoxFuture, Registry};
 
+use crate::config::OwnSection;
 use crate::source::Schedule;
 
 /// Adds handlers to a registry, perhaps after it has opened what they need.
@@ -53,6 +54,8 @@ pub struct AppParts {
     pub version: Option<&'static str>,
     /// The settings to read where no command line names them.
     pub config: Option<PathBuf>,
+    /// Sections of the settings of its own.
+    pub(crate) sections: Vec<OwnSection>,
     /// Commands of its own.
     pub commands: Vec<OwnCommand>,
 }

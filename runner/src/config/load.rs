@@ -9,6 +9,7 @@ use runner_core::schedule::Problem;
 use super::access::is_strong;
 use super::environment::{Environment, interpolate};
 use super::masking::{Keys, masked};
+use super::own::OwnSection;
 use super::reader::Reader;
 use super::section::Section;
 use super::settings::{AuthSettings, BrokerSettings, Settings};
@@ -53,12 +54,17 @@ pub fn candidates(environment: &Environment) -> Vec<PathBuf> {
 }
 
 impl Settings {
-    /// Loads the named file, or the first that exists of [`candidates`], or the defaults.
+    /// Loads the named file, or the first that exists of [`candidates`], or the defaults, with sections of the program's own.
     ///
     /// # Errors
     ///
     /// Every problem of the file and of the overrides at once.
-    pub fn load(named: Option<&Path>, environment: &Environment, purpose: Purpose) -> Result<Self, Refused> {
+    pub fn load(
+        named: Option<&Path>,
+        environment: &Environment,
+        purpose: Purpose,
+        own: &[OwnSection],
+    ) -> Result<Self, Refused> {
         let path = match named {
             Some(path) => Some(path.to_owned()),
             None => candidates(environment).into_iter().find(|p| p.exists()),
@@ -71,7 +77,7 @@ impl Settings {
             .as_ref()
             .map_or_else(|| "(defaults)".to_owned(), |path| path.display().to_string());
         let base = path.as_deref().map(base_of).unwrap_or_default();
-        let mut settings = Self::parse_for(&name, &text, &environment.beside(base.clone()), purpose)?;
+        let mut settings = Self::parse_for(&name, &text, &environment.beside(base.clone()), purpose, own)?;
         settings.warnings.extend(left_behind(&name, &base, &settings));
         settings.warnings.extend(own_secrets(&name, &settings));
         settings.origin = path;
@@ -84,15 +90,21 @@ impl Settings {
     ///
     /// Every problem at once.
     pub fn parse(name: &str, text: &str, environment: &Environment) -> Result<Self, Refused> {
-        Self::parse_for(name, text, environment, Purpose::Check)
+        Self::parse_for(name, text, environment, Purpose::Check, &[])
     }
 
-    /// The same for one purpose.
+    /// The same for one purpose, with sections of the program's own.
     ///
     /// # Errors
     ///
     /// All problems, except those of users that this command does not need.
-    pub fn parse_for(name: &str, text: &str, environment: &Environment, purpose: Purpose) -> Result<Self, Refused> {
+    pub fn parse_for(
+        name: &str,
+        text: &str,
+        environment: &Environment,
+        purpose: Purpose,
+        own: &[OwnSection],
+    ) -> Result<Self, Refused> {
         let node = document(name, text)?;
         let mut reader = Reader::new(name, text, environment);
         reader.for_command = purpose == Purpose::Command;
@@ -106,6 +118,7 @@ impl Settings {
             let place = read_server::place_of(&server, "public_url");
             reader.warning("CFG_AUTH", &place, message.to_owned(), Some(hint));
         }
+        own.iter().for_each(|section| section.read(&root));
         root.finish();
         let in_file = reader.holds_secrets();
         let (errors, mut warnings): (Vec<_>, Vec<_>) = reader.finish().into_iter().partition(Problem::is_error);

@@ -10,6 +10,7 @@ mod host;
 mod ignored;
 mod load;
 mod masking;
+mod own;
 mod read_auth;
 mod read_handlers;
 mod read_log;
@@ -26,11 +27,13 @@ mod section;
 mod settings;
 #[cfg(test)]
 mod tests;
+mod typed;
 mod url;
 mod zone;
 
 pub use access::{Access, AccessError, SealingKey, resolve_access, sealing_key};
 pub use environment::Environment;
 pub use load::{Purpose, Refused};
+pub use own::OwnSection;
 pub use secret::Secret;
 pub use settings::{BrokerSettings, Credential, Settings, UserSettings};

@@ -211,6 +211,18 @@ impl<'a> Section<'a> {
         self.fields.as_ref()?.peek(key)
     }
 
+    /// What the file has under `key`, for a reader of its own.
+    #[must_use]
+    pub fn node(&self, key: &'static str) -> Option<&'a Node> {
+        self.entry(key, false).map(|field| field.node)
+    }
+
+    /// Whether `key` was read.
+    #[must_use]
+    pub fn has_read(&self, key: &str) -> bool {
+        self.asked.borrow().contains(&key)
+    }
+
     /// The scalar under `key`: the override, or else the file's with references resolved.
     #[must_use]
     pub fn text(&self, key: &'static str) -> Option<Located<String>> {

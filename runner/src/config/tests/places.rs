@@ -13,7 +13,7 @@ fn relative_paths_of_a_file_begin_at_its_directory() {
     let file = home.path().join("site.yaml");
     let load = |text: &str, variables: &[(&str, &str)]| {
         std::fs::write(&file, text).unwrap();
-        Settings::load(Some(&file), &Environment::of(variables), Purpose::Check).unwrap()
+        Settings::load(Some(&file), &Environment::of(variables), Purpose::Check, &[]).unwrap()
     };
     let here = |name: &str| home.path().join(name);
     let store = |settings: &Settings| match &settings.broker {
@@ -66,7 +66,7 @@ fn files_in_the_working_directory_of_earlier_versions_are_a_warning() {
     let file = home.path().join("site.yaml");
     std::fs::write(&file, format!("manifests: {{dir: {name}}}\n")).unwrap();
     let moved = || {
-        let settings = Settings::load(Some(&file), &Environment::default(), Purpose::Serve).unwrap();
+        let settings = Settings::load(Some(&file), &Environment::default(), Purpose::Serve, &[]).unwrap();
         let moved = settings.warnings.into_iter().filter(|w| w.code == "CFG_MOVED");
         moved.collect::<Vec<_>>()
     };

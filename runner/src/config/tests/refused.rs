@@ -83,7 +83,7 @@ fn all_faults_are_shown_at_once_with_source_and_caret() {
 #[test]
 fn a_named_file_must_exist_and_be_text() {
     let dir = tempfile::tempdir().unwrap();
-    let load = |path: &Path| match Settings::load(Some(path), &Environment::default(), Purpose::Check) {
+    let load = |path: &Path| match Settings::load(Some(path), &Environment::default(), Purpose::Check, &[]) {
         Ok(_) => panic!("accepted {path:?}"),
         Err(refused) => refused.to_string(),
     };

@@ -25,7 +25,7 @@ fn secrets_come_from_references_and_are_never_printed() {
 fn a_command_needs_only_the_secrets_that_it_uses() {
     let text = "server: {key: \"${env:NONE}\"}\nredis: {host: \"r:6379\", password: \"${file:/none/pw}\"}\n\
                 database: {driver: mysql, host: db, username: u, password: \"a${env:NONE}\"}\n";
-    let read = |purpose| Settings::parse_for("c", text, &Environment::default(), purpose);
+    let read = |purpose| Settings::parse_for("c", text, &Environment::default(), purpose, &[]);
     let settings = read(Purpose::Command).unwrap();
     assert!(settings.key.is_some_and(|key| key.read().is_err()));
     let Some(TableSettings::MySql(server)) = settings.source.table else {
@@ -46,7 +46,7 @@ fn a_command_needs_only_the_secrets_that_it_uses() {
     // Values that are not references are always checked.
     for bad in ["server: {key: [1]}", "redis: {host: r, password: {a: b}}"] {
         assert!(
-            Settings::parse_for("c", bad, &Environment::default(), Purpose::Command).is_err(),
+            Settings::parse_for("c", bad, &Environment::default(), Purpose::Command, &[]).is_err(),
             "{bad}"
         );
     }
@@ -55,7 +55,7 @@ fn a_command_needs_only_the_secrets_that_it_uses() {
 #[test]
 fn only_a_process_with_the_dashboard_needs_its_users() {
     let text = "auth: {users: [{name: ann, password: \"${env:NONE}\"}, {nmae: bob}], other: 1}\n";
-    let read = |text: &str, purpose| Settings::parse_for("c", text, &Environment::default(), purpose);
+    let read = |text: &str, purpose| Settings::parse_for("c", text, &Environment::default(), purpose, &[]);
     let settings = read(text, Purpose::Command).unwrap();
     assert!(settings.auth.users.is_empty());
     let without_web = format!("roles: [worker]\n{text}");
@@ -102,7 +102,7 @@ fn a_world_readable_file_with_secrets_is_a_warning() {
     let codes = |mode| {
         let permissions = std::fs::Permissions::from_mode(mode);
         std::fs::set_permissions(file.path(), permissions).unwrap();
-        let settings = Settings::load(Some(file.path()), &Environment::default(), Purpose::Check).unwrap();
+        let settings = Settings::load(Some(file.path()), &Environment::default(), Purpose::Check, &[]).unwrap();
         settings.warnings.iter().map(|w| w.code.clone()).collect::<Vec<_>>()
     };
     assert_eq!(codes(0o644), ["CFG_PERM"]);
@@ -122,7 +122,7 @@ fn replicas_that_would_make_secrets_of_their_own_are_a_warning() {
     let file = tempfile::NamedTempFile::new().unwrap();
     let codes = |text: &str| {
         std::fs::write(file.path(), text).unwrap();
-        let settings = Settings::load(Some(file.path()), &Environment::default(), Purpose::Check).unwrap();
+        let settings = Settings::load(Some(file.path()), &Environment::default(), Purpose::Check, &[]).unwrap();
         let own = settings.warnings.iter().filter(|w| w.code.starts_with("CFG_OWN"));
         own.map(|w| w.code.clone()).collect::<Vec<_>>()
     };
