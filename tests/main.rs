@@ -40,6 +40,7 @@ mod redis_storm;
 mod rotation;
 mod service_manager;
 mod sql_functions;
+mod starters;
 mod story_cluster;
 mod story_code;
 mod story_crash;
@@ -97,6 +98,7 @@ fn main() -> std::process::ExitCode {
         rotation::tests(),
         service_manager::tests(),
         sql_functions::tests(),
+        starters::tests(),
         story_cluster::tests(),
         story_code::tests(),
         story_crash::tests(),

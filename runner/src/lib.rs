@@ -1,8 +1,47 @@
 //! The program `runner` as a library: a user's own `main` joins handlers and schedules to it.
 //!
+//! ```no_run
+//! use runner::sdk::{Payload, TaskError};
+//! use runner::{App, TaskType};
+//!
+//! #[derive(serde::Serialize, serde::Deserialize, TaskType)]
+//! #[task(name = "greet", retry = 3, retention = "1h")]
+//! struct Greet {
+//!     name: String,
+//! }
+//!
+//! async fn greet(Payload(greet): Payload<Greet>) -> Result<String, TaskError> {
+//!     Ok(format!("hello, {}", greet.name))
+//! }
+//!
+//! fn main() -> std::process::ExitCode {
+//!     App::new()
+//!         .handlers(|registry| registry.on_task(greet))
+//!         .schedule("greetings", "@hourly", Greet { name: "world".into() })
+//!         .main()
+//! }
+//! ```
+//!
+//! [`App`] has the rest: commands, hooks, a runtime and a web server of your own. The dashboard, schedules of files and rows,
+//! and the command line of `runner` come with it. [`sdk`] has what handlers are written with, and helpers for their tests.
+//!
 //! What a `main` needs is at the top level. The rooms, from the ground up; those that are public are so for
 //! tests that join them to stores and browsers of their own. ARCHITECTURE.md says what each may know,
 //! and a test holds them to it.
+
+// Some code has no caller if a store or a kind of function is left out. The default features, with which the lints run, have all.
+#![cfg_attr(
+    not(all(
+        feature = "amqp",
+        feature = "embedded",
+        feature = "mail",
+        feature = "mysql",
+        feature = "postgres",
+        feature = "sql",
+        feature = "sqlite"
+    )),
+    allow(dead_code)
+)]
 
 mod background;
 mod diagnose;
