@@ -24,13 +24,22 @@ pub const PAGES: usize = 256;
 pub const SCRAPES: usize = 64;
 /// Calls of hooks at once, in addition to the pages.
 pub const HOOKS: usize = 60;
+/// Calls of hooks that wait for a result, in addition to those.
+pub const WAITING: usize = 128;
+/// Bodies of calls that are long and held at once: 32 MiB of the default size.
+pub const LARGE_BODIES: usize = 32;
 /// The share of one address; its further requests wait for each other. Enough for all people behind one reverse proxy, few
 /// enough that a flood from one address leaves room for others.
 const PAGES_OF_PEER: usize = 32;
 const SCRAPES_OF_PEER: usize = 16;
 const HOOKS_OF_PEER: usize = 15;
+const WAITING_OF_PEER: usize = 64;
+const LARGE_BODIES_OF_PEER: usize = 8;
 
 const _: () = assert!(PAGES + SCRAPES + HOOKS < PER_PEER && PER_PEER < MAX_CONNECTIONS);
+// Requests that run are never evicted: they must leave connections for others.
+const _: () = assert!(PAGES + SCRAPES + HOOKS + WAITING < MAX_CONNECTIONS);
+const _: () = assert!(PAGES_OF_PEER + SCRAPES_OF_PEER + HOOKS_OF_PEER + WAITING_OF_PEER < PER_PEER);
 const _: () = assert!(PAGES_OF_PEER * 4 <= PAGES && SCRAPES_OF_PEER * 4 <= SCRAPES && HOOKS_OF_PEER * 4 <= HOOKS);
 
 /// The origin of connections: one IPv4 address, or one IPv6 network of the size that a customer gets.
@@ -64,6 +73,10 @@ pub struct Share {
     pub scrapes: Semaphore,
     /// Calls of hooks.
     pub hooks: Semaphore,
+    /// Calls of hooks that wait for a result.
+    pub waiting: Semaphore,
+    /// Long bodies of calls.
+    pub large_bodies: Semaphore,
 }
 
 impl Default for Share {
@@ -72,6 +85,8 @@ impl Default for Share {
             pages: Semaphore::new(PAGES_OF_PEER),
             scrapes: Semaphore::new(SCRAPES_OF_PEER),
             hooks: Semaphore::new(HOOKS_OF_PEER),
+            waiting: Semaphore::new(WAITING_OF_PEER),
+            large_bodies: Semaphore::new(LARGE_BODIES_OF_PEER),
         }
     }
 }

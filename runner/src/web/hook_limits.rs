@@ -4,14 +4,10 @@
 
 use tokio::sync::Semaphore;
 
-use super::connections::HOOKS;
+use super::connections::{HOOKS, LARGE_BODIES, WAITING};
 
 /// Bytes of a body that any call may hold. All connections together: 8 MiB.
 pub const SMALL_BODY: usize = 16 * 1024;
-/// Longer bodies that are held at once: 32 MiB of the default size.
-const LARGE_BODIES: usize = 32;
-/// Calls that wait for a result at once; further ones are answered at once, as if there were no wait.
-const WAITING: usize = 256;
 
 /// What bounds the calls of hooks.
 #[derive(Debug)]
@@ -20,7 +16,7 @@ pub struct HookLimits {
     pub active: Semaphore,
     /// Bodies longer than [`SMALL_BODY`].
     pub large_bodies: Semaphore,
-    /// Calls that wait for a result.
+    /// Calls that wait for a result; further ones are answered at once, as if there were no wait.
     pub waiting: Semaphore,
 }
 

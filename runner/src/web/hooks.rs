@@ -40,9 +40,12 @@ pub async fn one(
 ) -> Result<Response, HookFailure> {
     let (function, trigger) = (path.first(), path.get(1));
     let (parts, body) = request.into_parts();
-    let (body, large) = read_body(&app, parts.headers.get(header::CONTENT_LENGTH), body).await?;
     let connection = parts.extensions.get::<Arc<ConnectionState>>();
+    let announced = parts.headers.get(header::CONTENT_LENGTH);
+    let (body, large) = read_body(&app, connection, announced, body).await?;
     let site = reached_by::current();
+    // From here to the answer the client waits for us.
+    let _active = connection.map(ConnectionState::answering);
     let answer = {
         let _of_share = match connection {
             None => None,
@@ -52,8 +55,6 @@ pub async fn one(
             },
         };
         let _place = app.hook_limits.active.try_acquire().map_err(|_| busy())?;
-        // From here on the client waits for us.
-        let _active = connection.map(ConnectionState::answering);
         let call = HookCall {
             function: function.map(String::as_str).unwrap_or_default(),
             trigger: trigger.map(String::as_str),
@@ -67,7 +68,7 @@ pub async fn one(
     };
     drop(large);
     match answer {
-        Ok(HookAnswer::Accepted(accepted)) => Ok(answer_of(&app, accepted).await),
+        Ok(HookAnswer::Accepted(accepted)) => Ok(answer_of(&app, connection, accepted).await),
         Ok(HookAnswer::Challenge(text)) => Ok(text.into_response()),
         Err(refusal) => {
             note(&app, parts.uri.path(), &refusal);
@@ -80,9 +81,10 @@ pub async fn one(
 /// that waits for its client.
 async fn read_body<'a>(
     app: &'a AppState,
+    connection: Option<&'a Arc<ConnectionState>>,
     announced: Option<&HeaderValue>,
     body: Body,
-) -> Result<(Bytes, Option<SemaphorePermit<'a>>), HookFailure> {
+) -> Result<(Bytes, Option<LargeBody<'a>>), HookFailure> {
     let most = app.hooks.longest_body();
     let announced = announced.and_then(|length| length.to_str().ok()?.parse::<u64>().ok());
     if announced.is_some_and(|length| length > most as u64) {
@@ -103,13 +105,23 @@ async fn read_body<'a>(
             return Err(too_large(most));
         }
         if length > SMALL_BODY && large.is_none() {
-            match timeout_at(until, app.hook_limits.large_bodies.acquire()).await {
-                Ok(Ok(permit)) => large = Some(permit),
-                _ => return Err(busy()),
-            }
+            let permits = timeout_at(until, large_body(app, connection)).await;
+            large = Some(permits.ok().flatten().ok_or_else(busy)?);
         }
         read.extend_from_slice(&chunk);
     }
+}
+
+/// The permits of a long body: that of its address, and one of all.
+type LargeBody<'a> = (Option<SemaphorePermit<'a>>, SemaphorePermit<'a>);
+
+/// That of the address first: one address must not queue for more than its share of all.
+async fn large_body<'a>(app: &'a AppState, connection: Option<&'a Arc<ConnectionState>>) -> Option<LargeBody<'a>> {
+    let own = match connection {
+        Some(state) => Some(state.share().large_bodies.acquire().await.ok()?),
+        None => None,
+    };
+    Some((own, app.hook_limits.large_bodies.acquire().await.ok()?))
 }
 
 /// What the answer says about a task.
@@ -125,9 +137,9 @@ struct TaskAnswer<'a> {
     result: Option<Box<RawValue>>,
 }
 
-async fn answer_of(app: &AppState, accepted: AcceptedCall) -> Response {
+async fn answer_of(app: &AppState, connection: Option<&Arc<ConnectionState>>, accepted: AcceptedCall) -> Response {
     let result = match accepted.wait {
-        Some(patience) => wait(app, &accepted, patience).await,
+        Some(patience) => wait(app, connection, &accepted, patience).await,
         None => None,
     };
     let (status, state, result) = match result {
@@ -156,7 +168,16 @@ async fn answer_of(app: &AppState, accepted: AcceptedCall) -> Response {
 }
 
 /// The result, unless too many calls wait already or the process stops.
-async fn wait(app: &AppState, accepted: &AcceptedCall, patience: Duration) -> Option<HookResult> {
+async fn wait(
+    app: &AppState,
+    connection: Option<&Arc<ConnectionState>>,
+    accepted: &AcceptedCall,
+    patience: Duration,
+) -> Option<HookResult> {
+    let _of_share = match connection {
+        Some(state) => Some(state.share().waiting.try_acquire().ok()?),
+        None => None,
+    };
     let _place = app.hook_limits.waiting.try_acquire().ok()?;
     tokio::select! {
         result = app.hooks.result(accepted, patience) => Some(result),

@@ -15,6 +15,10 @@ use super::credential::{Proof, is_secret_header};
 use super::{HookCall, HookRefusal, allowed};
 use crate::trigger::identity::{bounded, made};
 
+/// How long a call without an identity is known, so that the repeated request of a lost answer of the broker is no second
+/// task.
+const UNNAMED: Duration = Duration::from_secs(60);
+
 /// How long the task of a call that waits is kept after its end, so that its result can be read.
 const KEPT_FOR_WAIT: Duration = Duration::from_secs(60);
 
@@ -77,7 +81,7 @@ pub(super) fn to_delivery(
                 .text(&values)
                 .map_err(|why| bad_payload(format!("dedupe: {why}")))?,
         ),
-        None => values.id().or_else(|| proof.signed.clone()),
+        None => values.id(),
     };
     let payload = match &spec.payload {
         Some(template) => {
@@ -89,6 +93,7 @@ pub(super) fn to_delivery(
         None => None,
     };
     let identity = identity.filter(|identity| !identity.is_empty());
+    let identity = identity.or_else(|| proof.signed.clone());
     let mut task = trigger.task.clone();
     task.payload = payload
         .or_else(|| (!body.is_empty()).then(|| body.clone()))
@@ -97,12 +102,21 @@ pub(super) fn to_delivery(
         task.retention = task.retention.max(wait + KEPT_FOR_WAIT);
     }
     let (id, remember) = match identity {
-        Some(identity) => (format!("{}@hook-{}", trigger.id, bounded(&identity)), spec.remember),
-        // Known until its task is gone, which is enough for a call that is repeated.
-        None => (format!("{}@{}", trigger.id, TaskId::random()), Duration::ZERO),
+        Some(identity) => (format!("{}@hook-{}", trigger.id, bounded(&identity)), remembered(spec)),
+        None => (format!("{}@{}", trigger.id, TaskId::random()), UNNAMED),
     };
     task.id = Some(TaskId::new(id).map_err(|why| bad_payload(why.to_string()))?);
     Ok(Delivery { task, remember })
+}
+
+/// At least as long as a signature with a time is accepted: from one tolerance before that time to one after it.
+fn remembered(spec: &WebhookTrigger) -> Duration {
+    match &spec.credential {
+        HookCredential::Signature { form, tolerance, .. } if *form != SignatureForm::GitHub => {
+            spec.remember.max(*tolerance * 2)
+        }
+        _ => spec.remember,
+    }
 }
 
 fn bad_payload(why: String) -> HookRefusal {
@@ -140,11 +154,11 @@ fn body(format: HookBody, body: Bytes) -> Result<Bytes, HookRefusal> {
             Ok(()) => Ok(body),
             Err(why) => Err(bad_payload(format!("the body is not JSON: {why}"))),
         },
-        HookBody::Form => {
+        HookBody::Form if !body.is_empty() => {
             let fields = fields(&body).map_err(bad_payload)?;
             Ok(fields.to_string().into())
         }
-        HookBody::Json | HookBody::Bytes => Ok(body),
+        HookBody::Json | HookBody::Form | HookBody::Bytes => Ok(body),
     }
 }
 
@@ -185,17 +199,18 @@ impl CallValues<'_> {
         Some(String::from_utf8_lossy(value.as_bytes()).into_owned())
     }
 
-    /// What identifies the call by itself.
+    /// What identifies the call by itself. Beside a time that is signed only what is signed too: otherwise a recorded call
+    /// could be sent again with another id.
     fn id(&self) -> Option<String> {
-        let stated = self.header("idempotency-key");
+        let stated = self.header("idempotency-key").filter(|key| !key.is_empty());
         let HookCredential::Signature { form, .. } = self.credential else {
             return stated;
         };
         let in_body = |name: &str| self.body()?.get(name)?.as_str().map(str::to_owned);
         match form {
-            SignatureForm::GitHub => self.header("x-github-delivery").or(stated),
-            SignatureForm::Stripe => in_body("id").or(stated),
-            SignatureForm::Slack => in_body("event_id").or(stated),
+            SignatureForm::GitHub => self.header("x-github-delivery").filter(|id| !id.is_empty()).or(stated),
+            SignatureForm::Stripe => in_body("id"),
+            SignatureForm::Slack => in_body("event_id"),
             SignatureForm::Runner => stated,
         }
     }
@@ -322,13 +337,53 @@ mod tests {
             id_of(signed(SignatureForm::Slack), &[], r#"{"event_id":"e"}"#),
             "orders:in@hook-e"
         );
-        // A signature with a time can be sent again within the tolerance, so it is the last resort.
-        assert_eq!(id_of(signed(SignatureForm::Runner), &[], "{}"), "orders:in@hook-digest");
+        // A signature with a time can be sent again within the tolerance, also with another key or an empty one.
+        for form in [SignatureForm::Stripe, SignatureForm::Slack, SignatureForm::Runner] {
+            assert_eq!(id_of(signed(form), &[], "{}"), "orders:in@hook-digest", "{form:?}");
+            assert_eq!(
+                id_of(signed(form), &[("idempotency-key", "")], "{}"),
+                "orders:in@hook-digest"
+            );
+        }
+        for form in [SignatureForm::Stripe, SignatureForm::Slack] {
+            assert_eq!(
+                id_of(signed(form), &[("idempotency-key", "k")], "{}"),
+                "orders:in@hook-digest"
+            );
+        }
         let dedupe = WebhookTrigger {
             dedupe: Some(Template::parse("{{ request.body.n }}").unwrap()),
             ..spec()
         };
         assert_eq!(id_of(dedupe, &[], r#"{"n":7}"#), "orders:in@hook-7");
+        let empty = WebhookTrigger {
+            dedupe: Some(Template::parse("{{ request.body.n }}").unwrap()),
+            ..signed(SignatureForm::Stripe)
+        };
+        assert_eq!(id_of(empty, &[], r#"{"n":""}"#), "orders:in@hook-digest");
+    }
+
+    #[test]
+    fn a_call_is_known_for_as_long_as_its_signature_holds() {
+        let short = |spec: WebhookTrigger| WebhookTrigger {
+            remember: Duration::from_secs(1),
+            ..spec
+        };
+        for (spec, seconds) in [
+            (short(signed(SignatureForm::Runner)), 600),
+            (signed(SignatureForm::Runner), DEFAULT_REMEMBER.as_secs()),
+        ] {
+            assert_eq!(made_of(spec, &[], "{}").unwrap().remember.as_secs(), seconds);
+        }
+        let short = short(spec());
+        assert_eq!(
+            made_of(short.clone(), &[("idempotency-key", "k")], "{}")
+                .unwrap()
+                .remember
+                .as_secs(),
+            1
+        );
+        assert_eq!(made_of(short, &[], "{}").unwrap().remember, UNNAMED);
     }
 
     #[test]
@@ -366,6 +421,15 @@ mod tests {
         assert_eq!(
             serde_json::from_slice::<Value>(&payload).unwrap(),
             json!({"text": "a b", "x": ["1", "2"]})
+        );
+        let form = WebhookTrigger {
+            format: HookBody::Form,
+            ..spec()
+        };
+        assert_eq!(
+            made_of(form, &[], "").unwrap().task.payload,
+            None,
+            "that of the function"
         );
     }
 

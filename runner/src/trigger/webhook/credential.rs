@@ -12,6 +12,15 @@ use sha2::{Digest as _, Sha256};
 /// Signatures in one header that are looked at: senders add one for each secret in use.
 const MAX_SIGNATURES: usize = 4;
 
+/// Hexadecimal digits of a signature.
+const DIGITS: usize = 64;
+
+/// The longest token in bytes. Longer ones are wrong, and hashing them would take a time that shows.
+const LONGEST: usize = 4096;
+
+/// Compared where a signature is missing, so that their number does not show.
+const NO_SIGNATURE: &str = "----------------------------------------------------------------";
+
 /// A secret that no caller has, which stands for hooks that do not exist.
 #[derive(Clone)]
 pub(super) struct Decoy([u8; 32]);
@@ -98,8 +107,10 @@ fn signed_with(secret: &[u8], claims: &Claims<'_>, body: &[u8]) -> bool {
     };
     let digits = hex(&mac.finalize().into_bytes());
     let mut right = false;
-    for signature in &claims.signatures {
-        right |= same(secret, digits.as_bytes(), signature.to_ascii_lowercase().as_bytes());
+    for place in 0..MAX_SIGNATURES {
+        let signature = claims.signatures.get(place).filter(|digits| digits.len() == DIGITS);
+        let signature = signature.copied().unwrap_or(NO_SIGNATURE).to_ascii_lowercase();
+        right |= same(secret, digits.as_bytes(), signature.as_bytes());
     }
     right
 }
@@ -138,7 +149,12 @@ fn claims<'a>(credential: &HookCredential, headers: &'a HeaderMap) -> Claims<'a>
             (Some((time, format!("v0:{time}:"))), signature.into_iter().collect())
         }
         SignatureForm::Stripe => elements(header("stripe-signature")),
-        SignatureForm::Runner => elements(header("x-runner-signature")),
+        SignatureForm::Runner => {
+            let signature = header("x-runner-signature").strip_prefix("sha256=");
+            let (time, key) = (header("x-runner-timestamp"), header("idempotency-key"));
+            // The key identifies the call, so it is signed: with another one it would be another call.
+            (Some((time, format!("{time}.{key}."))), signature.into_iter().collect())
+        }
     };
     // A time that is no number is as far away as one can be.
     let signed_at = stamped.as_ref().map(|(time, _)| time.parse().unwrap_or(i64::MIN));
@@ -175,7 +191,7 @@ fn token_of<'a>(headers: &'a HeaderMap, header: Option<&str>) -> Claims<'a> {
             .map_or(&b""[..], |(_, token)| token.trim_ascii()),
     };
     Claims {
-        token,
+        token: if token.len() > LONGEST { b"" } else { token },
         signatures: Vec::new(),
         before_body: String::new(),
         signed_at: None,
@@ -271,7 +287,24 @@ mod tests {
             signature("the next secret!", &format!("900.{body}"))
         );
         assert!(proof(&signed(SignatureForm::Stripe), &[("stripe-signature", &stripe)], body).is_some());
-        assert!(proof(&signed(SignatureForm::Runner), &[("x-runner-signature", &stripe)], body).is_some());
+        let runner = format!("sha256={}", signature(SECRET, &format!("900.key.{body}")));
+        let all = [
+            ("x-runner-signature", runner.as_str()),
+            ("x-runner-timestamp", "900"),
+            ("idempotency-key", "key"),
+        ];
+        assert!(proof(&signed(SignatureForm::Runner), &all, body).is_some());
+        let other = [all[0], all[1], ("idempotency-key", "other")];
+        assert_eq!(
+            proof(&signed(SignatureForm::Runner), &other, body),
+            None,
+            "the key is signed"
+        );
+        assert_eq!(
+            proof(&signed(SignatureForm::Runner), &all[..2], body),
+            None,
+            "the key is signed"
+        );
         let slack = format!("v0={}", signature(SECRET, &format!("v0:1100:{body}")));
         let all = [
             ("x-slack-signature", slack.as_str()),

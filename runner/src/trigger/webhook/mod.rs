@@ -20,6 +20,7 @@ use runner_core::task::{QueueName, TaskId, TaskState};
 use runner_core::trigger::{HookMethod, MAX_BODY, TriggerDefinition, TriggerKind, WebhookTrigger};
 use runner_queue::{Broker, Delivery, Refusal};
 use tokio::sync::{Notify, watch};
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use self::credential::Decoy;
@@ -33,6 +34,9 @@ const ACCEPT: Duration = Duration::from_secs(5);
 
 /// How long the first calls wait for the manifests to be read.
 const START: Duration = Duration::from_secs(5);
+
+/// How soon a broker that failed is asked again for a result.
+const LOOK_AGAIN: Duration = Duration::from_millis(500);
 
 /// A call of a hook.
 #[derive(Debug)]
@@ -124,8 +128,10 @@ pub enum HookResult {
 /// One hook.
 struct Hook {
     trigger: Arc<TriggerDefinition>,
-    /// None while they cannot be read.
+    /// Those that can be read.
     secrets: Vec<String>,
+    /// Why another one cannot.
+    fault: Option<String>,
     counts: Arc<MessageCounts>,
     /// Whether the broker took no tasks of its last call.
     holding: AtomicBool,
@@ -142,6 +148,8 @@ impl Hook {
 struct HookTable {
     by_function: BTreeMap<String, Vec<Arc<Hook>>>,
     longest_body: usize,
+    /// Whether a web server called them when it was made.
+    served: bool,
 }
 
 impl HookTable {
@@ -262,6 +270,15 @@ impl Hooks {
         known.ok()?.ok()?.clone()
     }
 
+    /// Whether it is still in the table: the state of one that was removed must not come back.
+    fn is_current(&self, hook: &Arc<Hook>) -> bool {
+        let table = self.table.borrow();
+        let all = table
+            .as_ref()
+            .and_then(|table| table.by_function.get(&hook.trigger.function));
+        all.is_some_and(|all| all.iter().any(|one| Arc::ptr_eq(one, hook)))
+    }
+
     async fn enqueue(
         &self,
         hook: &Arc<Hook>,
@@ -273,7 +290,9 @@ impl Hooks {
         let deliveries = [delivery];
         let waiting = |error: &runner_queue::BrokerError| {
             hook.holding.store(true, Ordering::Relaxed);
-            self.board.listens(&hook.trigger, ListenState::Holding(error.code()));
+            if self.is_current(hook) {
+                self.board.listens(&hook.trigger, ListenState::Holding(error.code()));
+            }
         };
         let answers = self.intake.accept(&deliveries, &self.stop, waiting);
         let answer = tokio::time::timeout(ACCEPT, answers).await.ok().flatten();
@@ -286,7 +305,7 @@ impl Hooks {
                 message,
             ));
         };
-        if hook.holding.swap(false, Ordering::Relaxed) {
+        if hook.holding.swap(false, Ordering::Relaxed) && self.is_current(hook) {
             self.board.listens(&hook.trigger, ListenState::Listening);
         }
         let accepted = |id: TaskId, repeated| {
@@ -315,14 +334,20 @@ impl Hooks {
     }
 
     /// The result of an accepted call, as soon as its task has ended; at most after the wait of its hook.
+    #[allow(clippy::disallowed_methods)] // a named back-off that the wait of the hook ends
     pub async fn result(&self, accepted: &AcceptedCall, patience: Duration) -> HookResult {
         let task = self.client.task(accepted.queue.clone(), accepted.id.clone());
-        match task.wait(patience).await {
-            Ok(result) => HookResult::Completed(result.bytes),
-            Err(WaitError::Failed(_)) => HookResult::Failed,
-            Err(WaitError::NotYet(state)) => HookResult::NotYet(state),
-            Err(WaitError::Gone) => HookResult::Gone,
-            Err(_) => HookResult::Unknown,
+        let until = Instant::now() + patience;
+        loop {
+            match task.wait(until.saturating_duration_since(Instant::now())).await {
+                Ok(result) => return HookResult::Completed(result.bytes),
+                Err(WaitError::Failed(_)) => return HookResult::Failed,
+                Err(WaitError::NotYet(state)) => return HookResult::NotYet(state),
+                Err(WaitError::Gone) => return HookResult::Gone,
+                Err(_) if Instant::now() + LOOK_AGAIN >= until => return HookResult::Unknown,
+                // A broker that is away for a moment must not end the wait.
+                Err(_) => tokio::time::sleep(LOOK_AGAIN).await,
+            }
         }
     }
 }

@@ -29,8 +29,8 @@ const VALUES: EventValues = EventValues {
 /// Secrets of one hook: the one in use and the next one, so that a change leaves no gap.
 const MAX_SECRETS: usize = 2;
 
-/// The longest wait: proxies give up after a minute.
-const LONGEST_WAIT: Duration = Duration::from_secs(60);
+/// The longest wait: proxies give up after a minute, as the server does with an answer on an old connection.
+const LONGEST_WAIT: Duration = Duration::from_secs(50);
 
 /// The longest body that can be set: all bodies that are being read are held in memory.
 const LONGEST_BODY: u32 = 4 << 20;
@@ -128,12 +128,17 @@ fn read_credential(field: &Field<'_>, map: &Fields<'_>, report: &mut Report<'_>)
 
 fn read_header(field: &Field<'_>, report: &mut Report<'_>) -> Option<String> {
     let name = field.text(CODE, report)?;
-    if name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-') && name.len() <= 100 {
-        return Some(name.to_ascii_lowercase());
+    let lower = name.to_ascii_lowercase();
+    let usable = name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-') && (1..=100).contains(&name.len());
+    if !usable || ["cookie", "host"].contains(&lower.as_str()) {
+        let text = format!(
+            "{} must be the name of a header that callers may choose: letters, digits and \"-\"",
+            field.path
+        );
+        report.error(CODE, field.node.mark, text);
     }
-    let text = format!("{} must be the name of a header: letters, digits and \"-\"", field.path);
-    report.error(CODE, field.node.mark, text);
-    None
+    // The default, where the token follows the word Bearer.
+    Some(lower).filter(|lower| lower != "authorization")
 }
 
 fn read_signature(field: &Field<'_>, report: &mut Report<'_>) -> Option<HookCredential> {
@@ -176,7 +181,7 @@ fn read_secrets(field: &Field<'_>, report: &mut Report<'_>) -> Option<Vec<String
         return None;
     }
     if texts.iter().all(|text| is_reference(text)) {
-        return Some(texts);
+        return Some(texts.iter().map(|text| text.trim().to_owned()).collect());
     }
     // The text itself may be the secret, so it is not repeated.
     let text = format!("{} must be a reference to a secret, and nothing else", field.path);
