@@ -6,7 +6,7 @@ use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use runner_core::function::{ExecResult, ExecSpec, Function, FunctionKind, Functions};
+use runner_core::function::{ExecResult, ExecSpec, Function, FunctionKind, Functions, Shell};
 use runner_handlers::{ExecSettings, HandlerSettings, register_with};
 use runner_sdk::testing::{Trial, TrialReport};
 use runner_sdk::{Outcome, RUN_LOG_MAX_BYTES, Registry, StopReason};
@@ -114,8 +114,37 @@ async fn arguments_are_passed_as_they_are_and_a_shell_only_on_request() {
     spec.result = ExecResult::Stdout;
     assert_eq!(outcome(spec).await, Outcome::success("$HOME|a b|`id`|;ls||"));
     let mut spec = ExecSpec::new(["echo $((1+1)) \"$1\"", "; echo never"]);
-    (spec.shell, spec.result) = (true, ExecResult::Stdout);
+    (spec.shell, spec.result) = (Some(Shell::Sh), ExecResult::Stdout);
     assert_eq!(outcome(spec).await, Outcome::success("2 ; echo never\n"));
+}
+
+#[tokio::test]
+async fn a_script_is_a_private_file_and_a_payload_never_part_of_it() {
+    let scratch = Scratch::new();
+    let text = r#"path="$0"; stat -c %a "$path" "${path%/*}"; read -r line; printf "%s\n" "$line"; read -r line; printf "%s\n" "$line$1""#;
+    let spec = |interpreter: &[&str], text: &str| ExecSpec {
+        script: Some(text.to_owned()),
+        result: ExecResult::Stdout,
+        ..ExecSpec::new(interpreter.iter().copied())
+    };
+    let payload = format!("; touch {0} $(touch {0}) ${{HOME}}\n`touch {0}`\n", scratch.file("made").display());
+    let Outcome::Success(Some(said)) = run(spec(&["sh"], text), trial().payload(payload.clone())).await.outcome else {
+        panic!("it failed");
+    };
+    let said = String::from_utf8(said.to_vec()).unwrap();
+    assert_eq!(said.trim_end(), format!("700\n700\n{}", payload.trim_end()));
+    assert!(!scratch.file("made").exists());
+    let bash = spec(&["bash", "-e"], "set -o pipefail\nwords=(a b)\necho ${#words[@]} '${env:HOME}'\n");
+    assert_eq!(outcome(bash).await, Outcome::success("2 ${env:HOME}\n"));
+    let missing = outcome(spec(&["no-such-interpreter"], "x")).await;
+    assert!(matches!(missing, Outcome::Retry(why) if why.contains("`no-such-interpreter`")));
+}
+
+#[tokio::test]
+async fn bash_is_a_shell_by_name() {
+    let mut spec = ExecSpec::new(["words=(a b); echo ${#words[@]} $0 \"$1\"", "$(id)"]);
+    (spec.shell, spec.result) = (Some(Shell::Bash), ExecResult::Stdout);
+    assert_eq!(outcome(spec).await, Outcome::success("2 bash $(id)\n"));
 }
 
 #[tokio::test]
@@ -281,7 +310,10 @@ async fn only_allowed_commands_run() {
         guard: false,
     };
     let truth = || ExecSpec::new(["true"]);
-    let shell = || ExecSpec { shell: true, ..truth() };
+    let shell = || ExecSpec {
+        shell: Some(Shell::Sh),
+        ..truth()
+    };
     assert_eq!(under(only("tr?e"), truth()).await, Outcome::done());
     assert_eq!(under(only("/bin/sh"), shell()).await, Outcome::done());
     for (settings, spec, says) in [

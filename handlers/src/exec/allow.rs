@@ -17,9 +17,6 @@ use crate::glob;
 /// Where programs are searched if this process has no PATH.
 const USUAL_PATH: &str = "/usr/local/bin:/usr/bin:/bin";
 
-/// The program of a command with `shell: true`.
-pub(super) const SHELL: &str = "/bin/sh";
-
 /// Variables that change which code a program loads or runs, for the loader, shells and common interpreters. A trailing
 /// `*` matches any rest.
 const LOADING: &[&str] = &[
@@ -134,11 +131,7 @@ impl ExecSettings {
         if let Some(why) = spec.cwd.as_deref().and_then(cannot::enter) {
             return Some(why);
         }
-        let written = if spec.shell {
-            SHELL
-        } else {
-            spec.command.first()?.as_str()
-        };
+        let written = spec.program();
         // A name relative to the private directory, or a text for a shell, cannot be checked now.
         let unclear = written.contains(['~', '$', ' '])
             || (written.contains('/') && !written.starts_with('/') && spec.cwd.is_none());
@@ -163,11 +156,7 @@ impl ExecSettings {
         if !self.enabled {
             return Err(Unfit::Disabled);
         }
-        let written = if spec.shell {
-            SHELL
-        } else {
-            spec.command.first().map_or("", String::as_str)
-        };
+        let written = spec.program();
         if self.allowed_commands.is_empty() {
             return Ok(Program {
                 file: PathBuf::from(written),
@@ -241,7 +230,6 @@ fn is_program(file: &Path) -> bool {
 ///
 /// An entry without wildcards means one file under one name: several programs can be one file that checks the name it is
 /// called by.
-/// name it is called by.
 fn allows(entry: &str, name: &str, file: &Path, path: &OsStr) -> bool {
     let wild = entry.contains(['*', '?']);
     if !entry.contains('/') {

@@ -3,6 +3,8 @@
 
 use std::os::unix::fs::symlink;
 
+use runner_core::function::Shell;
+
 use super::*;
 
 /// A directory with `tools/backup`, `tools/deep/x`, `evil/backup`, `bin/multi` and links to the last one.
@@ -104,10 +106,16 @@ fn loader_variables_are_refused_with_a_list_only() {
 #[test]
 fn a_shell_must_be_listed_too() {
     let mut spec = ExecSpec::new(["echo hi"]);
-    spec.shell = true;
+    spec.shell = Some(Shell::Sh);
     assert!(settings(&["/bin/sh"], "").program(&spec).is_ok());
     let refused = settings(&["date"], "").program(&spec);
     assert!(matches!(refused, Err(Unfit::Refused(why)) if why.contains("/bin/sh")));
+    spec.shell = Some(Shell::Bash);
+    assert!(settings(&["/bin/sh"], "").program(&spec).is_err());
+    let mut script = ExecSpec::new(["sh"]);
+    script.script = Some("id".into());
+    assert!(settings(&["sh"], "").program(&script).is_ok());
+    assert!(settings(&["date"], "").program(&script).is_err());
     let missing = settings(&["date"], "").program(&ExecSpec::new(["no-such-program"]));
     assert!(matches!(missing, Err(Unfit::NotHere(_))), "{missing:?}");
 }

@@ -16,7 +16,8 @@ mod verdict;
 
 use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
-use std::os::unix::fs::PermissionsExt;
+use std::io::Write;
+use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 
@@ -69,8 +70,8 @@ pub(crate) async fn run(
     cx: &Ctx,
 ) -> Result<Outcome, TaskError> {
     let program = settings.program(spec).map_err(|why| misconfigured(why, cx))?;
-    let arguments = arguments(spec)?;
     let place = Place::make(spec, cx)?;
+    let arguments = arguments(spec, &place)?;
     let mut secrets = Secrets::default();
     let env = environment(spec, function, &place, &mut secrets, cx)?;
     let start = Start {
@@ -117,16 +118,18 @@ pub(crate) async fn run(
 }
 
 /// The arguments of the program.
-fn arguments(spec: &ExecSpec) -> Result<Vec<&str>, TaskError> {
+fn arguments(spec: &ExecSpec, place: &Place) -> Result<Vec<OsString>, TaskError> {
     let Some((first, rest)) = spec.command.split_first() else {
         return Err(TaskError::skip("misconfigured: the command is empty"));
     };
-    let rest = rest.iter().map(String::as_str);
-    if spec.shell {
+    let rest = rest.iter().map(OsString::from);
+    if let Some(shell) = spec.shell {
         // `sh -c SCRIPT NAME ARGUMENTS`: what follows the script becomes `$1` and so on, never part of it.
-        return Ok(["-c", first, "sh"].into_iter().chain(rest).collect());
+        let beginning = ["-c", first, shell.name()].map(OsString::from);
+        return Ok(beginning.into_iter().chain(rest).collect());
     }
-    Ok(rest.collect())
+    let script = spec.script.is_some().then(|| place.script().into());
+    Ok(rest.chain(script).collect())
 }
 
 /// Inherited variables first, then the manifest's, then ours, which cannot be overridden.
@@ -156,14 +159,14 @@ fn environment(
 }
 
 /// The environment of the new process, without its standard input.
-struct Start<'s> {
+struct Start {
     program: Program,
-    arguments: Vec<&'s str>,
+    arguments: Vec<OsString>,
     env: BTreeMap<OsString, OsString>,
     cwd: PathBuf,
 }
 
-impl Start<'_> {
+impl Start {
     async fn guarded(
         &self,
         spec: &ExecSpec,
@@ -180,7 +183,7 @@ impl Start<'_> {
         let order = guard::Spec {
             program: self.program.file.clone(),
             name: (&self.program.name).into(),
-            arguments: self.arguments.iter().map(OsString::from).collect(),
+            arguments: self.arguments.clone(),
             env: self.env.clone().into_iter().collect(),
             cwd: self.cwd.clone(),
             stdin: spec.stdin_payload.then(|| cx.payload().to_vec()),
@@ -279,7 +282,14 @@ fn make_directory(below: &Path) -> std::io::Result<tempfile::TempDir> {
     Ok(dir)
 }
 
-/// The private directory of one run: working directory, result and control file.
+/// Writes a file that only this user can read, change and run.
+fn write_private(path: &Path, text: &str) -> std::io::Result<()> {
+    let mut file = std::fs::OpenOptions::new();
+    let mut file = file.write(true).create_new(true).mode(0o700).open(path)?;
+    file.write_all(text.as_bytes())
+}
+
+/// The private directory of one run: working directory, script, result and control file.
 struct Place(tempfile::TempDir);
 
 impl Place {
@@ -287,10 +297,19 @@ impl Place {
         // Whatever the cause, it is not the task's fault.
         let dir = run_directory().map_err(|why| exhausted::put_off(&why, cx))?;
         // Reported here, because starting a program in a missing directory would blame the program.
-        match spec.cwd.as_deref().and_then(cannot::enter) {
-            Some(why) => Err(misconfigured(why, cx)),
-            None => Ok(Self(dir)),
+        if let Some(why) = spec.cwd.as_deref().and_then(cannot::enter) {
+            return Err(misconfigured(why, cx));
         }
+        let place = Self(dir);
+        if let Some(script) = &spec.script {
+            let written = write_private(&place.script(), script);
+            written.map_err(|e| exhausted::put_off(&format!("no file for the script: {e}"), cx))?;
+        }
+        Ok(place)
+    }
+
+    fn script(&self) -> PathBuf {
+        self.path().join("script")
     }
 
     fn cwd(&self, spec: &ExecSpec) -> PathBuf {

@@ -13,10 +13,13 @@ pub const DEFAULT_KILL_AFTER: Duration = Duration::from_secs(10);
 /// A command and the interpretation of its exit.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ExecSpec {
-    /// Program and arguments. With `shell`, one element: the script.
+    /// Program and arguments. With `shell`, one element: the text for it. With `script`, the interpreter and its options.
     pub command: Vec<String>,
-    /// Run the script with `/bin/sh -c`.
-    pub shell: bool,
+    /// The shell that runs the text, by `-c`.
+    pub shell: Option<Shell>,
+    /// A program in the language of the interpreter, which gets the path of a private file with it. Nothing is replaced in
+    /// it: values arrive by `env` and standard input.
+    pub script: Option<String>,
     /// Working directory; `None`: a fresh private directory, removed afterwards.
     pub cwd: Option<PathBuf>,
     /// Variables set for it. Values may hold `${env:NAME}` and `${file:PATH}`, resolved when it runs.
@@ -39,7 +42,8 @@ impl ExecSpec {
     pub fn new<S: Into<String>>(command: impl IntoIterator<Item = S>) -> Self {
         Self {
             command: command.into_iter().map(Into::into).collect(),
-            shell: false,
+            shell: None,
+            script: None,
             cwd: None,
             env: BTreeMap::new(),
             inherit_env: DEFAULT_INHERIT_ENV.map(str::to_owned).to_vec(),
@@ -47,6 +51,46 @@ impl ExecSpec {
             result: ExecResult::default(),
             exit_codes: ExitCodes::default(),
             kill_after: DEFAULT_KILL_AFTER,
+        }
+    }
+}
+
+impl ExecSpec {
+    /// The program to start, as it is written; empty if there is none.
+    #[must_use]
+    pub fn program(&self) -> &str {
+        match self.shell {
+            Some(shell) => shell.program(),
+            None => self.command.first().map_or("", String::as_str),
+        }
+    }
+}
+
+/// A shell that runs a text.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Shell {
+    /// The one that every system has.
+    Sh,
+    /// bash, for arrays, `pipefail` and the like; searched in the PATH of the command.
+    Bash,
+}
+
+impl Shell {
+    /// The program to start.
+    #[must_use]
+    pub fn program(self) -> &'static str {
+        match self {
+            Self::Sh => "/bin/sh",
+            Self::Bash => "bash",
+        }
+    }
+
+    /// Its name, as `$0` of the text.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Sh => "sh",
+            Self::Bash => "bash",
         }
     }
 }

@@ -7,7 +7,7 @@ use std::time::Duration;
 use jiff::tz::TimeZone;
 
 use runner_core::cron::DstRule;
-use runner_core::function::{ExecResult, FunctionKind, HttpBody};
+use runner_core::function::{ExecResult, FunctionKind, HttpBody, Shell};
 use runner_core::schedule::{CatchUpPolicy, Overlap};
 
 use super::{Reading, ScheduleContext, read};
@@ -411,8 +411,8 @@ fn commands_and_calls_have_a_short_and_a_long_form() {
     else {
         panic!("{kinds:?}")
     };
-    assert_eq!((a.command.join(" "), a.shell), ("date +%F".into(), false));
-    assert_eq!((b.command.join(" "), b.shell), ("a | b".into(), true));
+    assert_eq!((a.command.join(" "), a.shell), ("date +%F".into(), None));
+    assert_eq!((b.command.join(" "), b.shell), ("a | b".into(), Some(Shell::Sh)));
     assert_eq!(
         (b.cwd.as_deref(), b.stdin_payload, b.result),
         (Some(Path::new("/tmp")), false, ExecResult::Stdout)

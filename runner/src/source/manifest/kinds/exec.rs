@@ -3,11 +3,14 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use runner_core::function::{ExecResult, ExecSpec, FunctionKind};
+use runner_core::function::{ExecResult, ExecSpec, FunctionKind, Shell};
 
 use super::exec_doubts;
 use crate::text::yaml::Value;
 use crate::text::{Field, Fields, Report, quoted};
+
+/// What runs a script that names no interpreter.
+const DEFAULT_INTERPRETER: &str = "sh";
 
 /// The longest time a command may be given to end after it was asked to.
 const MAX_KILL_AFTER: Duration = Duration::from_secs(600);
@@ -16,6 +19,8 @@ const MAX_KILL_AFTER: Duration = Duration::from_secs(600);
 pub(super) const FIELDS: &[&str] = &[
     "command",
     "shell",
+    "script",
+    "interpreter",
     "cwd",
     "env",
     "inherit_env",
@@ -32,7 +37,7 @@ pub(super) fn read(field: &Field<'_>, report: &mut Report<'_>) -> Option<Functio
 fn read_spec(field: &Field<'_>, report: &mut Report<'_>) -> Option<ExecSpec> {
     // A plain list is the command: the most common function needs no nesting.
     if let Value::List(_) = field.node.value {
-        return read_command(field, false, report).map(ExecSpec::new);
+        return read_command(field, None, report).map(ExecSpec::new);
     }
     if let Value::Text(text) = &field.node.value {
         let message = format!("exec must be a list of strings or a map, found {}", quoted(text));
@@ -41,16 +46,7 @@ fn read_spec(field: &Field<'_>, report: &mut Report<'_>) -> Option<ExecSpec> {
     }
     let map = Fields::read(field.node, &field.path, FIELDS, report)?;
     let mut spec = ExecSpec::new(Vec::<String>::new());
-    if let Some(f) = map.get("shell", report) {
-        spec.shell = f.flag("E305", report).unwrap_or_default();
-    }
-    match map.get("command", report) {
-        Some(f) => spec.command = read_command(f, spec.shell, report).unwrap_or_default(),
-        None if map.peek("command").is_none() => {
-            report.error("E301", map.mark, "exec.command is required");
-        }
-        None => (),
-    }
+    read_program(&map, &mut spec, report);
     read_surroundings(&map, &mut spec, report);
     if let Some(f) = map.get("stdin", report) {
         let words = [("payload", true), ("none", false)];
@@ -75,8 +71,86 @@ fn read_spec(field: &Field<'_>, report: &mut Report<'_>) -> Option<ExecSpec> {
     Some(spec)
 }
 
-fn read_command(field: &Field<'_>, shell: bool, report: &mut Report<'_>) -> Option<Vec<String>> {
-    if shell {
+/// What to start: a command or a script.
+fn read_program(map: &Fields<'_>, spec: &mut ExecSpec, report: &mut Report<'_>) {
+    if let Some(f) = map.get("shell", report) {
+        spec.shell = read_shell(f, report);
+    }
+    match (map.peek("command"), map.peek("script")) {
+        (Some(_), Some(script)) => {
+            let text = "exec.command and exec.script are both set; keep one";
+            report.error("E301", script.key, text);
+            return;
+        }
+        (None, None) => {
+            report.error("E301", map.mark, "exec.command or exec.script is required");
+            return;
+        }
+        _ => (),
+    }
+    if let Some(f) = map.get("command", report) {
+        spec.command = read_command(f, spec.shell, report).unwrap_or_default();
+    }
+    if let Some(f) = map.get("script", report) {
+        spec.script = f.text("E301", report).map(str::to_owned);
+        spec.command = interpreter_of(spec.script.as_deref().unwrap_or_default());
+        if let Some(shell) = map.peek("shell") {
+            report.error("E305", shell.key, "exec.shell has no effect beside exec.script").hint =
+                Some("write interpreter: bash".to_owned());
+        }
+    }
+    if let Some(f) = map.get("interpreter", report) {
+        if map.peek("script").is_none() {
+            let text = "exec.interpreter has no effect without exec.script";
+            report.error("E305", f.key, text);
+        }
+        spec.command = read_interpreter(f, report).unwrap_or_default();
+    }
+}
+
+/// The interpreter that the first line of a script names, with its one option, as the kernel reads it; otherwise `sh`.
+fn interpreter_of(script: &str) -> Vec<String> {
+    let named = script.lines().next().and_then(|line| line.strip_prefix("#!"));
+    let words = named.map(|line| {
+        let (program, option) = line.trim().split_once([' ', '\t']).unwrap_or((line.trim(), ""));
+        [program, option.trim()].map(str::to_owned)
+    });
+    let words: Vec<String> = words.into_iter().flatten().filter(|word| !word.is_empty()).collect();
+    match words.is_empty() {
+        true => vec![DEFAULT_INTERPRETER.to_owned()],
+        false => words,
+    }
+}
+
+/// A program, or a program and its options.
+fn read_interpreter(field: &Field<'_>, report: &mut Report<'_>) -> Option<Vec<String>> {
+    if let Value::List(_) = field.node.value {
+        return read_command(field, None, report);
+    }
+    let text = field.text("E305", report)?;
+    if text.contains(char::is_whitespace) {
+        let words: Vec<&str> = text.split_whitespace().collect();
+        let message = format!("{} must be one program, found {}", field.path, quoted(text));
+        report.error("E305", field.node.mark, message).hint = Some(format!("write [{}]", words.join(", ")));
+        return None;
+    }
+    Some(vec![text.to_owned()])
+}
+
+/// `true`, `false` or the name of a shell.
+fn read_shell(field: &Field<'_>, report: &mut Report<'_>) -> Option<Shell> {
+    if let Value::Bool(flag) = field.node.value {
+        return flag.then_some(Shell::Sh);
+    }
+    let words = [("sh", Shell::Sh), ("bash", Shell::Bash)];
+    match &field.node.value {
+        Value::Text(_) => field.word("E305", &words, report),
+        _ => field.mismatch("E305", "true, false, sh or bash", report),
+    }
+}
+
+fn read_command(field: &Field<'_>, shell: Option<Shell>, report: &mut Report<'_>) -> Option<Vec<String>> {
+    if shell.is_some() {
         return field.text("E301", report).map(|script| vec![script.to_owned()]);
     }
     if let Value::Text(text) = &field.node.value {

@@ -86,7 +86,7 @@ pub fn doubts(spec: &ExecSpec) -> Vec<(String, String)> {
             "write its full path, or set exec.cwd",
         );
     }
-    if spec.shell {
+    if spec.shell.is_some() {
         return doubts;
     }
     let name = quoted(program);
@@ -199,6 +199,7 @@ fn is_assignment(program: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use runner_core::function::Shell;
 
     fn said(spec: &ExecSpec) -> usize {
         doubts(spec).len()
@@ -225,7 +226,7 @@ mod tests {
         ] {
             let mut spec = ExecSpec::new(command.iter().copied());
             assert!(said(&spec) >= 1, "{command:?}");
-            spec.shell = true;
+            spec.shell = Some(Shell::Sh);
             assert_eq!(said(&spec), 0, "{command:?}");
         }
         for command in [
@@ -250,7 +251,7 @@ mod tests {
             (&["./backup.sh --all"], true),
         ] {
             let mut spec = ExecSpec::new(command.iter().copied());
-            spec.shell = shell;
+            spec.shell = shell.then_some(Shell::Sh);
             assert_eq!(said(&spec), 1, "{command:?}");
             spec.cwd = Some("/srv".into());
             assert_eq!(said(&spec), 0, "{command:?}");

@@ -4,7 +4,7 @@
 
 use jiff::tz::TimeZone;
 use runner_core::cron::DstRule;
-use runner_core::function::{FunctionKind, SqlMode, SqlParameter};
+use runner_core::function::{ExecSpec, FunctionKind, Shell, SqlMode, SqlParameter};
 
 use crate::source::ScheduleContext;
 use crate::source::manifest::read;
@@ -182,5 +182,71 @@ fn statements_that_a_payload_could_change_are_refused() {
         ),
     ] {
         is_refused(text, expected);
+    }
+}
+
+fn exec(keys: &str) -> ExecSpec {
+    let FunctionKind::Exec(spec) = kind(&format!("name: a\nexec:\n{keys}")) else {
+        panic!("not exec")
+    };
+    spec
+}
+
+#[test]
+fn a_script_has_an_interpreter() {
+    for (keys, interpreter) in [
+        ("  script: |\n    id\n", &["sh"][..]),
+        (
+            "  script: |\n    #!/usr/bin/env python3\n    print(1)\n",
+            &["/usr/bin/env", "python3"],
+        ),
+        ("  script: |\n    #! /bin/bash\n    id\n", &["/bin/bash"]),
+        ("  script: |\n    #!\n    id\n", &["sh"]),
+        ("  script: id\n  interpreter: python3\n", &["python3"]),
+        ("  script: '#!/bin/x'\n  interpreter: [node, --test]\n", &["node", "--test"]),
+    ] {
+        let spec = exec(keys);
+        assert_eq!(spec.command, interpreter, "{keys}");
+        assert!(spec.script.is_some() && spec.shell.is_none(), "{keys}");
+    }
+    let spec = exec("  script: |\n    echo {{ payload.x }} ${env:HOME}\n");
+    assert_eq!(spec.script.as_deref(), Some("echo {{ payload.x }} ${env:HOME}\n"));
+}
+
+#[test]
+fn a_shell_has_a_name() {
+    for (word, shell) in [
+        ("true", Some(Shell::Sh)),
+        ("sh", Some(Shell::Sh)),
+        ("bash", Some(Shell::Bash)),
+    ] {
+        assert_eq!(exec(&format!("  command: id\n  shell: {word}\n")).shell, shell);
+    }
+    assert_eq!(exec("  command: [id]\n  shell: false\n").shell, None);
+}
+
+#[test]
+fn what_a_command_cannot_have_is_refused() {
+    for (keys, expected) in [
+        ("{}", "E301 exec.command or exec.script is required"),
+        (
+            "{command: [id], script: id}",
+            "E301 exec.command and exec.script are both set",
+        ),
+        ("{script: ''}", "E301 exec.script must not be empty"),
+        ("{script: id, shell: bash}", "E305 exec.shell has no effect"),
+        (
+            "{command: [id], interpreter: sh}",
+            "E305 exec.interpreter has no effect without exec.script",
+        ),
+        (
+            "{script: id, interpreter: python3 -u}",
+            "E305 exec.interpreter must be one program",
+        ),
+        ("{script: id, interpreter: []}", "E301 exec.interpreter must begin"),
+        ("{command: id, shell: zsh}", "E305 exec.shell must be sh or bash"),
+        ("{command: id, shell: 1}", "E305 exec.shell must be true, false, sh or bash"),
+    ] {
+        is_refused(&format!("exec: {keys}"), expected);
     }
 }
