@@ -307,7 +307,7 @@ async fn only_allowed_commands_run() {
     let only = |pattern: &str| ExecSettings {
         enabled: true,
         allowed_commands: vec!["/srv/*".into(), pattern.into()],
-        guard: false,
+        ..ExecSettings::default()
     };
     let truth = || ExecSpec::new(["true"]);
     let shell = || ExecSpec {

@@ -11,6 +11,7 @@ use std::path::{Component, Path, PathBuf};
 
 use runner_core::function::{CheckFinding, ExecSpec};
 
+use super::account::{Account, NoAccount};
 use super::{ExecSettings, cannot};
 use crate::glob;
 
@@ -109,6 +110,12 @@ impl ExecSettings {
             message,
             hint,
         };
+        if self.enabled
+            && let Some(Err(why)) = spec.user.as_deref().map(Account::of)
+            && (look || matches!(why, NoAccount::NotRoot(_)))
+        {
+            return Some(why.finding());
+        }
         match self.program(spec) {
             Ok(_) if look => {
                 let hint = Some("fine if another host runs it: --offline does not look");

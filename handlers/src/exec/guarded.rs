@@ -4,18 +4,18 @@
 
 use std::io;
 use std::os::unix::process::ExitStatusExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::ExitStatus;
 use std::time::Duration;
 
 use nix::sys::signal::{Signal, killpg};
-use nix::sys::stat::Mode;
-use nix::unistd::{Pid, mkfifo};
+use nix::unistd::Pid;
 use runner_sdk::{Ctx, StopReason};
 use tokio::net::unix::pipe;
 use tokio::time::{Instant, sleep_until, timeout};
 
 use super::output::{self, Tail};
+use super::place::Place;
 use super::supervise::{CommandEnd, EndedCommand, KILL_GRACE, PIPE_GRACE, limit_of};
 use crate::guard::{GuardHandle, GuardReport, IdleGuards, with_variable};
 use crate::secret::Secrets;
@@ -33,16 +33,14 @@ pub(super) struct StartedCommand {
 }
 
 impl Output {
-    /// Creates the pipes; no other process can write to them.
-    pub(super) fn at(stdout: &Path, stderr: &Path) -> io::Result<Self> {
-        let make = |path: &Path| {
-            mkfifo(path, Mode::S_IRUSR | Mode::S_IWUSR)?;
-            pipe::OpenOptions::new().open_receiver(path)
+    /// Creates the pipes, and returns their paths too; no other user can write to them.
+    pub(super) fn in_place(place: &Place) -> io::Result<(Self, PathBuf, PathBuf)> {
+        let make = |name| {
+            let path = place.make_pipe(name)?;
+            Ok::<_, io::Error>((pipe::OpenOptions::new().open_receiver(&path)?, path))
         };
-        Ok(Self {
-            stdout: make(stdout)?,
-            stderr: make(stderr)?,
-        })
+        let ((stdout, out), (stderr, err)) = (make("stdout")?, make("stderr")?);
+        Ok((Self { stdout, stderr }, out, err))
     }
 }
 

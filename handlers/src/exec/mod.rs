@@ -5,35 +5,35 @@
 //! whatever reason it ends; without one (in programs whose `main` cannot be one) that holds only for its group, and only
 //! unless this process is killed.
 
+mod account;
 mod allow;
 mod cannot;
 mod control;
 mod group;
 mod guarded;
 mod output;
+mod place;
+mod start;
 mod supervise;
 mod verdict;
 
 use std::collections::BTreeMap;
-use std::ffi::{OsStr, OsString};
-use std::io::Write;
-use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
-use std::path::{Path, PathBuf};
-use std::process::Stdio;
+use std::ffi::OsString;
 
-use runner_core::function::{ExecResult, ExecSpec};
+use runner_core::function::{ExecLimits, ExecResult, ExecSpec};
 use runner_sdk::{Bytes, Ctx, Outcome, TaskError};
-use tokio::process::Command;
 
-use crate::guard::{self, GuardHandle, IdleGuards, StartError};
+use crate::context;
+use crate::guard::{Confinement, IdleGuards, Limit};
 use crate::misconfigured::misconfigured;
 use crate::secret::Secrets;
 use crate::stopped::stopped;
-use crate::{context, exhausted};
-use allow::Program;
+use account::Account;
 use control::Control;
-use group::ProcessGroup;
-use supervise::{CommandEnd, EndedCommand, Pipes};
+pub use place::try_run_directory;
+use place::Place;
+use start::Start;
+use supervise::CommandEnd;
 
 /// Maximum bytes of a result; as much as a task's payload may sensibly be.
 const MAX_RESULT_BYTES: usize = 1024 * 1024;
@@ -49,6 +49,8 @@ pub struct ExecSettings {
     /// Whether commands run under a guard, a second process of this program: only for programs whose `main` calls
     /// [`crate::guard_main`] first.
     pub guard: bool,
+    /// Whether programs with a set-user-id bit, such as `sudo`, gain privileges in a command.
+    pub may_gain_privileges: bool,
 }
 
 impl Default for ExecSettings {
@@ -57,6 +59,7 @@ impl Default for ExecSettings {
             enabled: true,
             allowed_commands: Vec::new(),
             guard: false,
+            may_gain_privileges: false,
         }
     }
 }
@@ -70,15 +73,26 @@ pub(crate) async fn run(
     cx: &Ctx,
 ) -> Result<Outcome, TaskError> {
     let program = settings.program(spec).map_err(|why| misconfigured(why, cx))?;
-    let place = Place::make(spec, cx)?;
+    let account = spec.user.as_deref().map(Account::of).transpose();
+    let account = account.map_err(|why| misconfigured(why, cx))?;
+    let place = Place::make(spec, account.as_ref(), cx)?;
     let arguments = arguments(spec, &place)?;
     let mut secrets = Secrets::default();
-    let env = environment(spec, function, &place, &mut secrets, cx)?;
+    let mut env = environment(spec, function, &place, &mut secrets, cx)?;
+    if let Some(account) = &account {
+        add_account(&mut env, account, spec);
+    }
     let start = Start {
         cwd: place.cwd(spec),
         program,
         arguments,
         env,
+        confinement: Confinement {
+            umask: spec.umask,
+            may_gain_privileges: settings.may_gain_privileges,
+            user: account.and_then(|account| account.switch_to),
+            limits: limits(&spec.limits),
+        },
     };
     let ended = match settings.guard {
         true => start.guarded(spec, idle, &place, &secrets, cx).await?,
@@ -102,7 +116,7 @@ pub(crate) async fn run(
         CommandEnd::Exited(status) => {
             let control = Control::read(&place.control(), &secrets, cx);
             let reason = control.summary.clone().or(ended.last_error_line);
-            let verdict = verdict::of(status, &spec.exit_codes);
+            let verdict = verdict::of(status, spec);
             if control.retry_after.is_some() && !matches!(verdict, verdict::ExitVerdict::Later(_)) {
                 let note = format!(
                     "control file: retry_after counts only beside an exit code of exit_codes.retry, not {status}"
@@ -132,6 +146,29 @@ fn arguments(spec: &ExecSpec, place: &Place) -> Result<Vec<OsString>, TaskError>
     Ok(rest.chain(script).collect())
 }
 
+/// The limits that each process of the command gets.
+fn limits(limits: &ExecLimits) -> Vec<(Limit, u64)> {
+    let all = [
+        (Limit::Memory, limits.memory),
+        (Limit::CpuTime, limits.cpu_time.map(|time| time.as_secs())),
+        (Limit::OpenFiles, limits.open_files),
+        (Limit::FileSize, limits.file_size),
+        (Limit::Processes, limits.processes),
+    ];
+    all.into_iter().filter_map(|(limit, value)| Some((limit, value?))).collect()
+}
+
+/// Names and home of the user that a command runs as, in place of the inherited ones.
+fn add_account(env: &mut BTreeMap<OsString, OsString>, account: &Account, spec: &ExecSpec) {
+    let name = OsString::from(&account.name);
+    let own = [("HOME", account.home.clone().into()), ("USER", name.clone()), ("LOGNAME", name)];
+    for (variable, value) in own {
+        if !spec.env.contains_key(variable) {
+            env.insert(variable.into(), value);
+        }
+    }
+}
+
 /// Inherited variables first, then the manifest's, then ours, which cannot be overridden.
 fn environment(
     spec: &ExecSpec,
@@ -158,84 +195,6 @@ fn environment(
     Ok(env)
 }
 
-/// The environment of the new process, without its standard input.
-struct Start {
-    program: Program,
-    arguments: Vec<OsString>,
-    env: BTreeMap<OsString, OsString>,
-    cwd: PathBuf,
-}
-
-impl Start {
-    async fn guarded(
-        &self,
-        spec: &ExecSpec,
-        idle: &IdleGuards,
-        place: &Place,
-        secrets: &Secrets,
-        cx: &Ctx,
-    ) -> Result<EndedCommand, TaskError> {
-        let (stdout, stderr) = (place.path().join("stdout"), place.path().join("stderr"));
-        let output = guarded::Output::at(&stdout, &stderr).map_err(|e| match exhausted::cause(&e) {
-            Some(cause) => exhausted::put_off(&format!("no pipes for the command: {cause}"), cx),
-            None => TaskError::retry(format!("no pipes for the command: {e}")),
-        })?;
-        let order = guard::Spec {
-            program: self.program.file.clone(),
-            name: (&self.program.name).into(),
-            arguments: self.arguments.clone(),
-            env: self.env.clone().into_iter().collect(),
-            cwd: self.cwd.clone(),
-            stdin: spec.stdin_payload.then(|| cx.payload().to_vec()),
-            stdout,
-            stderr,
-        };
-        let hold = *cx.held().borrow();
-        let guard = match GuardHandle::start(order, hold, idle).await {
-            Ok(guard) => guard,
-            Err(StartError::Command(error)) => return Err(self.cannot(&error, cx)),
-            Err(error) => {
-                return Err(match exhausted::cause(&error) {
-                    Some(cause) => exhausted::put_off(&format!("{error}: {cause}"), cx),
-                    None => TaskError::from(error),
-                });
-            }
-        };
-        let started = guarded::StartedCommand { guard, output };
-        let captures_stdout = spec.result == ExecResult::Stdout;
-        let control = place.control();
-        Ok(guarded::supervise(started, idle, captures_stdout, spec.kill_after, &control, secrets, cx).await)
-    }
-
-    async fn unguarded(&self, spec: &ExecSpec, secrets: &Secrets, cx: &Ctx) -> Result<EndedCommand, TaskError> {
-        let mut command = Command::new(&self.program.file);
-        command.arg0(&self.program.name).args(&self.arguments);
-        command.env_clear().envs(&self.env).current_dir(&self.cwd);
-        command.stdin(match spec.stdin_payload {
-            true => Stdio::piped(),
-            false => Stdio::null(),
-        });
-        command.stdout(Stdio::piped()).stderr(Stdio::piped());
-        command.process_group(0).kill_on_drop(true);
-        let child = command.spawn().map_err(|e| self.cannot(&e, cx))?;
-        // From here on dropping this future kills the group.
-        let group = ProcessGroup::of(&child);
-        let stdin = spec.stdin_payload.then(|| cx.payload().clone());
-        let captures_stdout = spec.result == ExecResult::Stdout;
-        let pipes = Pipes { stdin, captures_stdout };
-        Ok(supervise::supervise(child, group, pipes, spec.kill_after, secrets, cx).await)
-    }
-
-    /// The error of a command that could not be started.
-    fn cannot(&self, error: &std::io::Error, cx: &Ctx) -> TaskError {
-        let path = self.env.get(OsStr::new("PATH")).map(OsString::as_os_str);
-        match exhausted::cause(error) {
-            Some(cause) => exhausted::put_off(&format!("cannot start `{}`: {cause}", self.program.name), cx),
-            None => misconfigured(cannot::start(&self.program.file, &self.cwd, path, error), cx),
-        }
-    }
-}
-
 /// The result left by the command; `None`, and a line in the log, if it is too long.
 fn result(from: ExecResult, stdout: Vec<u8>, place: &Place, secrets: &Secrets, cx: &Ctx) -> Option<Bytes> {
     let bytes = match from {
@@ -249,105 +208,4 @@ fn result(from: ExecResult, stdout: Vec<u8>, place: &Place, secrets: &Secrets, c
         return None;
     }
     (!bytes.is_empty()).then(|| secrets.redact(&bytes).into_owned().into())
-}
-
-/// Checks whether a run can have its directory here, as every command needs one.
-///
-/// # Errors
-///
-/// Why not, with the directory that was tried.
-pub fn try_run_directory() -> Result<(), String> {
-    run_directory().map(drop)
-}
-
-fn run_directory() -> Result<tempfile::TempDir, String> {
-    directory_below(&std::env::temp_dir())
-}
-
-fn directory_below(place: &Path) -> Result<tempfile::TempDir, String> {
-    make_directory(place).map_err(|e| {
-        let cause = exhausted::cause(&e).unwrap_or_else(|| {
-            let place = place.display();
-            format!("{e} (TMPDIR must name a directory that this process may write, and {place} is not one)")
-        });
-        format!("no directory for the run: {cause}")
-    })
-}
-
-fn make_directory(below: &Path) -> std::io::Result<tempfile::TempDir> {
-    let owner_only = std::fs::Permissions::from_mode(0o700);
-    let mut dir = tempfile::Builder::new();
-    let dir = dir.prefix("runner-").permissions(owner_only).tempdir_in(below)?;
-    std::fs::create_dir(dir.path().join("work"))?;
-    Ok(dir)
-}
-
-/// Writes a file that only this user can read, change and run.
-fn write_private(path: &Path, text: &str) -> std::io::Result<()> {
-    let mut file = std::fs::OpenOptions::new();
-    let mut file = file.write(true).create_new(true).mode(0o700).open(path)?;
-    file.write_all(text.as_bytes())
-}
-
-/// The private directory of one run: working directory, script, result and control file.
-struct Place(tempfile::TempDir);
-
-impl Place {
-    fn make(spec: &ExecSpec, cx: &Ctx) -> Result<Self, TaskError> {
-        // Whatever the cause, it is not the task's fault.
-        let dir = run_directory().map_err(|why| exhausted::put_off(&why, cx))?;
-        // Reported here, because starting a program in a missing directory would blame the program.
-        if let Some(why) = spec.cwd.as_deref().and_then(cannot::enter) {
-            return Err(misconfigured(why, cx));
-        }
-        let place = Self(dir);
-        if let Some(script) = &spec.script {
-            let written = write_private(&place.script(), script);
-            written.map_err(|e| exhausted::put_off(&format!("no file for the script: {e}"), cx))?;
-        }
-        Ok(place)
-    }
-
-    fn script(&self) -> PathBuf {
-        self.path().join("script")
-    }
-
-    fn cwd(&self, spec: &ExecSpec) -> PathBuf {
-        spec.cwd.clone().unwrap_or_else(|| self.path().join("work"))
-    }
-
-    fn result(&self) -> PathBuf {
-        self.path().join("result")
-    }
-
-    fn control(&self) -> PathBuf {
-        self.path().join("control")
-    }
-
-    fn path(&self) -> &Path {
-        self.0.path()
-    }
-
-    /// Removes the directory. It may hold thousands of files, so not on a thread that serves others.
-    async fn remove(self) {
-        let path = self.path().display().to_string();
-        let removed = tokio::task::spawn_blocking(move || self.0.close()).await;
-        if let Ok(Err(error)) = removed {
-            tracing::warn!(%path, %error, "the directory of a run could not be removed");
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    #![allow(clippy::unwrap_used)]
-    use super::*;
-
-    #[test]
-    fn a_run_without_a_directory_names_the_setting_to_change() {
-        let why = directory_below(Path::new("/proc/self/no-such")).unwrap_err();
-        assert!(why.contains("TMPDIR") && why.contains("/proc/self/no-such"), "{why}");
-        let dir = tempfile::tempdir().unwrap();
-        assert!(directory_below(dir.path()).unwrap().path().join("work").is_dir());
-    }
 }

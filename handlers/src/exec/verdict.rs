@@ -3,7 +3,8 @@
 use std::os::unix::process::ExitStatusExt;
 use std::process::ExitStatus;
 
-use runner_core::function::ExitCodes;
+use nix::sys::signal::Signal;
+use runner_core::function::{ExecLimits, ExecSpec};
 use runner_sdk::{Bytes, Ctx, Outcome, TaskError};
 
 use super::control::Control;
@@ -23,10 +24,10 @@ pub(super) enum ExitVerdict {
 }
 
 /// Looks up the status. The manifest's lists take precedence over the conventions of shells.
-pub(super) fn of(status: ExitStatus, codes: &ExitCodes) -> ExitVerdict {
+pub(super) fn of(status: ExitStatus, spec: &ExecSpec) -> ExitVerdict {
+    let codes = &spec.exit_codes;
     let Some(code) = status.code() else {
-        let signal = status.signal().unwrap_or_default();
-        return ExitVerdict::Retry(format!("signal {signal}"));
+        return ExitVerdict::Retry(signal_text(status.signal().unwrap_or_default(), &spec.limits));
     };
     let text = format!("exit code {code}");
     match code {
@@ -37,8 +38,24 @@ pub(super) fn of(status: ExitStatus, codes: &ExitCodes) -> ExitVerdict {
         126 => ExitVerdict::Misconfigured(format!("{text} (found, but cannot be executed)")),
         127 => ExitVerdict::Misconfigured(format!("{text} (command not found)")),
         // How a shell reports a child that was killed.
-        129..=192 => ExitVerdict::Retry(format!("{text} (signal {})", code - 128)),
+        129..=192 => ExitVerdict::Retry(format!("{text} ({})", signal_text(code - 128, &spec.limits))),
         _ => ExitVerdict::Retry(text),
+    }
+}
+
+/// A signal, with the limit that it stands for.
+fn signal_text(signal: i32, limits: &ExecLimits) -> String {
+    let used_up = match Signal::try_from(signal) {
+        Ok(Signal::SIGXCPU) => limits.cpu_time.map(|time| format!("limits.cpu_time of {time:?} is used up")),
+        Ok(Signal::SIGXFSZ) => {
+            let size = limits.file_size;
+            size.map(|bytes| format!("a file would be longer than limits.file_size of {bytes} bytes"))
+        }
+        _ => None,
+    };
+    match used_up {
+        Some(limit) => format!("signal {signal}: {limit}"),
+        None => format!("signal {signal}"),
     }
 }
 
@@ -75,10 +92,13 @@ pub(super) fn outcome(
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::panic)]
+    use std::time::Duration;
+
     use super::*;
 
     fn exited(code: i32) -> ExitVerdict {
-        of(ExitStatus::from_raw(code << 8), &ExitCodes::default())
+        of(ExitStatus::from_raw(code << 8), &ExecSpec::new(["x"]))
     }
 
     #[test]
@@ -97,18 +117,32 @@ mod tests {
             assert!(matches!(exited(code), ExitVerdict::Misconfigured(t) if t.starts_with(&text(code))));
         }
         assert_eq!(exited(137), ExitVerdict::Retry("exit code 137 (signal 9)".into()));
-        let killed = of(ExitStatus::from_raw(9), &ExitCodes::default());
+        let killed = of(ExitStatus::from_raw(9), &ExecSpec::new(["x"]));
         assert_eq!(killed, ExitVerdict::Retry("signal 9".into()));
     }
 
     #[test]
+    fn the_signal_of_a_limit_names_it() {
+        let mut spec = ExecSpec::new(["x"]);
+        spec.limits.cpu_time = Some(Duration::from_secs(2));
+        spec.limits.file_size = Some(1024);
+        for (status, says) in [
+            (24, "signal 24: limits.cpu_time of 2s"),
+            ((128 + 25) << 8, "exit code 153 (signal 25: a file would be longer"),
+        ] {
+            let ExitVerdict::Retry(text) = of(ExitStatus::from_raw(status), &spec) else {
+                panic!("{says}");
+            };
+            assert!(text.starts_with(says), "{text}");
+        }
+    }
+
+    #[test]
     fn a_manifest_can_override_the_conventions() {
-        let codes = ExitCodes {
-            success: vec![0, 3, 127],
-            ..ExitCodes::default()
-        };
+        let mut spec = ExecSpec::new(["x"]);
+        spec.exit_codes.success = vec![0, 3, 127];
         for code in [0, 3, 127] {
-            assert_eq!(of(ExitStatus::from_raw(code << 8), &codes), ExitVerdict::Success);
+            assert_eq!(of(ExitStatus::from_raw(code << 8), &spec), ExitVerdict::Success);
         }
     }
 }

@@ -7,11 +7,14 @@
 //! happens if this process is frozen. Then it can guard the next command. Knows nothing of tasks.
 
 mod client;
+mod confine;
 mod family;
+mod launch;
 mod process;
 mod wire;
 
 pub(crate) use client::{GuardHandle, IdleGuards, StartError};
+pub(crate) use confine::{Confinement, Limit, UserIds, may_change_user};
 pub(crate) use family::{Member, lives_in_group, with_variable};
 pub(crate) use wire::{GuardReport, Spec};
 
@@ -49,20 +52,24 @@ pub async fn try_guard() -> Result<(), String> {
     Ok(())
 }
 
-/// Whether this process was started as a guard.
+/// Whether this process was started as a guard, or by one to become a command.
 #[must_use]
 pub fn is_guard() -> bool {
-    std::env::args_os().nth(1).is_some_and(|argument| argument == MARK)
+    std::env::args_os()
+        .nth(1)
+        .is_some_and(|argument| argument == MARK || argument == launch::MARK)
 }
 
 /// Runs the guard if this process was started as one, and returns the exit code, with which `main` must return at once. To be
 /// called first in `main`, by programs that set [`crate::ExecSettings::guard`].
 #[must_use]
 pub fn guard_main() -> Option<ExitCode> {
-    if !is_guard() {
-        return None;
+    let mark = std::env::args_os().nth(1)?;
+    if mark == launch::MARK {
+        launch::run();
+        return Some(ExitCode::from(2));
     }
-    Some(match process::run() {
+    (mark == MARK).then(|| match process::run() {
         Ok(()) => ExitCode::SUCCESS,
         Err(_) => ExitCode::from(2),
     })

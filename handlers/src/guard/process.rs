@@ -23,7 +23,9 @@ use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::time::{ClockId, clock_gettime};
 use nix::unistd::{Pid, dup2_stderr, dup2_stdin, dup2_stdout};
 
+use super::confine::{close_inherited, forbid_core_dumps};
 use super::family::{descendants, names};
+use super::launch::Launch;
 use super::wire::{GuardOrder, GuardReport, Inbox, Spec};
 
 /// How long a family may take to end by itself when the process that started it is gone.
@@ -46,6 +48,8 @@ const PIPE: usize = 64 * 1024;
 
 /// Guards one command after the other, until the socket closes.
 pub(super) fn run() -> io::Result<()> {
+    close_inherited();
+    forbid_core_dumps();
     prctl::set_child_subreaper(true)?;
     // Signals sent to every process at once (by a service manager) must not end the guard before its family.
     SigSet::all().thread_block()?;
@@ -89,10 +93,16 @@ fn guard(link: &mut Link, spec: Spec, ended: &SignalFd) -> io::Result<bool> {
 
 /// Starts the command with no signal blocked, as leader of its own group.
 fn start(spec: Spec) -> io::Result<Child> {
-    let mut command = Command::new(&spec.program);
-    command.arg0(&spec.name).args(&spec.arguments);
-    command.env_clear().envs(spec.env).current_dir(&spec.cwd);
-    command.process_group(0);
+    spec.confinement.apply_to_guard()?;
+    let mut launch = match spec.confinement.needs_launcher() {
+        true => Some(Launch::of(&spec)?),
+        false => None,
+    };
+    let mut direct = Command::new(&spec.program);
+    direct.arg0(&spec.name).args(&spec.arguments);
+    direct.env_clear().envs(spec.env);
+    let command = launch.as_mut().map_or(&mut direct, |launch| &mut launch.command);
+    command.current_dir(&spec.cwd).process_group(0);
     command.stdout(output(&spec.stdout)?).stderr(output(&spec.stderr)?);
     command.stdin(match &spec.stdin {
         Some(_) => Stdio::piped(),
@@ -102,6 +112,9 @@ fn start(spec: Spec) -> io::Result<Child> {
     let child = command.spawn();
     SigSet::all().thread_block()?;
     let mut child = child?;
+    if let Some(launch) = launch {
+        child = launch.finish(child)?;
+    }
     if let (Some(mut pipe), Some(payload)) = (child.stdin.take(), spec.stdin) {
         let fits = payload.len() <= PIPE;
         // A command need not read it.

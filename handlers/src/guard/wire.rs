@@ -7,6 +7,8 @@ use std::io;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::PathBuf;
 
+use super::confine::Confinement;
+
 /// Longest body: the largest task's payload with room to spare. Longer ones are invalid.
 const MAX_BODY: usize = 64 * 1024 * 1024;
 
@@ -26,6 +28,8 @@ pub(crate) struct Spec {
     /// Named pipes for standard output and error, whose reading ends are open; an empty path: none.
     pub(crate) stdout: PathBuf,
     pub(crate) stderr: PathBuf,
+    /// What it may use and as whom it runs.
+    pub(crate) confinement: Confinement,
     /// Standard input; `None`: closed.
     pub(crate) stdin: Option<Vec<u8>>,
 }
@@ -188,6 +192,7 @@ impl Spec {
         for path in [&self.cwd, &self.stdout, &self.stderr] {
             put(path.as_os_str().as_bytes());
         }
+        put(self.confinement.to_text().as_bytes());
         put(&u32::try_from(self.arguments.len()).unwrap_or(u32::MAX).to_le_bytes());
         self.arguments.iter().for_each(|a| put(a.as_bytes()));
         put(&u32::try_from(self.env.len()).unwrap_or(u32::MAX).to_le_bytes());
@@ -207,6 +212,7 @@ impl Spec {
         let name = text(take(&mut body)?);
         let path = |body: &mut &[u8]| Some(PathBuf::from(OsStr::from_bytes(take(body)?)));
         let (cwd, stdout, stderr) = (path(&mut body)?, path(&mut body)?, path(&mut body)?);
+        let confinement = Confinement::from_text(std::str::from_utf8(take(&mut body)?).ok()?)?;
         let count = |body: &mut &[u8]| Some(u32::from_le_bytes(take(body)?.try_into().ok()?));
         let mut arguments = Vec::new();
         for _ in 0..count(&mut body)? {
@@ -229,6 +235,7 @@ impl Spec {
             cwd,
             stdout,
             stderr,
+            confinement,
             stdin,
         })
     }
@@ -245,6 +252,7 @@ fn take<'b>(body: &mut &'b [u8]) -> Option<&'b [u8]> {
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
+    use super::super::confine::Limit;
     use super::*;
 
     #[test]
@@ -257,6 +265,10 @@ mod tests {
             cwd: "/".into(),
             stdout: "/a/out".into(),
             stderr: "/a/err".into(),
+            confinement: Confinement {
+                limits: vec![(Limit::Memory, 1 << 40)],
+                ..Confinement::default()
+            },
             stdin: Some(vec![0; 70_000]),
         };
         let none = Spec::default();

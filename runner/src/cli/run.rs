@@ -411,7 +411,8 @@ async fn guards(settings: &Settings) -> bool {
     if let Err(error) = &tried {
         tracing::warn!(
             error,
-            "commands run without a guard: they may outlive this process if it is killed"
+            "commands run without a guard: they may outlive this process if it is killed, and exec.limits, exec.umask and \
+             exec.user of manifests are not applied"
         );
     }
     tried.is_ok()

@@ -32,6 +32,9 @@ fn exec(section: Section<'_>) -> ExecSettings {
     }
     let settings = ExecSettings {
         enabled: section.flag("enabled").unwrap_or(default.enabled),
+        may_gain_privileges: section
+            .flag("no_new_privs")
+            .map_or(default.may_gain_privileges, |forbidden| !forbidden),
         allowed_commands: allowed.into_iter().map(|found| found.value).collect(),
         ..default
     };

@@ -10,6 +10,9 @@ pub const DEFAULT_INHERIT_ENV: [&str; 3] = ["PATH", "HOME", "TZ"];
 /// How long a command may take to exit after it was asked to.
 pub const DEFAULT_KILL_AFTER: Duration = Duration::from_secs(10);
 
+/// The permissions that files of a command do not get: only its user reads them.
+pub const DEFAULT_UMASK: u32 = 0o077;
+
 /// A command and the interpretation of its exit.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ExecSpec {
@@ -34,6 +37,12 @@ pub struct ExecSpec {
     pub exit_codes: ExitCodes,
     /// How long it may take to exit after it was asked to.
     pub kill_after: Duration,
+    /// The user it runs as; `None`: that of the worker.
+    pub user: Option<String>,
+    /// The permissions that files it makes do not get.
+    pub umask: u32,
+    /// What each of its processes may use.
+    pub limits: ExecLimits,
 }
 
 impl ExecSpec {
@@ -51,6 +60,9 @@ impl ExecSpec {
             result: ExecResult::default(),
             exit_codes: ExitCodes::default(),
             kill_after: DEFAULT_KILL_AFTER,
+            user: None,
+            umask: DEFAULT_UMASK,
+            limits: ExecLimits::default(),
         }
     }
 }
@@ -64,6 +76,21 @@ impl ExecSpec {
             None => self.command.first().map_or("", String::as_str),
         }
     }
+}
+
+/// What each process of a command may use; `None`: what the worker may.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct ExecLimits {
+    /// Bytes of memory, counted as address space.
+    pub memory: Option<u64>,
+    /// Processor time, in whole seconds.
+    pub cpu_time: Option<Duration>,
+    /// Open files.
+    pub open_files: Option<u64>,
+    /// Bytes of a file that it writes.
+    pub file_size: Option<u64>,
+    /// Processes and threads of its user.
+    pub processes: Option<u64>,
 }
 
 /// A shell that runs a text.

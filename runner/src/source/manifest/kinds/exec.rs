@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use runner_core::function::{ExecResult, ExecSpec, FunctionKind, Shell};
 
-use super::exec_doubts;
+use super::{exec_doubts, exec_limits};
 use crate::text::yaml::Value;
 use crate::text::{Field, Fields, Report, quoted};
 
@@ -28,6 +28,9 @@ pub(super) const FIELDS: &[&str] = &[
     "result",
     "exit_codes",
     "kill_after",
+    "user",
+    "umask",
+    "limits",
 ];
 
 pub(super) fn read(field: &Field<'_>, report: &mut Report<'_>) -> Option<FunctionKind> {
@@ -68,6 +71,7 @@ fn read_spec(field: &Field<'_>, report: &mut Report<'_>) -> Option<ExecSpec> {
     {
         spec.kill_after = d;
     }
+    exec_limits::read(&map, &mut spec, report);
     Some(spec)
 }
 

@@ -2,6 +2,7 @@
 
 mod exec;
 mod exec_doubts;
+mod exec_limits;
 mod handler;
 mod http;
 mod mail;

@@ -2,9 +2,11 @@
 
 #![allow(clippy::unwrap_used, clippy::panic)]
 
+use std::time::Duration;
+
 use jiff::tz::TimeZone;
 use runner_core::cron::DstRule;
-use runner_core::function::{ExecSpec, FunctionKind, Shell, SqlMode, SqlParameter};
+use runner_core::function::{ExecLimits, ExecSpec, FunctionKind, Shell, SqlMode, SqlParameter};
 
 use crate::source::ScheduleContext;
 use crate::source::manifest::read;
@@ -226,6 +228,25 @@ fn a_shell_has_a_name() {
 }
 
 #[test]
+fn limits_have_units() {
+    let spec = exec(
+        "  command: [id]\n  user: root\n  umask: '027'\n  limits: {memory: 256M, cpu_time: 1m, open_files: 64, file_size: \
+         1G, processes: 8}\n",
+    );
+    assert_eq!((spec.user.as_deref(), spec.umask), (Some("root"), 0o027));
+    let limits = ExecLimits {
+        memory: Some(256 << 20),
+        cpu_time: Some(Duration::from_secs(60)),
+        open_files: Some(64),
+        file_size: Some(1 << 30),
+        processes: Some(8),
+    };
+    assert_eq!(spec.limits, limits);
+    let plain = exec("  command: [id]\n");
+    assert_eq!((plain.limits, plain.umask), (ExecLimits::default(), 0o077));
+}
+
+#[test]
 fn what_a_command_cannot_have_is_refused() {
     for (keys, expected) in [
         ("{}", "E301 exec.command or exec.script is required"),
@@ -245,6 +266,14 @@ fn what_a_command_cannot_have_is_refused() {
         ),
         ("{script: id, interpreter: []}", "E301 exec.interpreter must begin"),
         ("{command: id, shell: zsh}", "E305 exec.shell must be sh or bash"),
+        ("{command: [id], limits: {memory: 1M}}", "E308 exec.limits.memory must be between 16M"),
+        ("{command: [id], limits: {memory: 64}}", "E308 exec.limits.memory must be a size"),
+        ("{command: [id], limits: {cpu_time: 5}}", "E308 exec.limits.cpu_time needs a unit"),
+        ("{command: [id], limits: {processes: 0}}", "E308 exec.limits.processes"),
+        ("{command: [id], limits: {swap: 1G}}", "E110 unknown key \"swap\""),
+        ("{command: [id], umask: 22}", "E307 exec.umask must be octal digits"),
+        ("{command: [id], umask: '1777'}", "E307 exec.umask must be octal digits"),
+        ("{command: [id], user: 'a b'}", "E307 exec.user must be the name"),
         ("{command: id, shell: 1}", "E305 exec.shell must be true, false, sh or bash"),
     ] {
         is_refused(&format!("exec: {keys}"), expected);
