@@ -21,7 +21,7 @@ mod stopped;
 
 pub use exec::{ExecSettings, try_run_directory};
 pub use guard::{guard_main, is_guard, try_guard};
-pub use http::HttpSettings;
+pub use http::{HttpProxy, HttpSettings, ProxyUrl};
 pub use kinds::HandlerSettings;
 pub use mail::{MailLogin, MailSettings, MailTls};
 pub use sql::{SqlConnection, SqlConnections};

@@ -6,10 +6,12 @@ use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use runner_core::function::{Function, FunctionKind, Functions, HttpBody, HttpSpec};
-use runner_handlers::{HandlerSettings, HttpSettings, register_with};
+use hmac::{Hmac, KeyInit, Mac};
+use runner_core::function::{Function, FunctionKind, Functions, HttpBody, HttpResult, HttpSpec};
+use runner_handlers::{HandlerSettings, HttpProxy, HttpSettings, ProxyUrl, register_with};
 use runner_sdk::testing::{Trial, TrialReport};
 use runner_sdk::{Outcome, Registry, StopReason};
+use sha2::Sha256;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Notify;
@@ -271,6 +273,71 @@ async fn a_manifest_may_read_statuses_otherwise() {
     ));
     spec.success.push((400, 404));
     assert_eq!(run(spec, open(), trial()).await.outcome, Outcome::success("why"));
+}
+
+#[tokio::test]
+async fn a_signed_request_can_be_verified() {
+    let server = Server::answering(ok("fine")).await;
+    let secret = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(secret.path(), "key-of-both\n").unwrap();
+    let mut spec = HttpSpec::new(server.url());
+    spec.sign_secret = Some(format!("${{file:{}}}", secret.path().display()));
+    let report = run(spec.clone(), open(), trial().payload(r#"{"a":1}"#)).await;
+    assert_eq!(report.outcome, Outcome::success("fine"));
+    let received = &server.received()[0];
+    let mut mac = Hmac::<Sha256>::new_from_slice(b"key-of-both").unwrap();
+    mac.update(received.headers["x-runner-timestamp"].as_bytes());
+    mac.update(b".");
+    mac.update(&received.body);
+    let digits: String = mac.finalize().into_bytes().iter().map(|b| format!("{b:02x}")).collect();
+    assert_eq!(received.headers["x-runner-signature"], format!("sha256={digits}"));
+    spec.sign_secret = Some("${env:RUNNER_TEST_NOT_SET}".into());
+    let report = run(spec, open(), trial()).await;
+    assert!(matches!(report.outcome, Outcome::Retry(why) if why.starts_with("misconfigured: ")));
+}
+
+#[tokio::test]
+async fn a_proxy_gets_every_call_except_those_that_go_direct() {
+    let proxy = Server::answering(ok("by proxy")).await;
+    let direct = Server::answering(ok("direct")).await;
+    let url = format!("http://user:s3cret-value@localhost:{}", proxy.address.port());
+    let through = |except: &[&str]| HttpSettings {
+        proxy: Some(HttpProxy {
+            url: ProxyUrl::read_from({
+                let url = url.clone();
+                move || Ok(url.clone())
+            }),
+            except: except.iter().map(|host| (*host).to_owned()).collect(),
+        }),
+        ..HttpSettings::default()
+    };
+    // The proxy is inside, and the only thing inside that is reached.
+    let out = outcome("http://example.com/x", through(&[])).await;
+    assert_eq!(out, Outcome::success("by proxy"));
+    let received = &proxy.received()[0];
+    assert_eq!(received.line, "POST http://example.com/x HTTP/1.1");
+    assert!(received.headers["proxy-authorization"].starts_with("Basic "));
+    let inside = outcome(direct.url(), through(&[])).await;
+    assert!(matches!(inside, Outcome::Skip(why) if why.contains("not allowed")));
+    let settings = HttpSettings {
+        allow_private: true,
+        ..through(&["127.0.0.1"])
+    };
+    assert_eq!(outcome(direct.url(), settings).await, Outcome::success("direct"));
+}
+
+#[tokio::test]
+async fn the_whole_answer_can_be_the_result() {
+    let answer = status("404 Not Found", "etag: abc\r\nset-cookie: secret=1\r\n");
+    let server = Server::answering(answer).await;
+    let mut spec = HttpSpec::new(server.url());
+    (spec.result, spec.success) = (HttpResult::Response, vec![(404, 404)]);
+    let Outcome::Success(Some(kept)) = run(spec, open(), trial()).await.outcome else {
+        panic!("it failed");
+    };
+    let kept: serde_json::Value = serde_json::from_slice(&kept).unwrap();
+    let headers = serde_json::json!({"content-length": "3", "etag": "abc"});
+    assert_eq!(kept, serde_json::json!({"status": 404, "headers": headers, "body": "why"}));
 }
 
 #[tokio::test]

@@ -6,52 +6,90 @@ use jiff::Timestamp;
 use reqwest::StatusCode;
 use reqwest::header::{DATE, HeaderMap, HeaderName, RETRY_AFTER};
 use runner_core::function::HttpSpec;
-use runner_sdk::{Outcome, TaskError};
+use runner_sdk::{Bytes, Outcome, TaskError};
+use serde_json::{Value, json};
 
 use crate::MAX_RETRY_AFTER;
 
 /// Maximum bytes of an answer that become part of an error text.
 const ERROR_BODY_BYTES: usize = 2 * 1024;
 
-/// The outcome of an answer.
-pub(super) fn outcome(
-    spec: &HttpSpec,
-    status: StatusCode,
-    headers: &HeaderMap,
-    body: Vec<u8>,
-) -> Result<Outcome, TaskError> {
-    let within = |ranges: &[(u16, u16)]| {
-        let code = status.as_u16();
-        ranges.iter().any(|(from, to)| (*from..=*to).contains(&code))
-    };
-    if within(&spec.success) {
-        return Ok(Outcome::Success((!body.is_empty()).then(|| body.into())));
-    }
-    let error = text(status, &body);
-    if !within(&spec.retry_on) {
-        return Err(TaskError::skip(error));
-    }
-    let may_set_delay = [StatusCode::TOO_MANY_REQUESTS, StatusCode::SERVICE_UNAVAILABLE];
-    match retry_after(headers).filter(|_| may_set_delay.contains(&status)) {
-        Some(after) => Err(TaskError::retry_after(after, error)),
-        None => Err(TaskError::retry(error)),
-    }
+/// Headers that are kept with a result: what people look for, and nothing that could be a credential.
+const KEPT_HEADERS: [&str; 10] = [
+    "content-type",
+    "content-length",
+    "date",
+    "etag",
+    "last-modified",
+    "location",
+    "retry-after",
+    "server",
+    "x-request-id",
+    "x-correlation-id",
+];
+
+/// An answer, with its body as far as it was read.
+pub(super) struct Answer {
+    pub(super) status: StatusCode,
+    pub(super) headers: HeaderMap,
+    pub(super) body: Vec<u8>,
+    /// Whether there was no more.
+    pub(super) whole: bool,
+    /// Why it is an unfollowed redirect, if it is one.
+    pub(super) not_followed: Option<&'static str>,
 }
 
-/// The status, its meaning for people, and the beginning of the body.
-fn text(status: StatusCode, body: &[u8]) -> String {
-    let mut text = format!("status {status}");
-    if status.is_redirection() {
-        text.push_str(" (redirects are not followed)");
-    } else if status == StatusCode::GONE {
-        text.push_str(" (gone for good: disable this function)");
+impl Answer {
+    /// The outcome; `kept` is the result of a success.
+    pub(super) fn outcome(self, spec: &HttpSpec, kept: Option<Bytes>) -> Result<Outcome, TaskError> {
+        let within = |ranges: &[(u16, u16)]| {
+            let code = self.status.as_u16();
+            ranges.iter().any(|(from, to)| (*from..=*to).contains(&code))
+        };
+        if within(&spec.success) {
+            return Ok(Outcome::Success(kept));
+        }
+        let error = self.text();
+        if !within(&spec.retry_on) {
+            return Err(TaskError::skip(error));
+        }
+        let may_set_delay = [StatusCode::TOO_MANY_REQUESTS, StatusCode::SERVICE_UNAVAILABLE];
+        match retry_after(&self.headers).filter(|_| may_set_delay.contains(&self.status)) {
+            Some(after) => Err(TaskError::retry_after(after, error)),
+            None => Err(TaskError::retry(error)),
+        }
     }
-    let body = String::from_utf8_lossy(&body[..body.len().min(ERROR_BODY_BYTES)]);
-    if !body.trim().is_empty() {
-        text.push_str(": ");
-        text.push_str(body.trim());
+
+    /// The status, its meaning for people, and the beginning of the body.
+    fn text(&self) -> String {
+        let mut text = format!("status {}", self.status);
+        if let Some(why) = self.not_followed {
+            text.push_str(&format!(" ({why})"));
+        } else if self.status == StatusCode::GONE {
+            text.push_str(" (gone for good: disable this function)");
+        }
+        let body = String::from_utf8_lossy(&self.body[..self.body.len().min(ERROR_BODY_BYTES)]);
+        if !body.trim().is_empty() {
+            text.push_str(": ");
+            text.push_str(body.trim());
+        }
+        text
     }
-    text
+
+    /// Status, headers and body; a body that is JSON as JSON, otherwise as text.
+    pub(super) fn as_json(&self) -> Vec<u8> {
+        let kept = |name: &&str| Some(((*name).to_owned(), self.headers.get(*name)?.to_str().ok()?.into()));
+        let headers: serde_json::Map<String, Value> = KEPT_HEADERS.iter().filter_map(kept).collect();
+        let body = match serde_json::from_slice(&self.body) {
+            Ok(json) if self.whole => json,
+            _ => Value::from(String::from_utf8_lossy(&self.body)),
+        };
+        let mut all = json!({"status": self.status.as_u16(), "headers": headers, "body": body});
+        if !self.whole {
+            all["truncated"] = true.into();
+        }
+        all.to_string().into_bytes()
+    }
 }
 
 /// The delay that the server asks for: seconds, or a date relative to the server's own clock.
@@ -87,7 +125,14 @@ mod tests {
         }
         let status = StatusCode::from_u16(status).unwrap();
         let spec = HttpSpec::new("http://example.com/");
-        let ended = outcome(&spec, status, &map, b"why".to_vec());
+        let answer = Answer {
+            status,
+            headers: map,
+            body: b"why".to_vec(),
+            whole: true,
+            not_followed: None,
+        };
+        let ended = answer.outcome(&spec, Some("why".into()));
         ended.unwrap_or_else(TaskError::into_outcome)
     }
 

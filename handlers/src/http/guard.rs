@@ -128,7 +128,8 @@ fn embedded(a: Ipv6Addr) -> Option<Ipv4Addr> {
     }
 }
 
-/// Resolves names and returns only allowed addresses.
+/// Resolves names and returns only allowed addresses. The client connects to what it returns, so nothing is resolved a second
+/// time after the check.
 pub(super) struct Resolver(Arc<HttpSettings>);
 
 impl Resolver {
@@ -143,19 +144,23 @@ impl Resolve for Resolver {
         Box::pin(async move {
             let host = name.as_str();
             let all: Vec<SocketAddr> = tokio::net::lookup_host((host, 0)).await?.collect();
-            let allowed: Vec<_> = all
-                .iter()
-                .copied()
-                .filter(|a| may_reach(a.ip(), host, &settings))
-                .collect();
-            if allowed.is_empty() && !all.is_empty() {
-                let addresses: Vec<_> = all.iter().map(|a| a.ip().to_string()).collect();
-                let (host, addresses) = (host.to_owned(), addresses.join(", "));
-                return Err(Refused { host, addresses }.into());
+            if settings.proxy.as_ref().is_some_and(|proxy| proxy.is_at(host)) {
+                return Ok(Box::new(all.into_iter()) as Addrs);
             }
-            Ok(Box::new(allowed.into_iter()) as Addrs)
+            Ok(Box::new(allowed_of(all, host, &settings)?.into_iter()) as Addrs)
         })
     }
+}
+
+/// The addresses of `host` that may be reached.
+fn allowed_of(all: Vec<SocketAddr>, host: &str, settings: &HttpSettings) -> Result<Vec<SocketAddr>, Refused> {
+    let (allowed, refused): (Vec<_>, Vec<_>) = all.into_iter().partition(|a| may_reach(a.ip(), host, settings));
+    if allowed.is_empty() && !refused.is_empty() {
+        let addresses: Vec<_> = refused.iter().map(|a| a.ip().to_string()).collect();
+        let (host, addresses) = (host.to_owned(), addresses.join(", "));
+        return Err(Refused { host, addresses });
+    }
+    Ok(allowed)
 }
 
 #[cfg(test)]
@@ -212,6 +217,25 @@ mod tests {
             "example.com",
         ] {
             assert!(allowed(&format!("http://{host}/"), &settings), "{host}");
+        }
+    }
+
+    #[test]
+    fn a_resolver_that_changes_its_answer_reaches_nothing_inside() {
+        let inside: Vec<SocketAddr> = ["127.0.0.1:0", "169.254.169.254:0", "[::1]:0", "[::ffff:10.0.0.1]:0"]
+            .iter()
+            .map(|a| a.parse().unwrap())
+            .collect();
+        let outside: SocketAddr = "203.0.112.7:0".parse().unwrap();
+        let settings = HttpSettings::default();
+        for turn in 0..1000_usize {
+            let answer = match turn % 3 {
+                0 => vec![inside[turn % 4]],
+                1 => vec![outside, inside[turn % 4]],
+                _ => vec![outside],
+            };
+            let reached = allowed_of(answer, "rebinding.example", &settings);
+            assert_eq!(reached.ok(), (turn % 3 != 0).then(|| vec![outside]), "{turn}");
         }
     }
 

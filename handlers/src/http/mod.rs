@@ -1,22 +1,30 @@
 //! Makes an HTTP call for a task: the request, and the meaning of the answer.
 //!
-//! No redirects, no proxy, no cookies. Addresses inside the network are refused (see `guard`): the right to edit a manifest
-//! must not imply access to everything that this machine reaches.
+//! Redirects only within a host and if the manifest allows them, a proxy only of the settings, no cookies. Addresses inside
+//! the network are refused (see `guard`): the right to edit a manifest must not imply access to everything that this machine
+//! reaches.
 
 mod answer;
+mod client;
+mod follow;
 mod guard;
+mod proxy;
 mod request;
+mod sign;
 
-use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use reqwest::{Client, Response};
-use runner_core::function::HttpSpec;
-use runner_sdk::{Ctx, Outcome, TaskError};
+use reqwest::Response;
+use runner_core::function::{HttpResult, HttpSpec};
+use runner_sdk::{Bytes, Ctx, Outcome, TaskError};
 
 use crate::exhausted;
+use crate::misconfigured::misconfigured;
 use crate::secret::Secrets;
 use crate::stopped::stopped;
+use answer::Answer;
+pub(crate) use client::Caller;
+pub use proxy::{HttpProxy, ProxyUrl};
 
 /// How long connecting may take: a server that does not answer for longer is down.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
@@ -37,6 +45,9 @@ pub struct HttpSettings {
     pub allowed_hosts: Vec<String>,
     /// The user agent of the calls.
     pub user_agent: String,
+    /// The proxy that calls go through. It resolves names itself, so only `allowed_hosts` and the check of addresses in URLs
+    /// confine calls then.
+    pub proxy: Option<HttpProxy>,
 }
 
 impl Default for HttpSettings {
@@ -44,42 +55,9 @@ impl Default for HttpSettings {
         Self {
             allow_private: false,
             allowed_hosts: Vec::new(),
+            proxy: None,
             user_agent: concat!("runner/", env!("CARGO_PKG_VERSION")).to_owned(),
         }
-    }
-}
-
-/// The settings, and the one client for all calls, made at the first call.
-pub(crate) struct Caller {
-    settings: Arc<HttpSettings>,
-    client: OnceLock<Client>,
-}
-
-impl Caller {
-    pub(crate) fn new(settings: HttpSettings) -> Self {
-        Self {
-            settings: Arc::new(settings),
-            client: OnceLock::new(),
-        }
-    }
-
-    fn client(&self) -> Result<Client, TaskError> {
-        if let Some(client) = self.client.get() {
-            return Ok(client.clone());
-        }
-        if rustls::crypto::CryptoProvider::get_default().is_none() {
-            // Fails only if another thread was faster, which is as good.
-            rustls::crypto::ring::default_provider().install_default().ok();
-        }
-        let client = Client::builder()
-            .user_agent(self.settings.user_agent.as_str())
-            .connect_timeout(CONNECT_TIMEOUT)
-            .redirect(reqwest::redirect::Policy::none())
-            // A proxy would resolve names itself, bypassing the guard.
-            .no_proxy()
-            .dns_resolver(guard::Resolver::new(Arc::clone(&self.settings)))
-            .build()?;
-        Ok(self.client.get_or_init(|| client).clone())
     }
 }
 
@@ -89,15 +67,31 @@ pub(crate) async fn run(spec: &HttpSpec, function: &str, caller: &Caller, cx: &C
     let request = request::build(spec, function, &caller.settings, &mut secrets, cx)?;
     let limit = cx.time_limit().unwrap_or(DEFAULT_TIMEOUT);
     let host = request.url().host_str().unwrap_or_default().to_owned();
+    let client = caller.client(&spec.tls).map_err(|why| misconfigured(why, cx))?;
     let call = async {
-        let answer = caller.client()?.execute(request).await;
-        let answer = answer.map_err(|e| failed(&host, e, cx))?;
-        let (status, headers) = (answer.status(), answer.headers().clone());
-        let body = body(answer).await.map_err(|e| failed(&host, e, cx))?;
+        let answer = follow::send(&client, request, spec, &caller.settings, cx).await?;
+        let (status, headers) = (answer.response.status(), answer.response.headers().clone());
+        let (body, whole) = body(answer.response).await.map_err(|e| failed(&host, e, cx))?;
         let body = secrets.redact(&body).into_owned();
         cx.log()
             .push("log", &format!("{host} answered {status} with {} bytes", body.len()));
-        answer::outcome(spec, status, &headers, body)
+        let answer = Answer {
+            status,
+            headers,
+            body,
+            whole,
+            not_followed: answer.not_followed,
+        };
+        let kept: Option<Bytes> = match spec.result {
+            HttpResult::Body => (!answer.body.is_empty()).then(|| answer.body.clone().into()),
+            HttpResult::Response => Some(secrets.redact(&answer.as_json()).into_owned().into()),
+            HttpResult::None => None,
+        };
+        if let (HttpResult::Response, Some(kept)) = (spec.result, &kept) {
+            // Also with a task that failed.
+            cx.keep_result(kept.clone());
+        }
+        answer.outcome(spec, kept)
     };
     tokio::select! {
         reason = cx.cancelled() => Err(stopped(reason, cx)),
@@ -107,17 +101,17 @@ pub(crate) async fn run(spec: &HttpSpec, function: &str, caller: &Caller, cx: &C
     }
 }
 
-/// The beginning of the body; if there is more, the connection is dropped.
-async fn body(mut answer: Response) -> Result<Vec<u8>, reqwest::Error> {
+/// The beginning of the body, and whether that is all; if there is more, the connection is dropped.
+async fn body(mut answer: Response) -> Result<(Vec<u8>, bool), reqwest::Error> {
     let mut body = Vec::new();
     while let Some(chunk) = answer.chunk().await? {
         let room = MAX_BODY_BYTES - body.len();
         body.extend_from_slice(&chunk[..chunk.len().min(room)]);
-        if chunk.len() >= room {
-            break;
+        if chunk.len() > room {
+            return Ok((body, false));
         }
     }
-    Ok(body)
+    Ok((body, true))
 }
 
 /// Failures of connecting, TLS and reading are temporary; a refused address fails the same way on every attempt. The text

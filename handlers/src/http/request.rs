@@ -5,8 +5,9 @@ use reqwest::{Body, Method, Request, Url};
 use runner_core::function::{HttpBody, HttpSpec, is_json_type};
 use runner_sdk::{Ctx, TaskError, check_json};
 
-use super::{HttpSettings, guard};
+use super::{HttpSettings, guard, sign};
 use crate::context;
+use crate::misconfigured::misconfigured;
 use crate::secret::Secrets;
 
 /// Makes the request, and refuses an address that is not allowed.
@@ -42,6 +43,13 @@ pub(super) fn build(
     }
     if let (HttpBody::Payload, Some(payload)) = (&spec.body, &body) {
         check_declared_json(payload, &headers)?;
+    }
+    if let Some(secret) = &spec.sign_secret {
+        let secret = secrets.resolve(secret).map_err(|e| e.into_error(cx))?;
+        if secret.is_empty() {
+            return Err(misconfigured("http.sign.secret is empty", cx));
+        }
+        sign::sign(&mut headers, secret.as_bytes(), body.as_deref().unwrap_or_default())?;
     }
     let mut request = Request::new(method, url);
     *request.headers_mut() = headers;

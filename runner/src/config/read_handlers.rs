@@ -2,7 +2,9 @@
 
 use std::path::Path;
 
-use runner_handlers::{ExecSettings, HandlerSettings, HttpSettings, SqlConnection, SqlConnections};
+use runner_handlers::{
+    ExecSettings, HandlerSettings, HttpProxy, HttpSettings, ProxyUrl, SqlConnection, SqlConnections,
+};
 
 use super::read_mail;
 use super::reader::Located;
@@ -47,10 +49,28 @@ fn http(section: Section<'_>) -> HttpSettings {
     let settings = HttpSettings {
         allow_private: section.flag("allow_private").unwrap_or(default.allow_private),
         allowed_hosts: section.texts("allowed_hosts").unwrap_or(default.allowed_hosts),
+        proxy: proxy(&section),
         ..default
     };
     section.finish();
     settings
+}
+
+/// The proxy of calls. Its URL is read again for each client, and only its form is checked now.
+fn proxy(section: &Section<'_>) -> Option<HttpProxy> {
+    let except = section.texts("no_proxy").unwrap_or_default();
+    let found = section.secret("proxy")?;
+    if found.value.is_empty() {
+        return None;
+    }
+    if !["http://", "https://"].iter().any(|scheme| found.value.expose().starts_with(scheme)) {
+        // The rest may hold a password.
+        let message = "handlers.http.proxy must begin with http:// or https://";
+        let hint = "for example http://proxy.example.com:3128";
+        section.reader().error_hint("CFG_VALUE", &found.place, message, hint);
+    }
+    let url = ProxyUrl::read_from(move || found.value.read());
+    Some(HttpProxy { url, except })
 }
 
 /// The databases that functions may reach. Where one is is looked up again for each connection; only its form is checked
@@ -111,6 +131,16 @@ mod tests {
         let variable = Environment::of(&[("RUNNER_HANDLERS_SQL_CONNECTIONS", r#"{"only":"sqlite:a.db"}"#)]);
         let settings = Settings::parse("c", text, &variable).unwrap();
         assert_eq!(settings.handlers.sql.keys().collect::<Vec<_>>(), ["only"]);
+    }
+
+    #[test]
+    fn the_url_of_a_proxy_is_not_shown() {
+        let text = "handlers: {http: {proxy: 'http://a:hunter2@proxy:3128', no_proxy: [.example.com]}}";
+        let settings = Settings::parse("c", text, &Environment::default()).unwrap();
+        assert_eq!(settings.handlers.http.proxy.as_ref().unwrap().except, [".example.com"]);
+        assert!(!format!("{settings:?}").contains("hunter2"));
+        let refused = Settings::parse("c", &text.replace("http://a", "ftp://a"), &Environment::default());
+        assert!(!format!("{:?}", refused.unwrap_err()).contains("hunter2"));
     }
 
     #[test]

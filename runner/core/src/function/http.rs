@@ -1,6 +1,10 @@
 //! The kind `http` as data: a call over HTTP.
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+/// The most redirects that a call follows: a server that needs more is in a circle.
+pub const MAX_REDIRECTS: u32 = 3;
 
 /// An HTTP call and the interpretation of its answer.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -17,6 +21,14 @@ pub struct HttpSpec {
     pub success: Vec<(u16, u16)>,
     /// Statuses that mean "try again": inclusive ranges.
     pub retry_on: Vec<(u16, u16)>,
+    /// How many redirects are followed, at most [`MAX_REDIRECTS`]; to the same host only.
+    pub redirects: u32,
+    /// The secret that requests are signed with; may hold `${env:NAME}` and `${file:PATH}`.
+    pub sign_secret: Option<String>,
+    /// What is kept as the result.
+    pub result: HttpResult,
+    /// Certificates.
+    pub tls: HttpTls,
 }
 
 impl HttpSpec {
@@ -30,6 +42,10 @@ impl HttpSpec {
             body: HttpBody::default(),
             success: vec![(200, 299)],
             retry_on: vec![(408, 408), (425, 425), (429, 429), (500, 599)],
+            redirects: 0,
+            sign_secret: None,
+            result: HttpResult::default(),
+            tls: HttpTls::default(),
         }
     }
 
@@ -49,6 +65,29 @@ pub fn is_json_type(content_type: &str) -> bool {
     let essence = content_type.split(';').next().unwrap_or_default();
     let essence = essence.trim().to_ascii_lowercase();
     essence.ends_with("/json") || essence.ends_with("+json")
+}
+
+/// What is kept of an answer as the result of the task.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum HttpResult {
+    /// The body of a success.
+    #[default]
+    Body,
+    /// Status, headers and body of any answer, as JSON.
+    Response,
+    /// Nothing.
+    None,
+}
+
+/// Certificates of calls over TLS; files in PEM form, read again when they change.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct HttpTls {
+    /// Whom to trust; `None`: whom the system trusts.
+    pub ca_file: Option<PathBuf>,
+    /// The certificate that this client shows.
+    pub cert_file: Option<PathBuf>,
+    /// Its key; `None`: it is in `cert_file`.
+    pub key_file: Option<PathBuf>,
 }
 
 /// The body of an HTTP call.

@@ -10,7 +10,7 @@ mod sql;
 mod template;
 
 pub use exec::{DEFAULT_INHERIT_ENV, DEFAULT_KILL_AFTER, DEFAULT_UMASK, ExecLimits, ExecResult, ExecSpec, ExitCodes, Shell};
-pub use http::{HttpBody, HttpSpec, is_json_type};
+pub use http::{HttpBody, HttpResult, HttpSpec, HttpTls, MAX_REDIRECTS, is_json_type};
 pub use kind::{CheckFinding, FunctionKind, PayloadFault};
 pub use mail::{MailAttachment, MailSpec};
 pub use sql::{DEFAULT_MAX_ROWS, RowBounds, SqlMode, SqlParameter, SqlSpec, SqlStatement};

@@ -1,12 +1,28 @@
 //! Reads `http`: a call.
 
-use runner_core::function::{FunctionKind, HttpBody, HttpSpec};
+use std::path::PathBuf;
+
+use runner_core::function::{FunctionKind, HttpBody, HttpResult, HttpSpec, HttpTls, MAX_REDIRECTS};
 
 use crate::text::yaml::Value;
 use crate::text::{Field, Fields, Report, quoted};
 
 /// What may stand under it.
-pub(super) const FIELDS: &[&str] = &["method", "url", "headers", "body", "success", "retry_on"];
+pub(super) const FIELDS: &[&str] = &[
+    "method",
+    "url",
+    "headers",
+    "body",
+    "success",
+    "retry_on",
+    "redirects",
+    "sign",
+    "result",
+    "tls",
+];
+
+/// Those that stand nowhere else in a manifest.
+pub(super) const OWN: &[&str] = &["method", "url", "headers", "body", "retry_on", "redirects", "sign", "tls"];
 
 pub(super) fn read(field: &Field<'_>, report: &mut Report<'_>) -> Option<FunctionKind> {
     read_spec(field, report).map(FunctionKind::Http)
@@ -60,7 +76,71 @@ fn read_spec(field: &Field<'_>, report: &mut Report<'_>) -> Option<HttpSpec> {
     if let Some(f) = map.get("retry_on", report) {
         spec.retry_on = read_statuses(f, report);
     }
+    read_options(&map, &mut spec, report);
     Some(spec)
+}
+
+fn read_options(map: &Fields<'_>, spec: &mut HttpSpec, report: &mut Report<'_>) {
+    if let Some(f) = map.get("redirects", report) {
+        spec.redirects = f.whole("E312", 0..=MAX_REDIRECTS, report).unwrap_or_default();
+    }
+    if let Some(f) = map.get("sign", report)
+        && let Some(map) = Fields::read(f.node, &f.path, &["secret"], report)
+    {
+        spec.sign_secret = read_sign_secret(&map, report);
+    }
+    if let Some(f) = map.get("result", report) {
+        let words = [
+            ("body", HttpResult::Body),
+            ("response", HttpResult::Response),
+            ("none", HttpResult::None),
+        ];
+        spec.result = f.word("E312", &words, report).unwrap_or_default();
+    }
+    if let Some(f) = map.get("tls", report) {
+        spec.tls = read_tls(f, report);
+    }
+}
+
+/// The secret is a reference, so that it does not stand in the manifest, which pages and commands show.
+fn read_sign_secret(map: &Fields<'_>, report: &mut Report<'_>) -> Option<String> {
+    let Some(f) = map.get("secret", report) else {
+        if map.peek("secret").is_none() {
+            report.error("E313", map.mark, "http.sign.secret is required");
+        }
+        return None;
+    };
+    let secret = f.text("E313", report)?;
+    if !secret.starts_with("${") {
+        let message = "http.sign.secret must refer to the secret: ${env:NAME} or ${file:PATH}";
+        report.error("E313", f.node.mark, message);
+        report.hide_line(f.node.mark);
+        return None;
+    }
+    Some(secret.to_owned())
+}
+
+fn read_tls(field: &Field<'_>, report: &mut Report<'_>) -> HttpTls {
+    let mut tls = HttpTls::default();
+    let names = ["ca_file", "cert_file", "key_file"];
+    let Some(map) = Fields::read(field.node, &field.path, &names, report) else {
+        return tls;
+    };
+    let files = [&mut tls.ca_file, &mut tls.cert_file, &mut tls.key_file];
+    for (name, file) in names.into_iter().zip(files) {
+        let Some(f) = map.get(name, report) else { continue };
+        let Some(path) = f.text("E313", report) else { continue };
+        if !path.starts_with('/') {
+            let text = format!("{} must be an absolute path, found {}", f.path, quoted(path));
+            report.error("E313", f.node.mark, text);
+        }
+        *file = Some(PathBuf::from(path));
+    }
+    if tls.key_file.is_some() && tls.cert_file.is_none() {
+        let text = format!("{}.key_file has no effect without cert_file", field.path);
+        report.error("E313", map.mark, text);
+    }
+    tls
 }
 
 fn check_url(field: &Field<'_>, url: &str, report: &mut Report<'_>) {

@@ -45,7 +45,7 @@ pub const KINDS: &[Kind] = &[
     },
     Kind {
         key: "http",
-        own: &["method", "url", "headers", "body", "retry_on"],
+        own: http::OWN,
         main: ("url", "…"),
         read: http::read,
     },

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use jiff::tz::TimeZone;
 use runner_core::cron::DstRule;
-use runner_core::function::{ExecLimits, ExecSpec, FunctionKind, Shell, SqlMode, SqlParameter};
+use runner_core::function::{ExecLimits, ExecSpec, FunctionKind, HttpResult, HttpSpec, Shell, SqlMode, SqlParameter};
 
 use crate::source::ScheduleContext;
 use crate::source::manifest::read;
@@ -277,5 +277,32 @@ fn what_a_command_cannot_have_is_refused() {
         ("{command: id, shell: 1}", "E305 exec.shell must be true, false, sh or bash"),
     ] {
         is_refused(&format!("exec: {keys}"), expected);
+    }
+}
+
+#[test]
+fn a_call_may_be_signed_follow_redirects_and_show_a_certificate() {
+    let FunctionKind::Http(spec) = kind(
+        "name: a\nhttp:\n  url: https://example.com/x\n  redirects: 3\n  result: response\n  sign: {secret: '${file:/run/secrets/x}'}\n  \
+         tls: {ca_file: /etc/ca.pem, cert_file: /etc/a.pem, key_file: /etc/a.key}\n",
+    ) else {
+        panic!("not http")
+    };
+    assert_eq!((spec.redirects, spec.result), (3, HttpResult::Response));
+    assert_eq!(spec.sign_secret.as_deref(), Some("${file:/run/secrets/x}"));
+    let tls = &spec.tls;
+    assert!(tls.ca_file.is_some() && tls.cert_file.is_some() && tls.key_file.is_some());
+    assert_eq!(HttpSpec::new("https://example.com/x").redirects, 0);
+    for (keys, expected) in [
+        ("redirects: 4", "E312 http.redirects must be"),
+        ("result: all", "E312 http.result must be body, response or none"),
+        ("sign: {}", "E313 http.sign.secret is required"),
+        ("sign: {secret: hunter2}", "E313 http.sign.secret must refer"),
+        ("sign: hunter2", "E108 http.sign must be a map"),
+        ("tls: {ca_file: ca.pem}", "E313 http.tls.ca_file must be an absolute path"),
+        ("tls: {key_file: /a}", "E313 http.tls.key_file has no effect"),
+        ("tls: {verify: false}", "E110 unknown key \"verify\""),
+    ] {
+        is_refused(&format!("http: {{url: 'http://example.com', {keys}}}"), expected);
     }
 }
