@@ -38,6 +38,7 @@ mod redis_links;
 mod redis_setup;
 mod redis_storm;
 mod rotation;
+mod run_files;
 mod service_manager;
 mod sql_functions;
 mod starters;
@@ -96,6 +97,7 @@ fn main() -> std::process::ExitCode {
         readiness::tests(),
         readme::tests(),
         rotation::tests(),
+        run_files::tests(),
         service_manager::tests(),
         sql_functions::tests(),
         starters::tests(),

@@ -127,14 +127,20 @@ async fn a_script_is_a_private_file_and_a_payload_never_part_of_it() {
         result: ExecResult::Stdout,
         ..ExecSpec::new(interpreter.iter().copied())
     };
-    let payload = format!("; touch {0} $(touch {0}) ${{HOME}}\n`touch {0}`\n", scratch.file("made").display());
+    let payload = format!(
+        "; touch {0} $(touch {0}) ${{HOME}}\n`touch {0}`\n",
+        scratch.file("made").display()
+    );
     let Outcome::Success(Some(said)) = run(spec(&["sh"], text), trial().payload(payload.clone())).await.outcome else {
         panic!("it failed");
     };
     let said = String::from_utf8(said.to_vec()).unwrap();
     assert_eq!(said.trim_end(), format!("700\n700\n{}", payload.trim_end()));
     assert!(!scratch.file("made").exists());
-    let bash = spec(&["bash", "-e"], "set -o pipefail\nwords=(a b)\necho ${#words[@]} '${env:HOME}'\n");
+    let bash = spec(
+        &["bash", "-e"],
+        "set -o pipefail\nwords=(a b)\necho ${#words[@]} '${env:HOME}'\n",
+    );
     assert_eq!(outcome(bash).await, Outcome::success("2 ${env:HOME}\n"));
     let missing = outcome(spec(&["no-such-interpreter"], "x")).await;
     assert!(matches!(missing, Outcome::Retry(why) if why.contains("`no-such-interpreter`")));
@@ -173,7 +179,7 @@ async fn the_environment_is_the_requested_one_and_the_context() {
     for name in ["PATH", "CARGO_PKG_NAME"] {
         assert!(seen.remove(name).is_some(), "{name}");
     }
-    for name in ["RUNNER_RESULT_FILE", "RUNNER_CONTROL_FILE"] {
+    for name in ["RUNNER_RESULT_FILE", "RUNNER_CONTROL_FILE", "RUNNER_ARTIFACT_DIR"] {
         assert!(seen.remove(name).is_some_and(|v| v.starts_with('/')), "{name}");
     }
     let expected = BTreeMap::from([
@@ -325,6 +331,46 @@ async fn only_allowed_commands_run() {
         };
         assert!(text.starts_with("misconfigured: ") && text.contains(says), "{text}");
     }
+}
+
+#[tokio::test]
+async fn files_in_the_directory_for_artifacts_are_kept_within_bounds() {
+    let script = r#"cd "$RUNNER_ARTIFACT_DIR" && printf one > a.txt && printf x > b.bin && ln -s /etc/passwd link \
+        && mkdir sub && mkfifo pipe && head -c 5000000 /dev/zero > huge && : > empty"#;
+    let report = run(sh(script), trial()).await;
+    assert_eq!(report.outcome, Outcome::done());
+    let kept: Vec<_> = report
+        .artifacts
+        .iter()
+        .map(|a| (a.name.as_str(), a.content.len()))
+        .collect();
+    assert_eq!(kept, [("a.txt", 3), ("b.bin", 1), ("empty", 0)]);
+    for left_out in [
+        "link was not kept",
+        "sub was not kept",
+        "pipe was not kept",
+        "huge was not kept",
+    ] {
+        assert!(report.log.contains(left_out), "{left_out}: {}", report.log);
+    }
+    let many = run(
+        sh("cd \"$RUNNER_ARTIFACT_DIR\"; for i in $(seq 100 130); do : > $i; done; exit 1"),
+        trial(),
+    )
+    .await;
+    assert_eq!(many.artifacts.len(), 16, "also of a run that failed");
+    assert!(many.log.contains("any further ones were not kept"), "{}", many.log);
+}
+
+#[tokio::test]
+async fn the_last_progress_is_known_at_the_end() {
+    let script = "echo 'progress=25% first' >> \"$RUNNER_CONTROL_FILE\"; echo 'progress=1 last' >> \"$RUNNER_CONTROL_FILE\"; \
+                  echo 'progress=fast' >> \"$RUNNER_CONTROL_FILE\"";
+    let report = run(sh(script), trial()).await;
+    let last = report.progress.unwrap();
+    assert_eq!((last.done, last.note.as_str()), (1.0, "last"));
+    assert!(report.log.contains("progress: 100% last"), "{}", report.log);
+    assert!(report.log.contains("progress must be a number"), "{}", report.log);
 }
 
 #[tokio::test]

@@ -18,13 +18,32 @@ fn main() -> ExitCode {
     }
     let tests = vec![
         test("each_limit_reaches_the_command", each_limit_reaches_the_command),
-        test("a_limit_that_ends_a_command_is_named", a_limit_that_ends_a_command_is_named),
-        test("a_confined_command_that_cannot_start_says_why", a_confined_command_that_cannot_start_says_why),
+        test(
+            "no_variable_of_a_command_acts_on_what_starts_it",
+            no_variable_of_a_command_acts_on_what_starts_it,
+        ),
+        test(
+            "a_limit_that_ends_a_command_is_named",
+            a_limit_that_ends_a_command_is_named,
+        ),
+        test(
+            "a_confined_command_that_cannot_start_says_why",
+            a_confined_command_that_cannot_start_says_why,
+        ),
         test("memory_is_bounded", memory_is_bounded),
-        test("privileges_are_not_gained_unless_allowed", privileges_are_not_gained_unless_allowed),
+        test(
+            "privileges_are_not_gained_unless_allowed",
+            privileges_are_not_gained_unless_allowed,
+        ),
         test("open_descriptors_are_not_inherited", open_descriptors_are_not_inherited),
-        test("a_command_runs_as_the_user_that_it_names", a_command_runs_as_the_user_that_it_names),
-        test("files_are_private_unless_the_umask_says_otherwise", files_are_private_unless_the_umask_says_otherwise),
+        test(
+            "a_command_runs_as_the_user_that_it_names",
+            a_command_runs_as_the_user_that_it_names,
+        ),
+        test(
+            "files_are_private_unless_the_umask_says_otherwise",
+            files_are_private_unless_the_umask_says_otherwise,
+        ),
     ];
     libtest_mimic::run(&Arguments::from_args(), tests).exit_code()
 }
@@ -46,11 +65,17 @@ async fn run_with(spec: ExecSpec, settings: ExecSettings) -> TrialReport {
         revision: "1".into(),
     }]);
     let settings = HandlerSettings {
-        exec: ExecSettings { guard: true, ..settings },
+        exec: ExecSettings {
+            guard: true,
+            ..settings
+        },
         ..HandlerSettings::default()
     };
     let trial = Trial::of("fn:it").payload("; id $(id)\n");
-    trial.run(register_with(Registry::new(), functions, settings)).await.unwrap()
+    trial
+        .run(register_with(Registry::new(), functions, settings))
+        .await
+        .unwrap()
 }
 
 async fn run(spec: ExecSpec) -> TrialReport {
@@ -76,6 +101,15 @@ fn is_root() -> bool {
     nix::unistd::geteuid().is_root()
 }
 
+async fn no_variable_of_a_command_acts_on_what_starts_it() {
+    let mut spec = says("echo \"$RUNNER_LAUNCH_LD_PRELOAD|$LD_PRELOAD|$LD_DEBUG\"");
+    spec.limits.open_files = Some(64);
+    spec.env.insert("RUNNER_LAUNCH_LD_PRELOAD".into(), "/no/such.so".into());
+    let report = run(spec).await;
+    assert_eq!(text(report.outcome), "/no/such.so||\n");
+    assert!(!report.log.contains("no/such.so' from LD_PRELOAD"), "{}", report.log);
+}
+
 async fn each_limit_reaches_the_command() {
     let mut spec = says("ulimit -v; ulimit -t; ulimit -n; ulimit -f; ulimit -c; ulimit -Hn; cat");
     spec.limits = ExecLimits {
@@ -90,7 +124,11 @@ async fn each_limit_reaches_the_command() {
     let own = nix::sys::resource::getrlimit(nix::sys::resource::Resource::RLIMIT_NOFILE).unwrap();
     assert_ne!(own.0, 21, "only the command has the limits");
     let free = run(says("ulimit -v; ulimit -c")).await;
-    assert_eq!(text(free.outcome).lines().last(), Some("0"), "no core dumps without limits either");
+    assert_eq!(
+        text(free.outcome).lines().last(),
+        Some("0"),
+        "no core dumps without limits either"
+    );
 }
 
 async fn a_limit_that_ends_a_command_is_named() {
@@ -112,7 +150,10 @@ async fn a_confined_command_that_cannot_start_says_why() {
         let mut confined = free.clone();
         confined.limits.open_files = Some(64);
         let (free, confined) = (run(free).await, run(confined).await);
-        assert!(matches!(&free.outcome, Outcome::Retry(why) if why.contains("cannot start")), "{free:?}");
+        assert!(
+            matches!(&free.outcome, Outcome::Retry(why) if why.contains("cannot start")),
+            "{free:?}"
+        );
         assert_eq!(free.outcome, confined.outcome);
     }
 }
@@ -131,7 +172,10 @@ async fn privileges_are_not_gained_unless_allowed() {
     limited.limits.open_files = Some(64);
     assert_eq!(text(run(limited).await.outcome), "NoNewPrivs:\t1\n");
     let may_gain_privileges = true;
-    let settings = ExecSettings { may_gain_privileges, ..ExecSettings::default() };
+    let settings = ExecSettings {
+        may_gain_privileges,
+        ..ExecSettings::default()
+    };
     let own = std::fs::read_to_string("/proc/self/status").unwrap();
     if own.contains("NoNewPrivs:\t0") {
         assert_eq!(text(run_with(says(script), settings).await.outcome), "NoNewPrivs:\t0\n");
@@ -149,7 +193,10 @@ async fn open_descriptors_are_not_inherited() {
         assert!(!open.contains(&name) && !open.contains("socket:"), "{open}");
     }
     // As a child of this process would.
-    let other = std::process::Command::new("sh").args(["-c", "readlink /proc/$$/fd/*"]).output().unwrap();
+    let other = std::process::Command::new("sh")
+        .args(["-c", "readlink /proc/$$/fd/*"])
+        .output()
+        .unwrap();
     assert!(String::from_utf8_lossy(&other.stdout).contains(&name));
 }
 
@@ -159,23 +206,36 @@ async fn a_command_runs_as_the_user_that_it_names() {
         ..says(script)
     };
     let unknown = run(spec("no-such-user", "id")).await.outcome;
-    assert!(matches!(&unknown, Outcome::Retry(why) if why.contains("`no-such-user`")), "{unknown:?}");
+    assert!(
+        matches!(&unknown, Outcome::Retry(why) if why.contains("`no-such-user`")),
+        "{unknown:?}"
+    );
     if !is_root() {
         let other = run(spec("root", "id")).await.outcome;
-        assert!(matches!(&other, Outcome::Retry(why) if why.contains("only a runner that runs as root")), "{other:?}");
+        assert!(
+            matches!(&other, Outcome::Retry(why) if why.contains("only a runner that runs as root")),
+            "{other:?}"
+        );
         return;
     }
     let script = "id -un; id -G | wc -w; echo $USER $HOME; grep CapEff /proc/self/status; touch x && echo made; \
                   echo 'summary=a note' > \"$RUNNER_CONTROL_FILE\"; echo again > /dev/stderr; cat";
-    let mut spec = spec("nobody", script);
+    let mut spec = spec("daemon", script);
     spec.limits.open_files = Some(64);
     let report = run(spec).await;
-    let home = nix::unistd::User::from_name("nobody").unwrap().unwrap().dir;
-    let expected = format!("nobody\n1\nnobody {}\nCapEff:\t0000000000000000\nmade\n; id $(id)\n", home.display());
-    assert!(report.log.contains("err: again") && report.log.contains("summary: a note"), "{}", report.log);
+    let home = nix::unistd::User::from_name("daemon").unwrap().unwrap().dir;
+    let expected = format!(
+        "daemon\n1\ndaemon {}\nCapEff:\t0000000000000000\nmade\n; id $(id)\n",
+        home.display()
+    );
+    assert!(
+        report.log.contains("err: again") && report.log.contains("summary: a note"),
+        "{}",
+        report.log
+    );
     assert_eq!(text(report.outcome), expected);
     let mut bomb = ExecSpec {
-        user: Some("nobody".to_owned()),
+        user: Some("daemon".to_owned()),
         ..says("for i in 1 2 3 4 5 6 7 8 9; do sleep 60 & done")
     };
     bomb.limits.processes = Some(4);
@@ -188,6 +248,9 @@ async fn a_command_runs_as_the_user_that_it_names() {
 async fn files_are_private_unless_the_umask_says_otherwise() {
     let script = "umask; touch x; stat -c %a x";
     assert_eq!(text(run(says(script)).await.outcome), "0077\n600\n");
-    let shared = ExecSpec { umask: 0o022, ..says(script) };
+    let shared = ExecSpec {
+        umask: 0o022,
+        ..says(script)
+    };
     assert_eq!(text(run(shared).await.outcome), "0022\n644\n");
 }

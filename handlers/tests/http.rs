@@ -337,7 +337,10 @@ async fn the_whole_answer_can_be_the_result() {
     };
     let kept: serde_json::Value = serde_json::from_slice(&kept).unwrap();
     let headers = serde_json::json!({"content-length": "3", "etag": "abc"});
-    assert_eq!(kept, serde_json::json!({"status": 404, "headers": headers, "body": "why"}));
+    assert_eq!(
+        kept,
+        serde_json::json!({"status": 404, "headers": headers, "body": "why"})
+    );
 }
 
 #[tokio::test]

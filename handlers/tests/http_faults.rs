@@ -58,8 +58,13 @@ async fn call(spec: HttpSpec, settings: HttpSettings) -> TrialReport {
         ..HandlerSettings::default()
     };
     // Generous where the end of the call is expected, so that a loaded machine changes nothing.
-    let trial = Trial::of("fn:it").payload("{}").limits(None, Some(Duration::from_secs(60)));
-    trial.run(register_with(Registry::new(), functions, settings)).await.unwrap()
+    let trial = Trial::of("fn:it")
+        .payload("{}")
+        .limits(None, Some(Duration::from_secs(60)));
+    trial
+        .run(register_with(Registry::new(), functions, settings))
+        .await
+        .unwrap()
 }
 
 fn open() -> HttpSettings {
@@ -95,12 +100,16 @@ async fn times_out(address: SocketAddr) {
         ..HandlerSettings::default()
     };
     let trial = Trial::of("fn:it").limits(None, Some(Duration::from_millis(300)));
-    let report = trial.run(register_with(Registry::new(), functions, settings)).await.unwrap();
+    let report = trial
+        .run(register_with(Registry::new(), functions, settings))
+        .await
+        .unwrap();
     assert_eq!(report.outcome, Outcome::Retry("timeout after 300ms".into()));
 }
 
-/// Writes a piece again and again, until the client hangs up.
+/// Reads a request and writes a piece again and again, until the client hangs up.
 async fn drip(mut stream: TcpStream, first: &'static [u8], piece: &'static [u8]) {
+    request(&mut stream).await;
     stream.write_all(first).await.ok();
     let mut pause = tokio::time::interval(Duration::from_millis(10));
     while stream.write_all(piece).await.is_ok() {
@@ -113,7 +122,8 @@ async fn a_server_that_is_slow_in_any_phase_takes_no_longer_than_the_limit() {
     let (no_answer, _) = server(|mut stream, _| async move { while stream.read_u8().await.is_ok() {} }).await;
     let (slow_headers, _) = server(|stream, _| drip(stream, b"HTTP/1.1 200 OK\r\n", b"x: y\r\n")).await;
     let (slow_status, _) = server(|stream, _| drip(stream, b"", b"H")).await;
-    let (slow_body, _) = server(|stream, _| drip(stream, b"HTTP/1.1 200 OK\r\ncontent-length: 9000\r\n\r\n", b"x")).await;
+    let (slow_body, _) =
+        server(|stream, _| drip(stream, b"HTTP/1.1 200 OK\r\ncontent-length: 9000\r\n\r\n", b"x")).await;
     let (stalled, _) = server(|stream, _| drip(stream, b"HTTP/1.1 100 Continue\r\n\r\n", b"")).await;
     for address in [no_answer, slow_headers, slow_body, stalled] {
         times_out(address).await;
@@ -128,7 +138,10 @@ async fn an_endless_answer_is_cut() {
     const CHUNK: &[u8] = b"4\r\nabcd\r\n";
     let (endless, _) = server(|mut stream, _| async move {
         request(&mut stream).await;
-        stream.write_all(b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n").await.ok();
+        stream
+            .write_all(b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n")
+            .await
+            .ok();
         while stream.write_all(CHUNK).await.is_ok() {}
     })
     .await;
@@ -161,7 +174,10 @@ async fn what_is_compressed_stays_as_it_is() {
         stream.write_all(answer).await.ok();
     })
     .await;
-    assert_eq!(call(spec(bomb), open()).await.outcome, Outcome::success(&b"\x1f\x8b\x08\x00"[..]));
+    assert_eq!(
+        call(spec(bomb), open()).await.outcome,
+        Outcome::success(&b"\x1f\x8b\x08\x00"[..])
+    );
 }
 
 #[tokio::test]
@@ -244,7 +260,9 @@ async fn a_redirect_within_the_host_is_followed_by_its_rule() {
         let (address, _) = server(move |mut stream, _| async move {
             let head = request(&mut stream).await.unwrap_or_default();
             let answer = match head.contains(" /first ") {
-                true => format!("HTTP/1.1 {status}\r\nlocation: /second\r\ncontent-length: 0\r\nconnection: close\r\n\r\n"),
+                true => {
+                    format!("HTTP/1.1 {status}\r\nlocation: /second\r\ncontent-length: 0\r\nconnection: close\r\n\r\n")
+                }
                 false => {
                     let signed = head.contains("x-runner-signature: sha256=");
                     let begins = head.starts_with(&format!("{method} /second "));

@@ -51,7 +51,8 @@ impl Account {
         if !same && !may_change_user() {
             return Err(NoAccount::NotRoot(name.to_owned()));
         }
-        let switch_to = (!same).then(|| UserIds {
+        // Root also switches to itself, which leaves its other groups.
+        let switch_to = (!same || may_change_user()).then(|| UserIds {
             user: user.uid.as_raw(),
             group: user.gid.as_raw(),
         });

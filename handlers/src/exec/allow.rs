@@ -9,6 +9,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Component, Path, PathBuf};
 
+use nix::unistd::geteuid;
 use runner_core::function::{CheckFinding, ExecSpec};
 
 use super::account::{Account, NoAccount};
@@ -119,7 +120,8 @@ impl ExecSettings {
         match self.program(spec) {
             Ok(_) if look => {
                 let hint = Some("fine if another host runs it: --offline does not look");
-                self.foresee(spec).map(|why| finding(false, "W302", why, hint))
+                let missing = self.foresee(spec).map(|why| finding(false, "W302", why, hint));
+                missing.or_else(|| self.enabled.then(|| unlimited(spec)).flatten())
             }
             Ok(_) | Err(Unfit::Disabled) => None,
             Err(Unfit::Refused(why)) => Some(finding(true, "E306", why, None)),
@@ -198,6 +200,20 @@ impl ExecSettings {
             None => Ok(()),
         }
     }
+}
+
+/// A limit that has no effect on the user as whom the command runs.
+fn unlimited(spec: &ExecSpec) -> Option<CheckFinding> {
+    let runs_as_root = match &spec.user {
+        Some(name) => name == "root",
+        None => geteuid().is_root(),
+    };
+    (runs_as_root && spec.limits.processes.is_some()).then(|| CheckFinding {
+        refused: false,
+        code: "W303",
+        message: "exec.limits.processes has no effect: the command runs as root, which has no such limit".to_owned(),
+        hint: Some("set exec.user"),
+    })
 }
 
 fn changes_what_loads(name: &str) -> bool {

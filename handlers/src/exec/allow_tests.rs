@@ -104,6 +104,23 @@ fn loader_variables_are_refused_with_a_list_only() {
 }
 
 #[test]
+fn a_limit_without_effect_is_named() {
+    let mut spec = ExecSpec::new(["/bin/sh"]);
+    spec.user = Some("root".into());
+    spec.limits.processes = Some(3);
+    let codes = |spec: &ExecSpec, look| settings(&[], "").find_fault(spec, look).map(|found| found.code);
+    match geteuid().is_root() {
+        true => assert_eq!(codes(&spec, true), Some("W303")),
+        false => assert_eq!(codes(&spec, false), Some("E307"), "only root runs commands as others"),
+    }
+    spec.user = Some("no-such-user".into());
+    assert_eq!(codes(&spec, true), Some("E307"));
+    spec.user = None;
+    spec.limits.processes = None;
+    assert_eq!(codes(&spec, true), None);
+}
+
+#[test]
 fn a_shell_must_be_listed_too() {
     let mut spec = ExecSpec::new(["echo hi"]);
     spec.shell = Some(Shell::Sh);

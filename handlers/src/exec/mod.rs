@@ -7,6 +7,7 @@
 
 mod account;
 mod allow;
+mod artifacts;
 mod cannot;
 mod control;
 mod group;
@@ -30,8 +31,8 @@ use crate::secret::Secrets;
 use crate::stopped::stopped;
 use account::Account;
 use control::Control;
-pub use place::try_run_directory;
 use place::Place;
+pub use place::try_run_directory;
 use start::Start;
 use supervise::CommandEnd;
 
@@ -96,9 +97,10 @@ pub(crate) async fn run(
     };
     let ended = match settings.guard {
         true => start.guarded(spec, idle, &place, &secrets, cx).await?,
-        false => start.unguarded(spec, &secrets, cx).await?,
+        false => start.unguarded(spec, &place, &secrets, cx).await?,
     };
     let program = start.program.name;
+    artifacts::collect(place.artifacts(), cx).await;
     // Also the result of a run that failed or was stopped.
     let stored = result(spec.result, ended.stdout, &place, &secrets, cx);
     if let Some(stored) = &stored {
@@ -155,13 +157,19 @@ fn limits(limits: &ExecLimits) -> Vec<(Limit, u64)> {
         (Limit::FileSize, limits.file_size),
         (Limit::Processes, limits.processes),
     ];
-    all.into_iter().filter_map(|(limit, value)| Some((limit, value?))).collect()
+    all.into_iter()
+        .filter_map(|(limit, value)| Some((limit, value?)))
+        .collect()
 }
 
 /// Names and home of the user that a command runs as, in place of the inherited ones.
 fn add_account(env: &mut BTreeMap<OsString, OsString>, account: &Account, spec: &ExecSpec) {
     let name = OsString::from(&account.name);
-    let own = [("HOME", account.home.clone().into()), ("USER", name.clone()), ("LOGNAME", name)];
+    let own = [
+        ("HOME", account.home.clone().into()),
+        ("USER", name.clone()),
+        ("LOGNAME", name),
+    ];
     for (variable, value) in own {
         if !spec.env.contains_key(variable) {
             env.insert(variable.into(), value);
@@ -192,6 +200,7 @@ fn environment(
     env.extend(own.map(|(name, value)| (name.into(), value.into())));
     env.insert("RUNNER_RESULT_FILE".into(), place.result().into());
     env.insert("RUNNER_CONTROL_FILE".into(), place.control().into());
+    env.insert("RUNNER_ARTIFACT_DIR".into(), place.artifacts().into());
     Ok(env)
 }
 

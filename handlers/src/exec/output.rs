@@ -1,8 +1,12 @@
 //! Reads the output of a command, line by line, within limits; and the files that it leaves.
 
-use std::io::Read;
+use std::fs::OpenOptions;
+use std::io::{self, Read};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::Path;
 
+use nix::errno::Errno;
+use nix::fcntl::OFlag;
 use runner_sdk::{Ctx, RUN_LOG_LINE_BYTES, RunLog};
 use tokio::io::{AsyncRead, AsyncReadExt};
 
@@ -131,19 +135,34 @@ impl<'a> Lines<'a> {
 /// A file that the command may have left: at most one byte more than `most`. `None` if it is missing or not a plain file: a
 /// pipe in its place would never end. An unreadable one is reported in the log.
 pub(super) fn read_file(path: &Path, most: usize, cx: &Ctx) -> Option<Vec<u8>> {
-    if !path.symlink_metadata().ok()?.is_file() {
-        return None;
-    }
-    let mut bytes = Vec::new();
-    let read = std::fs::File::open(path).and_then(|file| file.take(most as u64 + 1).read_to_end(&mut bytes));
-    match read {
-        Ok(_) => Some(bytes),
+    match read_plain(path, most) {
+        Ok(bytes) => bytes,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => None,
         Err(error) => {
             cx.log()
                 .push("log", &format!("{} cannot be read: {error}", path.display()));
             None
         }
     }
+}
+
+/// As [`read_file`]. The command may run and change the file meanwhile, so it is opened once, no link is followed, and what
+/// was opened is looked at.
+pub(super) fn read_plain(path: &Path, most: usize) -> io::Result<Option<Vec<u8>>> {
+    let careful = OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK;
+    let mut options = OpenOptions::new();
+    let file = match options.read(true).custom_flags(careful.bits()).open(path) {
+        Err(error) if error.raw_os_error() == Some(Errno::ELOOP as i32) => return Ok(None),
+        opened => opened?,
+    };
+    // A second name may be that of a file which the command itself cannot read.
+    let found = file.metadata()?;
+    if !found.is_file() || found.nlink() > 1 {
+        return Ok(None);
+    }
+    let mut bytes = Vec::new();
+    file.take(most as u64 + 1).read_to_end(&mut bytes)?;
+    Ok(Some(bytes))
 }
 
 #[cfg(test)]

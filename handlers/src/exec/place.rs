@@ -77,19 +77,32 @@ impl Place {
         Ok(place)
     }
 
+    /// Makes what is in the directory. With a user of its own the command gets the right to pass through the directory and to
+    /// what is in it, never to replace that: this process reads and opens these names with all of its rights.
     fn fill(&self, spec: &ExecSpec) -> io::Result<()> {
         if let Some(script) = &spec.script {
             write_private(&self.script(), script)?;
             self.give(&self.script())?;
         }
-        self.give(&self.work())?;
-        self.give(self.path())
+        std::fs::create_dir(self.artifacts())?;
+        for path in [self.artifacts(), self.work()] {
+            std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o700))?;
+            self.give(&path)?;
+        }
+        let Some(ids) = self.owner else { return Ok(()) };
+        for path in [self.result(), self.control()] {
+            write_private(&path, "")?;
+            std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600))?;
+            self.give(&path)?;
+        }
+        std::os::unix::fs::lchown(self.path(), None, Some(ids.group))?;
+        std::fs::set_permissions(self.path(), std::fs::Permissions::from_mode(0o710))
     }
 
     /// Makes a file that was made here one of the command's user.
     fn give(&self, path: &Path) -> io::Result<()> {
         match self.owner {
-            Some(ids) => std::os::unix::fs::chown(path, Some(ids.user), Some(ids.group)),
+            Some(ids) => std::os::unix::fs::lchown(path, Some(ids.user), Some(ids.group)),
             None => Ok(()),
         }
     }
@@ -112,6 +125,10 @@ impl Place {
 
     pub(super) fn script(&self) -> PathBuf {
         self.path().join("script")
+    }
+
+    pub(super) fn artifacts(&self) -> PathBuf {
+        self.path().join("artifacts")
     }
 
     pub(super) fn result(&self) -> PathBuf {

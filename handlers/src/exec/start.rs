@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Stdio;
 
 use nix::errno::Errno;
@@ -14,7 +14,7 @@ use super::allow::Program;
 use super::group::ProcessGroup;
 use super::place::Place;
 use super::supervise::{self, EndedCommand, Pipes};
-use super::{cannot, guarded};
+use super::{cannot, control, guarded};
 use crate::exhausted;
 use crate::guard::{self, Confinement, GuardHandle, IdleGuards, Limit, StartError};
 use crate::misconfigured::misconfigured;
@@ -68,18 +68,23 @@ impl Start {
         let started = guarded::StartedCommand { guard, output };
         let captures_stdout = spec.result == ExecResult::Stdout;
         let control = place.control();
-        Ok(guarded::supervise(started, idle, captures_stdout, spec.kill_after, &control, secrets, cx).await)
+        let ended = guarded::supervise(started, idle, captures_stdout, spec.kill_after, &control, secrets, cx);
+        Ok(following(ended, &control, secrets, cx).await)
     }
 
     /// As a child of this process, without what the confinement says.
     pub(super) async fn unguarded(
         &self,
         spec: &ExecSpec,
+        place: &Place,
         secrets: &Secrets,
         cx: &Ctx,
     ) -> Result<EndedCommand, TaskError> {
         if self.confinement.user.is_some() {
-            return Err(misconfigured("exec.user needs a guard, and commands run without one here", cx));
+            return Err(misconfigured(
+                "exec.user needs a guard, and commands run without one here",
+                cx,
+            ));
         }
         if !self.confinement.limits.is_empty() {
             cx.log()
@@ -100,7 +105,8 @@ impl Start {
         let stdin = spec.stdin_payload.then(|| cx.payload().clone());
         let captures_stdout = spec.result == ExecResult::Stdout;
         let pipes = Pipes { stdin, captures_stdout };
-        Ok(supervise::supervise(child, group, pipes, spec.kill_after, secrets, cx).await)
+        let ended = supervise::supervise(child, group, pipes, spec.kill_after, secrets, cx);
+        Ok(following(ended, &place.control(), secrets, cx).await)
     }
 
     /// The error of a command that could not be started.
@@ -115,5 +121,18 @@ impl Start {
             Some(cause) => exhausted::put_off(&format!("cannot start `{}`: {cause}", self.program.name), cx),
             None => misconfigured(cannot::start(&self.program.file, &self.cwd, path, error), cx),
         }
+    }
+}
+
+/// Waits for the end of a command, and reports its progress meanwhile.
+async fn following(
+    ended: impl Future<Output = EndedCommand>,
+    control: &Path,
+    secrets: &Secrets,
+    cx: &Ctx,
+) -> EndedCommand {
+    tokio::select! {
+        ended = ended => ended,
+        never = control::follow(control, secrets, cx) => match never {},
     }
 }

@@ -46,7 +46,9 @@ pub(super) fn of(status: ExitStatus, spec: &ExecSpec) -> ExitVerdict {
 /// A signal, with the limit that it stands for.
 fn signal_text(signal: i32, limits: &ExecLimits) -> String {
     let used_up = match Signal::try_from(signal) {
-        Ok(Signal::SIGXCPU) => limits.cpu_time.map(|time| format!("limits.cpu_time of {time:?} is used up")),
+        Ok(Signal::SIGXCPU) => limits
+            .cpu_time
+            .map(|time| format!("limits.cpu_time of {time:?} is used up")),
         Ok(Signal::SIGXFSZ) => {
             let size = limits.file_size;
             size.map(|bytes| format!("a file would be longer than limits.file_size of {bytes} bytes"))

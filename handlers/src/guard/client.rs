@@ -60,7 +60,7 @@ impl GuardHandle {
     pub(crate) async fn start(spec: Spec, hold: Option<LeaseLimits>, idle: &IdleGuards) -> Result<Self, StartError> {
         // Both are read before the command starts; the guard reports nothing before that, so neither waits for the
         // other.
-        let mut bytes = GuardOrder::Start(spec).frame();
+        let mut bytes = GuardOrder::Start(Box::new(spec)).frame();
         if let Some(hold) = hold {
             bytes.extend(order_of(hold).frame());
         }

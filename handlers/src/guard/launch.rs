@@ -8,6 +8,7 @@ use std::ffi::{OsStr, OsString};
 use std::fs::OpenOptions;
 use std::io::{self, Read, Write};
 use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::process::CommandExt;
 use std::process::{Child, Command};
 
@@ -21,8 +22,11 @@ use super::wire::Spec;
 /// The first argument of such a process.
 pub(super) const MARK: &str = "--runner-starts-a-command";
 
-/// Variables of the loader: this program needs the guard's, the command gets its own under this prefix meanwhile.
+/// Variables of the loader that this program may need to start.
 const LOADER: [&str; 2] = ["LD_LIBRARY_PATH", "LD_PRELOAD"];
+
+/// Before the name of each variable of the command on its way: none of them may act on the launcher, which has all rights of
+/// the runner.
 const HELD_BACK: &str = "RUNNER_LAUNCH_";
 
 /// More than is allocated while the process becomes the command: with a limit on memory there may be no more to get.
@@ -46,10 +50,9 @@ impl Launch {
         command.arg(&spec.program).arg(&spec.name).args(&spec.arguments);
         command.env_clear();
         for (name, value) in &spec.env {
-            match LOADER.iter().any(|held| name == held) {
-                true => command.env(held_back(name), value),
-                false => command.env(name, value),
-            };
+            let mut held = OsString::from(HELD_BACK);
+            held.push(name);
+            command.env(held, value);
         }
         #[allow(clippy::disallowed_methods)] // what the loader of this program needs
         for name in LOADER {
@@ -83,18 +86,12 @@ impl Launch {
     }
 }
 
-fn held_back(name: &OsStr) -> OsString {
-    let mut held = OsString::from(HELD_BACK);
-    held.push(name);
-    held
-}
-
 /// Becomes the command; returns only if that is impossible.
 pub(super) fn run() -> io::Error {
     let mut arguments = std::env::args_os().skip(2);
     let mut next = || arguments.next().unwrap_or_default();
     let (descriptor, confinement, program, name) = (next(), next(), next(), next());
-    // Opened anew, so that it closes when the command begins.
+    // Opened again, so that it closes when the command begins.
     let path = format!("/proc/self/fd/{}", descriptor.to_string_lossy());
     let mut report = match OpenOptions::new().write(true).open(path) {
         Ok(report) => report,
@@ -103,13 +100,11 @@ pub(super) fn run() -> io::Error {
     close_inherited();
     let mut command = Command::new(program);
     command.arg0(name).args(arguments);
-    for variable in LOADER {
-        let held = held_back(OsStr::new(variable));
-        #[allow(clippy::disallowed_methods)] // what the guard passed on for the command
-        let value = std::env::var_os(&held);
-        command.env_remove(held).env_remove(variable);
-        if let Some(value) = value {
-            command.env(variable, value);
+    command.env_clear();
+    #[allow(clippy::disallowed_methods)] // what the guard passed on for the command
+    for (held, value) in std::env::vars_os() {
+        if let Some(name) = held.as_bytes().strip_prefix(HELD_BACK.as_bytes()) {
+            command.env(OsStr::from_bytes(name), value);
         }
     }
     let error = become_command(command, &confinement.to_string_lossy());

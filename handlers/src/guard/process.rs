@@ -62,7 +62,7 @@ pub(super) fn run() -> io::Result<()> {
     while let Some(order) = link.wait_for_order()? {
         // Late orders for the previous command.
         if let GuardOrder::Start(spec) = order
-            && !guard(&mut link, spec, &ended)?
+            && !guard(&mut link, *spec, &ended)?
         {
             break;
         }

@@ -38,7 +38,7 @@ pub(crate) struct Spec {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum GuardOrder {
     /// Start this command; always the first order.
-    Start(Spec),
+    Start(Box<Spec>),
     /// Ask everything to end.
     Terminate,
     /// End whatever the command left behind: politely for a moment, then by killing.
@@ -84,7 +84,7 @@ impl GuardOrder {
 
     fn of(kind: u8, body: &[u8]) -> Option<Self> {
         Some(match kind {
-            b'S' => Self::Start(Spec::decode(body)?),
+            b'S' => Self::Start(Box::new(Spec::decode(body)?)),
             b'T' => Self::Terminate,
             b'W' => Self::Sweep,
             b'K' => Self::Kill,
@@ -277,9 +277,9 @@ mod tests {
             ..Spec::default()
         };
         let orders = [
-            GuardOrder::Start(spec),
-            GuardOrder::Start(none),
-            GuardOrder::Start(empty),
+            GuardOrder::Start(Box::new(spec)),
+            GuardOrder::Start(Box::new(none)),
+            GuardOrder::Start(Box::new(empty)),
             GuardOrder::Hold { ask: 7, kill: 1 << 40 },
             GuardOrder::Kill,
             GuardOrder::Sweep,

@@ -109,7 +109,8 @@ fn with_certificates(mut client: ClientBuilder, tls: &HttpTls) -> Result<ClientB
             both.push(b'\n');
             both.extend(pem(key)?);
         }
-        let identity = Identity::from_pem(&both).map_err(|e| format!("http.tls.cert_file {}: {}", file.display(), chain(&e)))?;
+        let identity =
+            Identity::from_pem(&both).map_err(|e| format!("http.tls.cert_file {}: {}", file.display(), chain(&e)))?;
         client = client.identity(identity);
     }
     Ok(client)

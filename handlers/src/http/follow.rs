@@ -75,7 +75,8 @@ fn is_same_host(from: &Url, to: &Url) -> bool {
     let same_host = from.host_str() == to.host_str();
     match (from.scheme(), to.scheme()) {
         (a, b) if a == b => same_host && same_port,
-        ("http", "https") => same_host && (same_port || to.port().is_none()),
+        // The usual ports of both, or one port.
+        ("http", "https") => same_host && (same_port || (from.port().is_none() && to.port().is_none())),
         _ => false,
     }
 }
@@ -108,7 +109,7 @@ mod tests {
             ("http://A/", "http://a/", true),
             ("http://a/", "https://a/", true),
             ("http://a:8080/", "https://a:8080/", true),
-            ("http://a:8080/", "https://a/", true),
+            ("http://a:8080/", "https://a/", false),
             ("https://a/", "http://a/", false),
             ("http://a/", "http://b/", false),
             ("http://a/", "http://a:81/", false),

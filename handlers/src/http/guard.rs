@@ -51,6 +51,11 @@ pub(super) fn check(url: &Url, settings: &HttpSettings) -> Result<(), String> {
         let allowed = allowed.join(", ");
         return Err(format!("`{plain}` is not in handlers.http.allowed_hosts ({allowed})"));
     }
+    // Connections to the proxy are not checked, so nothing else may be called under its name.
+    let is_proxy = settings.proxy.as_ref().is_some_and(|proxy| proxy.is_at(plain));
+    if is_proxy && !settings.allow_private {
+        return Err(format!("`{plain}` is the proxy of handlers.http itself"));
+    }
     match plain.parse::<IpAddr>() {
         Ok(address) if !may_reach(address, plain, settings) => {
             Err(format!("the address {address} is not allowed; see handlers.http"))

@@ -8,6 +8,7 @@ mod answer;
 mod client;
 mod follow;
 mod guard;
+mod later;
 mod proxy;
 mod request;
 mod sign;
@@ -64,13 +65,23 @@ impl Default for HttpSettings {
 /// Makes the call.
 pub(crate) async fn run(spec: &HttpSpec, function: &str, caller: &Caller, cx: &Ctx) -> Result<Outcome, TaskError> {
     let mut secrets = Secrets::default();
-    let request = request::build(spec, function, &caller.settings, &mut secrets, cx)?;
+    let mut request = request::build(spec, function, &caller.settings, &mut secrets, cx)?;
+    let callback = match spec.reports_end {
+        true => Some(cx.await_report().await?),
+        false => None,
+    };
+    if let Some(callback) = &callback {
+        later::announce(&mut request, callback, cx);
+    }
     let limit = cx.time_limit().unwrap_or(DEFAULT_TIMEOUT);
     let host = request.url().host_str().unwrap_or_default().to_owned();
     let client = caller.client(&spec.tls).map_err(|why| misconfigured(why, cx))?;
     let call = async {
         let answer = follow::send(&client, request, spec, &caller.settings, cx).await?;
         let (status, headers) = (answer.response.status(), answer.response.headers().clone());
+        if let Some(callback) = callback.as_ref().filter(|_| later::continues(status, &headers)) {
+            return later::wait(callback, &host, cx).await;
+        }
         let (body, whole) = body(answer.response).await.map_err(|e| failed(&host, e, cx))?;
         let body = secrets.redact(&body).into_owned();
         cx.log()
@@ -93,11 +104,19 @@ pub(crate) async fn run(spec: &HttpSpec, function: &str, caller: &Caller, cx: &C
         }
         answer.outcome(spec, kept)
     };
-    tokio::select! {
+    let outcome = tokio::select! {
         reason = cx.cancelled() => Err(stopped(reason, cx)),
         outcome = tokio::time::timeout(limit, call) => {
             outcome.unwrap_or_else(|_| Err(TaskError::retry(format!("timeout after {limit:?}"))))
         }
+    };
+    match callback {
+        // A report that arrived in the last moment counts.
+        Some(callback) => match callback.close().await {
+            Some(reported) if outcome.is_err() => Ok(reported),
+            _ => outcome,
+        },
+        None => outcome,
     }
 }
 

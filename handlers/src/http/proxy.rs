@@ -22,7 +22,7 @@ impl HttpProxy {
     }
 }
 
-/// The URL of a proxy, read anew for each client.
+/// The URL of a proxy, read again for each client.
 #[derive(Clone)]
 pub struct ProxyUrl(Arc<dyn Fn() -> Result<String, String> + Send + Sync>);
 

@@ -16,9 +16,13 @@ pub(super) const SIGNATURE: HeaderName = HeaderName::from_static("x-runner-signa
 /// Adds both headers, with the present time.
 pub(super) fn sign(headers: &mut HeaderMap, secret: &[u8], body: &[u8]) -> Result<(), TaskError> {
     let timestamp = SystemClock.now().as_second();
-    let code = code(secret, timestamp, body).ok_or_else(|| TaskError::skip("http.sign.secret cannot be used as a key"))?;
+    let code =
+        code(secret, timestamp, body).ok_or_else(|| TaskError::skip("http.sign.secret cannot be used as a key"))?;
     let digits: String = code.iter().map(|byte| format!("{byte:02x}")).collect();
-    for (name, value) in [(TIMESTAMP, timestamp.to_string()), (SIGNATURE, format!("sha256={digits}"))] {
+    for (name, value) in [
+        (TIMESTAMP, timestamp.to_string()),
+        (SIGNATURE, format!("sha256={digits}")),
+    ] {
         let value = HeaderValue::try_from(value).map_err(|_| TaskError::skip("the signature cannot be sent"))?;
         headers.insert(name, value);
     }
@@ -43,6 +47,9 @@ mod tests {
         // printf '1700000000.{"a":1}' | openssl dgst -sha256 -hmac secret
         let code = code(b"secret", 1_700_000_000, br#"{"a":1}"#).unwrap();
         let digits: String = code.iter().map(|byte| format!("{byte:02x}")).collect();
-        assert_eq!(digits, "49f24e537407743fa4a0242bb63b94b9a47ee99cbbe071ccd8a22550ae411686");
+        assert_eq!(
+            digits,
+            "49f24e537407743fa4a0242bb63b94b9a47ee99cbbe071ccd8a22550ae411686"
+        );
     }
 }

@@ -11,7 +11,8 @@ use jiff::Timestamp;
 use runner_core::task::{Enqueue, QueueName, Task, TaskId};
 use tokio::sync::watch;
 
-use crate::{LeaseLimits, NotEnqueued, RunLog, Services, States, Stop, StopReason};
+use crate::side_results::SideResults;
+use crate::{Artifact, Callback, LeaseLimits, NotEnqueued, Progress, RunLog, Services, States, Stop, StopReason};
 
 /// The facts of one attempt, supplied by the worker.
 #[derive(Debug, Clone)]
@@ -48,6 +49,8 @@ struct Inner {
     services: Arc<dyn Services>,
     log: RunLog,
     result: Mutex<Option<Bytes>>,
+    /// Made by the first use: most runs have none.
+    side: Mutex<Option<Box<SideResults>>>,
 }
 
 /// The context of an attempt. A clone is one atomic increment.
@@ -65,6 +68,7 @@ impl Ctx {
             services,
             log: RunLog::default(),
             result: Mutex::default(),
+            side: Mutex::default(),
         }))
     }
 
@@ -169,10 +173,62 @@ impl Ctx {
         self.0.services.enqueue(tasks).await
     }
 
-    /// Writes how far this attempt is, from 0 to 1, into the log of the run.
+    /// Lets the work go on elsewhere: who does it gets the token and reports its end, and this attempt waits for that with
+    /// [`Callback::reported`]. The token is valid for as long as the attempt may take.
+    ///
+    /// # Errors
+    ///
+    /// [`NotEnqueued::Unavailable`] if the broker could not be asked.
+    pub async fn await_report(&self) -> Result<Callback, NotEnqueued> {
+        const WITHOUT_LIMIT: Duration = Duration::from_secs(24 * 3600);
+        /// The clock of the store may be ahead of this one.
+        const SPARE: Duration = Duration::from_secs(60);
+        let valid = self.time_limit().unwrap_or(WITHOUT_LIMIT) + SPARE;
+        let token = self.0.services.await_report(self.queue(), self.id(), valid).await?;
+        Ok(Callback::new(token, self.0.services.clone()))
+    }
+
+    /// States how far this attempt is, from 0 to 1: shown while it runs, and written into the log of the run.
     pub fn progress(&self, done: f64, note: &str) {
-        let percent = (done.clamp(0.0, 1.0) * 100.0).round();
-        self.log().push("progress", &format!("{percent}% {note}"));
+        let done = done.clamp(0.0, 1.0);
+        self.log()
+            .push("progress", format!("{}% {note}", (done * 100.0).round()).trim_end());
+        let note = note.to_owned();
+        self.with_side(|side| side.progress = Some(Progress { done, note }));
+    }
+
+    /// The last stated progress.
+    #[must_use]
+    pub fn last_progress(&self) -> Option<Progress> {
+        let side = self.0.side.lock().unwrap_or_else(PoisonError::into_inner);
+        side.as_ref().and_then(|side| side.progress.clone())
+    }
+
+    /// Leaves a file with the run: kept for a week, offered for download, at most [`MAX_ARTIFACTS`](crate::MAX_ARTIFACTS) files
+    /// and [`MAX_ARTIFACT_BYTES`](crate::MAX_ARTIFACT_BYTES) in all. Returns whether there was room.
+    pub fn keep_artifact(&self, name: impl Into<String>, content: impl Into<Bytes>) -> bool {
+        let (name, content) = (name.into(), content.into());
+        self.with_side(|side| side.add(Artifact { name, content }))
+    }
+
+    /// Whether any file was left so far.
+    #[must_use]
+    pub fn has_artifacts(&self) -> bool {
+        let side = self.0.side.lock().unwrap_or_else(PoisonError::into_inner);
+        side.as_ref().is_some_and(|side| !side.artifacts.is_empty())
+    }
+
+    /// The files left so far, for the worker.
+    #[must_use]
+    pub fn take_artifacts(&self) -> Vec<Artifact> {
+        let mut side = self.0.side.lock().unwrap_or_else(PoisonError::into_inner);
+        side.as_mut()
+            .map_or_else(Vec::new, |side| std::mem::take(&mut side.artifacts))
+    }
+
+    fn with_side<T>(&self, change: impl FnOnce(&mut SideResults) -> T) -> T {
+        let mut side = self.0.side.lock().unwrap_or_else(PoisonError::into_inner);
+        change(side.get_or_insert_default())
     }
 
     /// Says that this attempt makes progress. Needed only where the handler has a
@@ -223,6 +279,12 @@ impl Ctx {
     #[must_use]
     pub fn take_result(&self) -> Option<Bytes> {
         self.0.result.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+
+    /// Whether both are the context of one attempt.
+    #[must_use]
+    pub fn is_same(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
     }
 
     /// The shared value of type `T`, if the registry was given one.

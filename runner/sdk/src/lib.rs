@@ -35,6 +35,7 @@
 //! ```
 
 mod aggregate;
+mod callback;
 mod context;
 mod extract;
 mod future;
@@ -47,12 +48,14 @@ mod options;
 mod outcome;
 mod registry;
 mod services;
+mod side_results;
 mod state;
 mod stop;
 pub mod testing;
 
 pub use aggregate::{Aggregator, Group, GroupTask, IntoTask};
 pub use bytes::Bytes;
+pub use callback::Callback;
 pub use context::{Ctx, CtxParts};
 pub use extract::{FromTask, Payload, Raw, State};
 pub use future::BoxFuture;
@@ -71,5 +74,6 @@ pub use runner_macros::SdkTaskType as TaskType;
 /// Checks a handler one argument at a time, so that the compiler names the one that does not fit.
 pub use runner_macros::sdk_handler as handler;
 pub use services::{EnqueueAnswers, NotEnqueued, Services};
+pub use side_results::{Artifact, MAX_ARTIFACT_BYTES, MAX_ARTIFACTS, Progress};
 pub use state::States;
 pub use stop::{LeaseLimits, Stop, StopReason};

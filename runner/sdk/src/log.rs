@@ -40,6 +40,8 @@ struct Text {
     tail_bytes: usize,
     lost_lines: u64,
     lost_bytes: u64,
+    /// Lines that were ever added.
+    lines: u64,
 }
 
 impl Default for RunLog {
@@ -96,6 +98,43 @@ impl RunLog {
         (!all.is_empty()).then_some(all)
     }
 
+    /// How many lines were written so far: it changes whenever the text does.
+    #[must_use]
+    pub fn lines(&self) -> u64 {
+        self.lock().lines
+    }
+
+    /// The last whole lines, at most this many bytes, while the run continues; `None` if there is none.
+    #[must_use]
+    pub fn last_lines(&self, most: usize) -> Option<String> {
+        let text = self.lock();
+        let (mut left, mut first) = (most, text.tail.len());
+        while first > 0 && text.tail[first - 1].len() <= left {
+            first -= 1;
+            left -= text.tail[first].len();
+        }
+        if let Some(last) = text.tail.back().filter(|last| last.len() > most) {
+            return Some(last[last.ceil_char_boundary(last.len() - most)..].to_owned());
+        }
+        let mut all = String::new();
+        if first == 0 && text.lost_lines == 0 {
+            let from = text.head.len().saturating_sub(left);
+            let from = match from {
+                0 => 0,
+                _ => text.head.ceil_char_boundary(from),
+            };
+            let begins = match from {
+                0 => 0,
+                _ => text.head[from..]
+                    .find('\n')
+                    .map_or(text.head.len(), |end| from + end + 1),
+            };
+            all.push_str(&text.head[begins..]);
+        }
+        all.extend(text.tail.range(first..).map(String::as_str));
+        (!all.is_empty()).then_some(all)
+    }
+
     fn lock(&self) -> MutexGuard<'_, Text> {
         self.text.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -103,6 +142,7 @@ impl RunLog {
 
 impl Text {
     fn add(&mut self, entry: String) {
+        self.lines += 1;
         if !self.head_full && self.head.len() + entry.len() <= HEAD_BYTES {
             self.head.push_str(&entry);
             return;
@@ -148,6 +188,28 @@ mod tests {
         assert!(text.lines().last().unwrap().ends_with("out: line 99999"));
         assert!(text.contains("bytes left out]"));
         assert_eq!(log.take(), None);
+    }
+
+    #[test]
+    fn the_last_lines_are_shown_while_the_run_continues() {
+        let log = RunLog::default();
+        assert_eq!((log.last_lines(100), log.lines()), (None, 0));
+        log.push("out", "first");
+        log.push("out", "second é");
+        assert_eq!(log.lines(), 2);
+        assert_eq!(log.last_lines(1000).unwrap().lines().count(), 2);
+        let last = log.last_lines(30).unwrap();
+        assert!(last.ends_with("out: second é\n") && last.lines().count() == 1, "{last}");
+        for n in 0..100_000 {
+            log.push("out", &format!("line {n}"));
+        }
+        let last = log.last_lines(1000).unwrap();
+        assert!(
+            last.len() <= 1000 && last.len() > 900 && last.ends_with("line 99999\n"),
+            "{last}"
+        );
+        assert!(last.starts_with('+'));
+        assert!(log.take().is_some_and(|text| text.contains("out: first")));
     }
 
     #[test]

@@ -2,10 +2,11 @@
 
 use std::fmt;
 use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
 
-use runner_core::task::{InvalidTask, Task, TaskId};
+use runner_core::task::{InvalidTask, QueueName, Task, TaskId};
 
-use crate::BoxFuture;
+use crate::{BoxFuture, Outcome};
 
 /// Why a task was not enqueued.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -29,6 +30,34 @@ pub type EnqueueAnswers = Result<Vec<Result<TaskId, NotEnqueued>>, NotEnqueued>;
 pub trait Services: fmt::Debug + Send + Sync + 'static {
     /// Enqueues tasks, each on its own: one that is refused does not touch the others.
     fn enqueue(&self, tasks: Vec<Task>) -> BoxFuture<'_, EnqueueAnswers>;
+
+    /// Makes a token with which the end of this task's work may be reported, for this long.
+    fn await_report(
+        &self,
+        queue: &QueueName,
+        task: &TaskId,
+        valid: Duration,
+    ) -> BoxFuture<'_, Result<String, NotEnqueued>> {
+        let _ = (queue, task, valid);
+        Box::pin(async { Err(unsupported()) })
+    }
+
+    /// The report with this token, if it has arrived.
+    fn reported(&self, token: &str) -> BoxFuture<'_, Result<Option<Outcome>, NotEnqueued>> {
+        let _ = token;
+        Box::pin(async { Err(unsupported()) })
+    }
+
+    /// Stops waiting for a report, and returns the one that has arrived, if any.
+    fn close_report(&self, token: &str) -> BoxFuture<'_, Result<Option<Outcome>, NotEnqueued>> {
+        let _ = token;
+        Box::pin(async { Err(unsupported()) })
+    }
+}
+
+/// The answer where the worker knows no reports, as in a trial.
+fn unsupported() -> NotEnqueued {
+    NotEnqueued::Unavailable("reports are not supported here".to_owned())
 }
 
 /// Keeps what would be enqueued, for trials.

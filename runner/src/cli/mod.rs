@@ -52,6 +52,7 @@ mod store_users;
 mod task;
 mod task_all;
 mod task_args;
+mod task_artifacts;
 mod task_object;
 mod temporary;
 mod values;

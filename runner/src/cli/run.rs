@@ -411,8 +411,8 @@ async fn guards(settings: &Settings) -> bool {
     if let Err(error) = &tried {
         tracing::warn!(
             error,
-            "commands run without a guard: they may outlive this process if it is killed, and exec.limits, exec.umask and \
-             exec.user of manifests are not applied"
+            "commands run without a guard: they may outlive this process if it is killed, and exec.limits, exec.umask, \
+             exec.user and handlers.exec.no_new_privs are not applied"
         );
     }
     tried.is_ok()

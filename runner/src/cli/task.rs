@@ -6,7 +6,8 @@ use anyhow::bail;
 use clap::{ArgGroup, Args, Subcommand};
 use runner_core::task::{QueueName, TaskId, TaskState};
 use runner_queue::{
-    Action, Attempt, Broker, BrokerError, InspectTasks, Presence, RunBy, RunRecord, ServerView, stopped_by,
+    Action, Attempt, Broker, BrokerError, InspectTasks, LiveRun, Presence, RunBy, RunRecord, ServerView, TaskInfo,
+    stopped_by,
 };
 use serde_json::{Value, json};
 use tokio::time::Instant;
@@ -16,6 +17,7 @@ use super::print::{JsonField, Object};
 use super::reasons::ReasonPrinter;
 use super::task_all::{self, Target, Targets};
 use super::task_args::TaskArgs;
+use super::task_artifacts::Artifacts;
 use super::task_object::{raw_json, task_json};
 use super::{CommandContext, payload, print};
 use crate::config::Environment;
@@ -29,6 +31,7 @@ use crate::text::{hex, shell, unhex};
     runner task show 6a1f…\n  \
     runner task run 6a1f… --queue low\n  \
     runner task stop 6a1f… --reason 'wrong month'\n  \
+    runner task artifacts 6a1f… --out reports\n  \
     runner task run --all --queue low --state archived\n  \
     runner task delete --all --queue low --state completed --yes\n  \
     jq -c . order.json | runner task update 6a1f… --payload -")]
@@ -56,6 +59,8 @@ enum Verb {
     Cancel(TaskArgs),
     /// End a running task for good: archive it, whatever retries are left
     Stop(Stop),
+    /// List or save the files that its run left
+    Artifacts(Artifacts),
 }
 
 #[derive(Debug, Args)]
@@ -102,6 +107,7 @@ impl TaskCommand {
             Verb::Update(update) => update.run(context).await,
             Verb::Cancel(which) => cancel(context, which).await,
             Verb::Stop(stop) => stop.run(context).await,
+            Verb::Artifacts(artifacts) => artifacts.run(context).await,
         }
     }
 }
@@ -298,8 +304,10 @@ impl Show {
         let reasons = why_task(&TaskFacts::stored(&task, &attempts), &facts);
         let zone = &context.settings()?.source.zone;
         let printer = ReasonPrinter { now: facts.now, zone };
+        let live = live_of(broker.as_ref(), &task).await?;
         let object = task_json(&task, zone);
         if self.json {
+            let object = object.with("live", JsonField::Value(json!(live)));
             let attempts = attempts
                 .iter()
                 .map(|a| {
@@ -316,8 +324,34 @@ impl Show {
         }
         let title = task.record.id.as_str();
         let shown = lines(title, &object, printer.rows(&reasons));
-        Ok(print::text(&(shown + &history(&attempts, zone)))?)
+        Ok(print::text(
+            &(shown + &history(&attempts, zone) + &so_far(live.as_ref())),
+        )?)
     }
+}
+
+/// What the run of an active task shows; that of an earlier attempt is out of date.
+async fn live_of(broker: &dyn Broker, task: &TaskInfo) -> anyhow::Result<Option<LiveRun>> {
+    if task.state != TaskState::Active {
+        return Ok(None);
+    }
+    let live = LiveRun::read(broker, &task.record.queue, &task.record.id).await?;
+    Ok(live.filter(|live| live.attempt == task.record.retried + 1))
+}
+
+fn so_far(live: Option<&LiveRun>) -> String {
+    let Some(live) = live else {
+        return String::new();
+    };
+    let done = live
+        .done
+        .map(|done| format!(", {:.0} %", done * 100.0))
+        .unwrap_or_default();
+    let note = match live.note.as_str() {
+        "" => String::new(),
+        note => format!(", {note}"),
+    };
+    print::block(&format!("OUTPUT SO FAR{done}{note}"), &live.output)
 }
 
 impl Show {

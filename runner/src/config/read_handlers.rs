@@ -63,7 +63,10 @@ fn proxy(section: &Section<'_>) -> Option<HttpProxy> {
     if found.value.is_empty() {
         return None;
     }
-    if !["http://", "https://"].iter().any(|scheme| found.value.expose().starts_with(scheme)) {
+    if !["http://", "https://"]
+        .iter()
+        .any(|scheme| found.value.expose().starts_with(scheme))
+    {
         // The rest may hold a password.
         let message = "handlers.http.proxy must begin with http:// or https://";
         let hint = "for example http://proxy.example.com:3128";

@@ -15,8 +15,8 @@ use super::error_page;
 use super::guard::{admit, headers, host};
 use super::hook_limits::is_hook;
 use super::page_error::PageError;
-use super::pages::{login, overview, schedule, schedules, servers, task, tasks};
-use super::{act, assets, hooks, probe, reached_by, scrape, urls};
+use super::pages::{login, overview, run_files, schedule, schedules, servers, task, tasks};
+use super::{act, assets, complete, hooks, probe, reached_by, scrape, urls};
 
 /// How long a page may take; the broker has its own, shorter limits.
 const PATIENCE: Duration = Duration::from_secs(15);
@@ -26,7 +26,8 @@ pub fn router(app: AppState) -> Router {
     let mut pages = Router::new()
         .route("/healthz", get(probe::alive))
         .route("/readyz", get(probe::ready))
-        .route("/metrics", get(scrape::metrics));
+        .route("/metrics", get(scrape::metrics))
+        .route("/queue/api/tasks/{id}/complete", post(complete::complete));
     if app.settings.queue_dash {
         let guarded = dashboard().layer(middleware::from_fn_with_state(app.clone(), admit::admit));
         pages = pages
@@ -65,13 +66,17 @@ pub fn router(app: AppState) -> Router {
 
 /// Every page and action, one line each.
 fn dashboard() -> Router<AppState> {
-    let pages: [(&str, MethodRouter<AppState>); 15] = [
+    let pages: [(&str, MethodRouter<AppState>); 16] = [
         ("/queue", get(overview::show)),
         ("/queue/find", get(tasks::find)),
         ("/queue/queues/{queue}", get(tasks::enter)),
         ("/queue/queues/{queue}/{word}", get(tasks::show).post(act::queues::one)),
         ("/queue/tasks/{queue}/{id}", get(task::show)),
         ("/queue/tasks/{queue}/{id}/payload", get(task::payload)),
+        (
+            "/queue/tasks/{queue}/{id}/artifacts/{position}",
+            get(run_files::download),
+        ),
         ("/queue/tasks/{queue}/{id}/{verb}", post(act::tasks::one)),
         ("/queue/schedules", get(schedules::show)),
         ("/queue/schedules/{id}", get(schedule::show)),

@@ -16,6 +16,7 @@ use tokio::time::Instant;
 use super::context::WorkerContext;
 use super::handler_call::HandlerCall;
 use super::in_flight::InFlightTask;
+use super::live_reporter;
 use super::verdict::{AttemptEnd, HandlerEnd, verdict_of};
 
 /// How long a handler that was stopped may take to return before it is dropped; less once its lease is lost.
@@ -29,9 +30,11 @@ pub(super) enum Started {
     UnderWay(Box<RunningAttempt>),
 }
 
-/// An attempt whose handler waits for something.
+/// An attempt that waits for something: its handler does, or its files are to be kept.
 pub(super) struct RunningAttempt {
     call: HandlerCall,
+    /// How the handler ended, if it has.
+    over: Option<HandlerEnd>,
     limit: Duration,
     silence: Option<Duration>,
     facts: AttemptFacts,
@@ -94,9 +97,13 @@ pub(super) fn begin(ctx: &WorkerContext, task: InFlightTask) -> Started {
     // Wake-ups of this first poll go nowhere; `RunningAttempt::end` polls again before it waits, with a waker of its
     // own.
     match call.poll(&mut Context::from_waker(Waker::noop())) {
-        Poll::Ready(end) => Started::Over(ended(ctx, facts, end)),
-        Poll::Pending => Started::UnderWay(Box::new(RunningAttempt {
+        Poll::Ready(end) if !facts.cx.has_artifacts() => Started::Over(ended(ctx, facts, end)),
+        polled => Started::UnderWay(Box::new(RunningAttempt {
             call,
+            over: match polled {
+                Poll::Ready(end) => Some(end),
+                Poll::Pending => None,
+            },
             limit,
             silence,
             facts,
@@ -109,11 +116,19 @@ impl RunningAttempt {
     pub(super) async fn end(self: Box<Self>, ctx: &WorkerContext) -> Option<Settlement> {
         let Self {
             call,
+            over,
             limit,
             silence,
             facts,
         } = *self;
-        let end = watch(ctx, call, &facts, limit, silence).await;
+        let end = match over {
+            Some(end) => end,
+            None => {
+                let _place = ctx.live.enter(&facts.cx);
+                watch(ctx, call, &facts, limit, silence).await
+            }
+        };
+        live_reporter::keep_artifacts(ctx, &facts.cx, &facts.stop).await;
         ended(ctx, facts, end)
     }
 }

@@ -15,6 +15,7 @@ use super::claimed_types::ClaimedTypes;
 use super::in_flight::InFlight;
 use super::instance::Instance;
 use super::listed::Listed;
+use super::live::LiveRuns;
 use super::served_queues::ServedQueues;
 use super::services::BrokerServices;
 use super::settings::WorkerSettings;
@@ -68,6 +69,8 @@ pub(super) struct WorkerContext {
     pub survived: Survived,
     /// Since when other workers can see this one.
     pub listed: Listed,
+    /// The runs that go on, for those who watch them.
+    pub live: LiveRuns,
 }
 
 impl WorkerContext {
@@ -104,6 +107,7 @@ impl WorkerContext {
             known: ClaimedTypes::default(),
             survived: Survived::default(),
             listed: Listed::default(),
+            live: LiveRuns::default(),
         }
     }
 

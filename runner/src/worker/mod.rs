@@ -20,6 +20,8 @@ mod in_flight;
 mod instance;
 mod janitor;
 mod listed;
+mod live;
+mod live_reporter;
 #[cfg(test)]
 mod outage_tests;
 mod queue_discovery;
@@ -122,6 +124,7 @@ impl Worker {
         spawn(Box::new(recoverer::Recoverer::new(ctx.clone())));
         spawn(Box::new(janitor::Janitor(ctx.clone())));
         spawn(Box::new(repairer::Repairer(ctx.clone())));
+        spawn(Box::new(live_reporter::LiveReporter(ctx.clone())));
         spawn(Box::new(unclaimed::UnclaimedReporter::new(ctx.clone())));
         if ctx.served.has_patterns() {
             spawn(Box::new(queue_discovery::QueueDiscovery::new(ctx.clone())));

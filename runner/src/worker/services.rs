@@ -2,11 +2,15 @@
 
 use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 
 use runner_core::chain::chain;
-use runner_core::task::Task;
-use runner_queue::{Broker, Refusal};
-use runner_sdk::{BoxFuture, EnqueueAnswers, NotEnqueued, Services};
+use runner_core::task::{QueueName, Task, TaskId};
+use runner_queue::{
+    AwaitedTask, Broker, BrokerError, Refusal, ReportedOutcome, WorkReport, await_report, close_report, reported,
+};
+use runner_sdk::{BoxFuture, EnqueueAnswers, NotEnqueued, Outcome, Services};
+use uuid::Uuid;
 
 /// The broker, for handlers.
 pub(super) struct BrokerServices(pub Arc<dyn Broker>);
@@ -28,6 +32,50 @@ impl Services for BrokerServices {
                 .collect())
         })
     }
+
+    fn await_report(
+        &self,
+        queue: &QueueName,
+        task: &TaskId,
+        valid: Duration,
+    ) -> BoxFuture<'_, Result<String, NotEnqueued>> {
+        let (queue, task) = (queue.clone(), task.clone());
+        Box::pin(async move {
+            // Two random ids: more bits than can be guessed.
+            let token = format!("{}{}", Uuid::new_v4().simple(), Uuid::new_v4().simple());
+            let awaited = AwaitedTask { queue, task };
+            let kept = await_report(&*self.0, &token, &awaited, valid).await;
+            kept.map(|()| token).map_err(unavailable)
+        })
+    }
+
+    fn reported(&self, token: &str) -> BoxFuture<'_, Result<Option<Outcome>, NotEnqueued>> {
+        let token = token.to_owned();
+        Box::pin(async move {
+            let report = reported(&*self.0, &token).await.map_err(unavailable)?;
+            Ok(report.map(outcome_of))
+        })
+    }
+
+    fn close_report(&self, token: &str) -> BoxFuture<'_, Result<Option<Outcome>, NotEnqueued>> {
+        let token = token.to_owned();
+        Box::pin(async move {
+            let report = close_report(&*self.0, &token).await.map_err(unavailable)?;
+            Ok(report.map(outcome_of))
+        })
+    }
+}
+
+fn outcome_of(report: WorkReport) -> Outcome {
+    match report.outcome {
+        ReportedOutcome::Success => Outcome::Success(report.result.map(Into::into)),
+        ReportedOutcome::Retry => Outcome::Retry(report.error),
+        ReportedOutcome::Fatal => Outcome::Skip(report.error),
+    }
+}
+
+fn unavailable(error: BrokerError) -> NotEnqueued {
+    NotEnqueued::Unavailable(chain(&error))
 }
 
 fn refused(refusal: Refusal) -> NotEnqueued {

@@ -29,6 +29,8 @@ pub struct HttpSpec {
     pub result: HttpResult,
     /// Certificates.
     pub tls: HttpTls,
+    /// Whether the server may answer that the work continues, and report its end later.
+    pub reports_end: bool,
 }
 
 impl HttpSpec {
@@ -46,6 +48,7 @@ impl HttpSpec {
             sign_secret: None,
             result: HttpResult::default(),
             tls: HttpTls::default(),
+            reports_end: false,
         }
     }
 

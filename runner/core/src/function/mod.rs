@@ -9,7 +9,9 @@ mod mail;
 mod sql;
 mod template;
 
-pub use exec::{DEFAULT_INHERIT_ENV, DEFAULT_KILL_AFTER, DEFAULT_UMASK, ExecLimits, ExecResult, ExecSpec, ExitCodes, Shell};
+pub use exec::{
+    DEFAULT_INHERIT_ENV, DEFAULT_KILL_AFTER, DEFAULT_UMASK, ExecLimits, ExecResult, ExecSpec, ExitCodes, Shell,
+};
 pub use http::{HttpBody, HttpResult, HttpSpec, HttpTls, MAX_REDIRECTS, is_json_type};
 pub use kind::{CheckFinding, FunctionKind, PayloadFault};
 pub use mail::{MailAttachment, MailSpec};

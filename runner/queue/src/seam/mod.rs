@@ -4,6 +4,7 @@
 //! failed can be kept and tried again until the lease ends.
 
 mod act;
+mod callback;
 mod caveat;
 #[cfg(feature = "ceiling")]
 mod ceiling;
@@ -21,6 +22,7 @@ mod pause;
 mod presence;
 mod produce;
 mod record;
+mod run_files;
 mod runs;
 mod schedule;
 mod signals;
@@ -31,6 +33,9 @@ mod upkeep;
 mod usage;
 
 pub use act::{Acted, Action, ActionError, Actions, MAX_ACTED, REMOVE_GRACE, RemoveError};
+pub use callback::{
+    AwaitedTask, ReportedOutcome, WorkReport, await_report, awaited_task, close_report, report, reported,
+};
 pub use caveat::Caveat;
 #[cfg(feature = "ceiling")]
 pub use ceiling::Ceiling;
@@ -54,6 +59,7 @@ pub use produce::{Delivery, Enqueued, Producer, Refusal};
 #[cfg_attr(not(any(feature = "redis", feature = "embedded")), allow(unused_imports))]
 pub(crate) use record::stored_error;
 pub use record::{Attempt, MAX_ATTEMPTS_KEPT, MAX_ERROR_BYTES, MAX_LOG_BYTES, MAX_RESULT_BYTES, TaskRecord};
+pub use run_files::{ARTIFACTS_KEPT_FOR, ArtifactEntry, ArtifactList, LIVE_KEPT_FOR, LiveRun, MAX_LIVE_BYTES};
 #[cfg(feature = "redis")]
 pub(crate) use runs::leaves_trace;
 pub use runs::{

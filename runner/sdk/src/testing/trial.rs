@@ -10,7 +10,7 @@ use runner_core::task::{Enqueue, QueueName, Task, TaskId};
 use serde::Serialize;
 
 use crate::services::Recorded;
-use crate::{Ctx, CtxParts, Handlers, Outcome, Registry, RegistryError, Stop};
+use crate::{Artifact, Ctx, CtxParts, Handlers, Outcome, Progress, Registry, RegistryError, Stop};
 
 /// A made-up task for a test.
 ///
@@ -42,6 +42,10 @@ pub struct TrialReport {
     pub log: String,
     /// The tasks that the handler enqueued, in order; they went nowhere.
     pub enqueued: Vec<Task>,
+    /// The last stated progress.
+    pub progress: Option<Progress>,
+    /// The files that the run left.
+    pub artifacts: Vec<Artifact>,
 }
 
 /// Why the trial could not run.
@@ -170,6 +174,12 @@ impl Trial {
         let outcome = found.call(cx.clone()).await;
         let log = cx.log().take().unwrap_or_default();
         let enqueued = recorded.take();
-        Ok(TrialReport { outcome, log, enqueued })
+        Ok(TrialReport {
+            outcome,
+            log,
+            enqueued,
+            progress: cx.last_progress(),
+            artifacts: cx.take_artifacts(),
+        })
     }
 }

@@ -8,6 +8,7 @@ pub mod overview;
 pub mod raw;
 pub mod rows;
 pub mod run;
+pub mod run_files;
 pub mod schedule;
 pub mod schedules;
 pub mod servers;

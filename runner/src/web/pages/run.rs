@@ -13,6 +13,7 @@ use crate::web::page_error::PageError;
 use crate::web::payload::PayloadText;
 use crate::web::render::PageTemplate;
 use crate::web::request_context::RequestContext;
+use crate::web::run_views::{self, FileRow};
 use crate::web::urls;
 
 /// Characters of an error, at most.
@@ -116,6 +117,7 @@ struct RunPage {
     /// Only functions of manifests have one.
     recorded: bool,
     output: Option<PayloadText>,
+    files: Vec<FileRow>,
 }
 
 impl PageTemplate for RunPage {
@@ -148,7 +150,10 @@ pub async fn show(
     if record.is_none() && decision.is_none() && end.is_none() {
         return Err(PageError::Gone("task", format::cut(task.as_str(), IN_A_LIST)));
     }
-    let page = page(&cx.locale, queue, task, schedule, record, decision, end);
+    let page = RunPage {
+        files: run_views::files(app, queue, task).await?,
+        ..page(&cx.locale, queue, task, schedule, record, decision, end)
+    };
     layout::show(app, cx, NavSection::Queues, &page)
 }
 
@@ -219,6 +224,7 @@ fn page(
             .and_then(|r| r.error.as_deref())
             .map(|error| format::cut(error, LONGEST_ERROR)),
         recorded: record.is_some(),
+        files: Vec::new(),
         output: record.as_ref().and_then(|r| r.output.as_deref()).map(PayloadText::log),
     }
 }

@@ -21,6 +21,7 @@ use crate::web::payload::PayloadText;
 use crate::web::reasons::ReasonRow;
 use crate::web::render::PageTemplate;
 use crate::web::request_context::SharedContext;
+use crate::web::run_views::{self, FileRow, LiveView};
 use crate::web::urls;
 
 /// Characters of an error, at most.
@@ -72,6 +73,10 @@ struct TaskPage {
     headers: Vec<(String, String)>,
     schedule: Option<(String, String)>,
     attempts: Vec<AttemptRow>,
+    /// Whether it runs, so that there may be a live view now or later.
+    active: bool,
+    live: Option<LiveView>,
+    files: Vec<FileRow>,
     can_run: bool,
     /// Running it now would run it a second time.
     ended: bool,
@@ -100,8 +105,9 @@ pub async fn show(
         app.broker.glance(&name, &task),
         app.broker.attempts(&name, &task),
         facts::of_queue(&*app.broker, &name),
+        run_views::files(&app, &name, &task),
     );
-    let (found, attempts, facts) = match asked {
+    let (found, attempts, facts, files) = match asked {
         Err(BrokerError::Corrupt { .. }) => return raw::show(&app, &cx, &name, &bytes).await,
         asked => asked?,
     };
@@ -114,7 +120,11 @@ pub async fn show(
     };
     let reasons = why_task(&TaskFacts::stored(&found, &attempts), &facts);
     let reasons = ReasonRow::all(&app, &cx.locale, &reasons);
-    let page = page(&cx.locale, &found, &attempts, reasons, &facts);
+    let page = TaskPage {
+        live: LiveView::of(&app, &cx.locale, &found).await?,
+        files,
+        ..page(&cx.locale, &found, &attempts, reasons, &facts)
+    };
     layout::show(&app, &cx, NavSection::Queues, &page)
 }
 
@@ -167,6 +177,9 @@ fn page(
             .collect(),
         schedule: schedule.map(|id| (id.clone(), urls::schedule(id))),
         attempts: attempts.iter().rev().map(|a| attempt(locale, a)).collect(),
+        active: task.state == TaskState::Active,
+        live: None,
+        files: Vec::new(),
         can_run: can(Event::RunNow),
         ended: matches!(task.state, TaskState::Archived | TaskState::Completed),
         can_archive: can(Event::Archive),

@@ -99,8 +99,9 @@ fn read_program(map: &Fields<'_>, spec: &mut ExecSpec, report: &mut Report<'_>) 
         spec.script = f.text("E301", report).map(str::to_owned);
         spec.command = interpreter_of(spec.script.as_deref().unwrap_or_default());
         if let Some(shell) = map.peek("shell") {
-            report.error("E305", shell.key, "exec.shell has no effect beside exec.script").hint =
-                Some("write interpreter: bash".to_owned());
+            report
+                .error("E305", shell.key, "exec.shell has no effect beside exec.script")
+                .hint = Some("write interpreter: bash".to_owned());
         }
     }
     if let Some(f) = map.get("interpreter", report) {

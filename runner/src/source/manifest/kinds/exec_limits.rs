@@ -77,7 +77,11 @@ fn read_size(field: &Field<'_>, bounds: &RangeInclusive<u64>, report: &mut Repor
         return field.mismatch("E308", "a size such as 512K, 64M or 1G", report);
     };
     if !bounds.contains(&bytes) {
-        let text = format!("{} must be between {} and 64T bytes", field.path, shown(*bounds.start()));
+        let text = format!(
+            "{} must be between {} and 64T bytes",
+            field.path,
+            shown(*bounds.start())
+        );
         report.error("E308", field.node.mark, text);
         return None;
     }

@@ -19,10 +19,21 @@ pub(super) const FIELDS: &[&str] = &[
     "sign",
     "result",
     "tls",
+    "async",
 ];
 
 /// Those that stand nowhere else in a manifest.
-pub(super) const OWN: &[&str] = &["method", "url", "headers", "body", "retry_on", "redirects", "sign", "tls"];
+pub(super) const OWN: &[&str] = &[
+    "method",
+    "url",
+    "headers",
+    "body",
+    "retry_on",
+    "redirects",
+    "sign",
+    "tls",
+    "async",
+];
 
 pub(super) fn read(field: &Field<'_>, report: &mut Report<'_>) -> Option<FunctionKind> {
     read_spec(field, report).map(FunctionKind::Http)
@@ -97,6 +108,9 @@ fn read_options(map: &Fields<'_>, spec: &mut HttpSpec, report: &mut Report<'_>) 
         ];
         spec.result = f.word("E312", &words, report).unwrap_or_default();
     }
+    if let Some(f) = map.get("async", report) {
+        spec.reports_end = f.flag("E312", report).unwrap_or_default();
+    }
     if let Some(f) = map.get("tls", report) {
         spec.tls = read_tls(f, report);
     }
@@ -111,13 +125,15 @@ fn read_sign_secret(map: &Fields<'_>, report: &mut Report<'_>) -> Option<String>
         return None;
     };
     let secret = f.text("E313", report)?;
-    if !secret.starts_with("${") {
-        let message = "http.sign.secret must refer to the secret: ${env:NAME} or ${file:PATH}";
+    let inner = secret.trim().strip_prefix("${").and_then(|rest| rest.strip_suffix('}'));
+    let named = inner.and_then(|inner| inner.strip_prefix("env:").or(inner.strip_prefix("file:")));
+    if !named.is_some_and(|name| !name.is_empty() && !name.contains(['$', '{', '}'])) {
+        let message = "http.sign.secret must be ${env:NAME} or ${file:PATH} and nothing else";
         report.error("E313", f.node.mark, message);
         report.hide_line(f.node.mark);
         return None;
     }
-    Some(secret.to_owned())
+    Some(secret.trim().to_owned())
 }
 
 fn read_tls(field: &Field<'_>, report: &mut Report<'_>) -> HttpTls {

@@ -205,7 +205,10 @@ fn a_script_has_an_interpreter() {
         ("  script: |\n    #! /bin/bash\n    id\n", &["/bin/bash"]),
         ("  script: |\n    #!\n    id\n", &["sh"]),
         ("  script: id\n  interpreter: python3\n", &["python3"]),
-        ("  script: '#!/bin/x'\n  interpreter: [node, --test]\n", &["node", "--test"]),
+        (
+            "  script: '#!/bin/x'\n  interpreter: [node, --test]\n",
+            &["node", "--test"],
+        ),
     ] {
         let spec = exec(keys);
         assert_eq!(spec.command, interpreter, "{keys}");
@@ -266,15 +269,27 @@ fn what_a_command_cannot_have_is_refused() {
         ),
         ("{script: id, interpreter: []}", "E301 exec.interpreter must begin"),
         ("{command: id, shell: zsh}", "E305 exec.shell must be sh or bash"),
-        ("{command: [id], limits: {memory: 1M}}", "E308 exec.limits.memory must be between 16M"),
-        ("{command: [id], limits: {memory: 64}}", "E308 exec.limits.memory must be a size"),
-        ("{command: [id], limits: {cpu_time: 5}}", "E308 exec.limits.cpu_time needs a unit"),
+        (
+            "{command: [id], limits: {memory: 1M}}",
+            "E308 exec.limits.memory must be between 16M",
+        ),
+        (
+            "{command: [id], limits: {memory: 64}}",
+            "E308 exec.limits.memory must be a size",
+        ),
+        (
+            "{command: [id], limits: {cpu_time: 5}}",
+            "E308 exec.limits.cpu_time needs a unit",
+        ),
         ("{command: [id], limits: {processes: 0}}", "E308 exec.limits.processes"),
         ("{command: [id], limits: {swap: 1G}}", "E110 unknown key \"swap\""),
         ("{command: [id], umask: 22}", "E307 exec.umask must be octal digits"),
         ("{command: [id], umask: '1777'}", "E307 exec.umask must be octal digits"),
         ("{command: [id], user: 'a b'}", "E307 exec.user must be the name"),
-        ("{command: id, shell: 1}", "E305 exec.shell must be true, false, sh or bash"),
+        (
+            "{command: id, shell: 1}",
+            "E305 exec.shell must be true, false, sh or bash",
+        ),
     ] {
         is_refused(&format!("exec: {keys}"), expected);
     }
@@ -283,12 +298,15 @@ fn what_a_command_cannot_have_is_refused() {
 #[test]
 fn a_call_may_be_signed_follow_redirects_and_show_a_certificate() {
     let FunctionKind::Http(spec) = kind(
-        "name: a\nhttp:\n  url: https://example.com/x\n  redirects: 3\n  result: response\n  sign: {secret: '${file:/run/secrets/x}'}\n  \
+        "name: a\nhttp:\n  url: https://example.com/x\n  redirects: 3\n  async: true\n  result: response\n  sign: {secret: '${file:/run/secrets/x}'}\n  \
          tls: {ca_file: /etc/ca.pem, cert_file: /etc/a.pem, key_file: /etc/a.key}\n",
     ) else {
         panic!("not http")
     };
-    assert_eq!((spec.redirects, spec.result), (3, HttpResult::Response));
+    assert_eq!(
+        (spec.redirects, spec.result, spec.reports_end),
+        (3, HttpResult::Response, true)
+    );
     assert_eq!(spec.sign_secret.as_deref(), Some("${file:/run/secrets/x}"));
     let tls = &spec.tls;
     assert!(tls.ca_file.is_some() && tls.cert_file.is_some() && tls.key_file.is_some());
@@ -296,10 +314,16 @@ fn a_call_may_be_signed_follow_redirects_and_show_a_certificate() {
     for (keys, expected) in [
         ("redirects: 4", "E312 http.redirects must be"),
         ("result: all", "E312 http.result must be body, response or none"),
+        ("async: later", "E312 http.async must be true or false"),
         ("sign: {}", "E313 http.sign.secret is required"),
-        ("sign: {secret: hunter2}", "E313 http.sign.secret must refer"),
+        ("sign: {secret: hunter2}", "E313 http.sign.secret must be"),
+        ("sign: {secret: '${PARTNER_KEY}'}", "E313 http.sign.secret must be"),
+        ("sign: {secret: '${env:A}b'}", "E313 http.sign.secret must be"),
         ("sign: hunter2", "E108 http.sign must be a map"),
-        ("tls: {ca_file: ca.pem}", "E313 http.tls.ca_file must be an absolute path"),
+        (
+            "tls: {ca_file: ca.pem}",
+            "E313 http.tls.ca_file must be an absolute path",
+        ),
         ("tls: {key_file: /a}", "E313 http.tls.key_file has no effect"),
         ("tls: {verify: false}", "E110 unknown key \"verify\""),
     ] {
