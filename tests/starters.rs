@@ -1,4 +1,5 @@
-//! Programs to start from: the template of `examples/template`, and the shop of `examples/web` outside the workspace.
+//! What other programs begin with: the template of `examples/template`, the shop of `examples/web` outside the workspace, and the
+//! packages as they would be published.
 //!
 //! Not here: building the shop, which needs packages of its own (CONTRIBUTING.md has the command).
 
@@ -12,7 +13,8 @@ use crate::kit::{self, Site};
 pub fn tests() -> Vec<kit::Trial> {
     kit::trials![needs():
         the_template_becomes_a_package_whose_program_reads_its_own_files,
-        packages_outside_the_workspace_find_those_inside
+        packages_outside_the_workspace_find_those_inside,
+        each_package_has_what_a_registry_shows
     ]
 }
 
@@ -35,8 +37,8 @@ fn instantiate(from: &Path, to: &Path, runner: &str) {
     }
 }
 
-/// What cargo reads of a package: its name, and where its dependency `runner` is.
-async fn package(dir: &Path) -> (String, Option<PathBuf>) {
+/// What cargo reads of the packages there.
+async fn packages(dir: &Path) -> Vec<Value> {
     let output = tokio::process::Command::new(env!("CARGO"))
         .args([
             "metadata",
@@ -52,7 +54,12 @@ async fn package(dir: &Path) -> (String, Option<PathBuf>) {
         .unwrap();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     let found: Value = serde_json::from_slice(&output.stdout).unwrap();
-    let package = &found["packages"][0];
+    found["packages"].as_array().unwrap().clone()
+}
+
+/// Its name, and where its dependency `runner` is.
+async fn package(dir: &Path) -> (String, Option<PathBuf>) {
+    let package = packages(dir).await.remove(0);
     let dependencies = package["dependencies"].as_array().unwrap();
     let runner = dependencies.iter().find(|d| d["name"] == "runner").unwrap();
     (
@@ -98,4 +105,27 @@ async fn packages_outside_the_workspace_find_those_inside() {
     let (name, runner) = package(&top().join("examples/web")).await;
     let inside = top().join("runner").canonicalize().unwrap();
     assert_eq!((name.as_str(), runner), ("shop", Some(inside)));
+}
+
+async fn each_package_has_what_a_registry_shows() {
+    let all = packages(&top()).await;
+    assert!(all.len() >= 7, "{all:?}");
+    for package in all {
+        let name = package["name"].as_str().unwrap();
+        for key in ["description", "license", "rust_version", "readme"] {
+            assert!(package[key].is_string(), "{name} lacks {key}");
+        }
+        let keywords = package["keywords"].as_array().unwrap().len();
+        assert!((1..=5).contains(&keywords), "{name} has {keywords} keywords, a registry takes five");
+        // Cargo packs only what is in the directory of the package; links are packed as the files that they lead to.
+        let dir = Path::new(package["manifest_path"].as_str().unwrap()).parent().unwrap();
+        for file in ["LICENSE-MIT", "LICENSE-APACHE", package["readme"].as_str().unwrap()] {
+            assert!(dir.join(file).is_file(), "{name} lacks {file}");
+        }
+        // A dependency inside the workspace needs a version, which is what a registry knows.
+        for dependency in package["dependencies"].as_array().unwrap() {
+            let inside = dependency["path"].is_string() && dependency["kind"].is_null();
+            assert!(!inside || dependency["req"] != "*", "{name}: {dependency}");
+        }
+    }
 }

@@ -129,8 +129,8 @@ impl Contents {
     /// Whether a broker would still have a task with this id.
     fn is_taken(&self, queue: &QueueName, id: &TaskId) -> bool {
         self.tasks.iter().any(|t| {
-            let gone = t.state == TaskState::Completed && t.task.retention.is_zero();
-            t.id == *id && t.task.queue == *queue && !gone
+            let gone = || t.state == TaskState::Completed && t.task.retention.is_zero();
+            t.id == *id && t.task.queue == *queue && !gone()
         })
     }
 
