@@ -116,7 +116,10 @@ async fn each_package_has_what_a_registry_shows() {
             assert!(package[key].is_string(), "{name} lacks {key}");
         }
         let keywords = package["keywords"].as_array().unwrap().len();
-        assert!((1..=5).contains(&keywords), "{name} has {keywords} keywords, a registry takes five");
+        assert!(
+            (1..=5).contains(&keywords),
+            "{name} has {keywords} keywords, a registry takes five"
+        );
         // Cargo packs only what is in the directory of the package; links are packed as the files that they lead to.
         let dir = Path::new(package["manifest_path"].as_str().unwrap()).parent().unwrap();
         for file in ["LICENSE-MIT", "LICENSE-APACHE", package["readme"].as_str().unwrap()] {

@@ -9,7 +9,7 @@ use std::process::Command;
 use std::time::SystemTime;
 
 const MISTAKES: &str = r#"
-use runner_sdk::{Ctx, Payload, Registry, State, handler};
+use runner_sdk::{Ctx, Payload, Registry, handler};
 
 struct Plain;
 
@@ -31,11 +31,16 @@ fn not_async(cx: Ctx) {}
 #[handler]
 async fn crowded(a: Ctx, b: Ctx, c: Ctx, d: Ctx, e: Ctx, f: Ctx, g: Ctx, h: Ctx, i: Ctx) {}
 
-fn register() -> Registry {
-    Registry::new()
-        .on("bare", bare_argument)
-        .on_task(async |Payload(_): Payload<String>| ())
-        .layer(Plain)
+fn bare(registry: Registry) -> Registry {
+    registry.on("bare", bare_argument)
+}
+
+fn untyped(registry: Registry) -> Registry {
+    registry.on_task(async |Payload(_): Payload<String>| ())
+}
+
+fn no_layer(registry: Registry) -> Registry {
+    registry.layer(Plain)
 }
 "#;
 
@@ -95,7 +100,7 @@ fn the_compiler_names_what_does_not_fit_and_what_does() {
         // Where it is registered.
         "is not a handler",
         "write #[handler] above the function",
-        "the first argument of this handler does not say its task type",
+        "`String` is not the payload of a task type",
         "`Plain` is not a layer for handlers",
     ] {
         assert!(errors.contains(expected), "{expected:?} is not in:\n{errors}");
