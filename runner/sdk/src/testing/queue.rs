@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use runner_core::task::{DEFAULT_TIMEOUT, Enqueue, QueueName, TaskId};
 
 use super::attempt;
-use super::table::{Table, TestAttempt, TestTask, later};
+use super::table::{TestAttempt, TestTable, TestTask, later};
 use crate::{Ctx, CtxParts, Group, GroupTask, Handlers, NotEnqueued, Registry, RegistryError, Stop, TaskError};
 
 /// Most attempts of one call: handlers that enqueue each other without a delay would never end.
@@ -62,7 +62,7 @@ const MOST_ATTEMPTS: usize = 10_000;
 #[derive(Debug)]
 pub struct TestQueue {
     handlers: Handlers,
-    table: Arc<Table>,
+    table: Arc<TestTable>,
 }
 
 impl TestQueue {
@@ -83,7 +83,7 @@ impl TestQueue {
     pub fn at(now: Timestamp, registry: Registry) -> Result<Self, RegistryError> {
         Ok(Self {
             handlers: registry.build()?,
-            table: Arc::new(Table::at(now)),
+            table: Arc::new(TestTable::at(now)),
         })
     }
 

@@ -54,10 +54,10 @@ pub struct TestAttempt {
 type Lock = (QueueName, String, Option<Bytes>);
 
 #[derive(Debug)]
-pub(super) struct Table(Mutex<Contents>);
+pub(super) struct TestTable(Mutex<TestTableState>);
 
 #[derive(Debug)]
-pub(super) struct Contents {
+pub(super) struct TestTableState {
     pub(super) now: Timestamp,
     pub(super) tasks: Vec<TestTask>,
     pub(super) attempts: Vec<TestAttempt>,
@@ -65,9 +65,9 @@ pub(super) struct Contents {
     locks: HashMap<Lock, (TaskId, Timestamp)>,
 }
 
-impl Table {
+impl TestTable {
     pub(super) fn at(now: Timestamp) -> Self {
-        Self(Mutex::new(Contents {
+        Self(Mutex::new(TestTableState {
             now,
             tasks: Vec::new(),
             attempts: Vec::new(),
@@ -75,12 +75,12 @@ impl Table {
         }))
     }
 
-    pub(super) fn lock(&self) -> MutexGuard<'_, Contents> {
+    pub(super) fn lock(&self) -> MutexGuard<'_, TestTableState> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl Services for Table {
+impl Services for TestTable {
     fn enqueue(&self, tasks: Vec<Task>) -> BoxFuture<'_, EnqueueAnswers> {
         let mut contents = self.lock();
         let answers = tasks.into_iter().map(|task| contents.add(task)).collect();
@@ -88,7 +88,7 @@ impl Services for Table {
     }
 }
 
-impl Contents {
+impl TestTableState {
     pub(super) fn add(&mut self, task: Task) -> Result<TaskId, NotEnqueued> {
         task.check()?;
         let id = task.id.clone().unwrap_or_else(TaskId::random);
