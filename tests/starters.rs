@@ -97,7 +97,7 @@ async fn the_template_becomes_a_package_whose_program_reads_its_own_files() {
     let settings = std::fs::read_to_string(site.dir.join("config.yaml")).unwrap();
     site.write("config.yaml", &settings.replace("word: hello", "wrod: hello"));
     let (code, text) = run(&["check"]).await;
-    assert_eq!(code, Some(78), "{text}");
+    assert_eq!(code, Some(65), "{text}");
     assert!(text.contains("did you mean \"word\"?"), "{text}");
 }
 

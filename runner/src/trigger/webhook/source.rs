@@ -17,7 +17,7 @@ use crate::trigger::{EventSource, ListenState, MessageCounts, TriggerFault};
 /// How soon a changed secret is in force, and a file that was missing is found.
 const REREAD: Duration = Duration::from_secs(10);
 
-/// How soon a secret that cannot be read is tried once more: its file may just be written anew.
+/// How soon a secret that cannot be read is tried once more: its file may be just being written.
 const ONCE_MORE: Duration = Duration::from_millis(100);
 
 /// The shortest secret in bytes: shorter ones can be guessed.
