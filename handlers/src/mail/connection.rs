@@ -28,11 +28,10 @@ pub(super) const ANSWER_TIMEOUT: Duration = Duration::from_secs(60);
 pub(super) async fn open(settings: &MailSettings, cx: &Ctx) -> Result<AsyncSmtpConnection, TaskError> {
     let MailSettings { host, port, .. } = settings;
     let wrong = |why: String| misconfigured(format!("{host}:{port}: {why}"), cx);
-    let login = settings
-        .login
-        .as_ref()
-        .map(|login| login.read().map_err(wrong))
-        .transpose()?;
+    let login = match &settings.login {
+        Some(login) => Some(login.read().await.map_err(wrong)?),
+        None => None,
+    };
     let name = hello();
     let tls = match settings.tls {
         MailTls::None => None,

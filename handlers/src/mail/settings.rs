@@ -46,9 +46,12 @@ impl MailLogin {
         Self(Arc::new(read))
     }
 
+    /// Off the threads of the runtime: the file of a password may lie on a slow disk.
     #[cfg(feature = "mail")]
-    pub(super) fn read(&self) -> Result<(String, String), String> {
-        (self.0)()
+    pub(super) async fn read(&self) -> Result<(String, String), String> {
+        let read = Arc::clone(&self.0);
+        let read = tokio::task::spawn_blocking(move || read());
+        read.await.unwrap_or_else(|error| Err(error.to_string()))
     }
 }
 

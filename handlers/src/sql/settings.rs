@@ -20,9 +20,12 @@ impl SqlConnection {
         Self(Arc::new(read))
     }
 
+    /// Off the threads of the runtime: the file of a password may lie on a slow disk.
     #[cfg(feature = "sql")]
-    pub(super) fn url(&self) -> Result<String, String> {
-        (self.0)()
+    pub(super) async fn url(&self) -> Result<String, String> {
+        let read = Arc::clone(&self.0);
+        let read = tokio::task::spawn_blocking(move || read());
+        read.await.unwrap_or_else(|error| Err(error.to_string()))
     }
 }
 

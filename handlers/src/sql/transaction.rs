@@ -41,7 +41,7 @@ pub(crate) async fn run(
             cx,
         )
     })?;
-    let url = connection.url();
+    let url = connection.url().await;
     let url = url.map_err(|why| misconfigured(format!("connection {name}: {why}"), cx))?;
     let limit = cx.time_limit().unwrap_or(DEFAULT_TIMEOUT);
     let deadline = tokio::time::Instant::now() + limit;

@@ -37,7 +37,7 @@ pub async fn connect<S>(stream: S, files: &TlsFiles, host: &str) -> Result<TlsSt
 where
     S: AsyncRead + AsyncWrite + Unpin,
 {
-    let terms = terms(files, host)?;
+    let terms = read_terms(files, host).await?;
     let handshake = TlsConnector::from(terms.config).connect(terms.name.clone(), stream);
     handshake.await.map_err(|error| match terms.asked.in_vain() {
         true => NO_CERTIFICATE.to_owned(),
@@ -89,7 +89,14 @@ impl ResolvesClientCert for ClientCertificate {
     }
 }
 
-/// Reads the files and prepares a handshake with a server at `host`.
+/// As [`terms`], off the threads of the runtime: a file may lie on a slow disk, and those of the system are many.
+pub(crate) async fn read_terms(settings: &TlsFiles, host: &str) -> Result<HandshakeSetup, String> {
+    let (settings, host) = (settings.clone(), host.to_owned());
+    let read = tokio::task::spawn_blocking(move || terms(&settings, &host));
+    read.await.unwrap_or_else(|error| Err(error.to_string()))
+}
+
+/// Reads the files and prepares a handshake with a server at `host`. Blocks.
 ///
 /// # Errors
 ///

@@ -182,7 +182,10 @@ async fn open(at: DialAddress<'_>, tls: Option<&RedisTls>) -> Result<OpenSocket,
             None => return Err(DialError::Refused(format!("{at}: it is not of the form host:port"))),
         },
     };
-    let terms = tls.map(|tls| tls::terms(tls, host)).transpose().map_err(tls_fails)?;
+    let terms = match tls {
+        Some(tls) => Some(tls::read_terms(tls, host).await.map_err(tls_fails)?),
+        None => None,
+    };
     let stream = TcpStream::connect((host, port)).await.map_err(unreachable)?;
     stream.set_nodelay(true).map_err(unreachable)?;
     let Some(terms) = terms else {
