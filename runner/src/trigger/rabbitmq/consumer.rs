@@ -28,7 +28,8 @@ const CHECK: Duration = Duration::from_secs(30);
 const BATCH: usize = 512;
 const BATCH_BYTES: usize = 4 << 20;
 
-/// Attempts to deliver a message of a queue that we make, before it is dead.
+/// How often a message of a queue that we make may come back before it is dead. Each channel that ends while it holds the
+/// message counts, also by a lost connection or a restart.
 const DELIVERY_LIMIT: i64 = 20;
 
 /// Dead messages of such a queue that are kept, the oldest go first.

@@ -98,6 +98,11 @@ pub(super) fn of_use(error: &Error) -> TriggerFault {
             let hint = "rabbitmqctl set_permissions: reading the queue; to create or bind also configure and write";
             fault("amqp_forbidden", why, hint)
         }
+        // The same reply code as that of a queue with other properties; only the text says which.
+        Some(AMQPErrorKind::Soft(AMQPSoftError::PRECONDITIONFAILED)) if why.contains("timed out") => {
+            let hint = "the broker took no tasks for longer than consumer_timeout of RabbitMQ; its messages went back to the queue";
+            fault("amqp_ack_timeout", why, hint)
+        }
         Some(AMQPErrorKind::Soft(AMQPSoftError::PRECONDITIONFAILED)) => {
             let hint = "the queue or exchange exists with other properties: declare: passive uses it as it is";
             fault("amqp_precondition", why, hint)
