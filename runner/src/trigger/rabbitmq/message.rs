@@ -1,6 +1,7 @@
 //! A message as a task: its identity and its payload, by the rules of its trigger.
 
 use std::cell::OnceCell;
+use std::time::Duration;
 
 use bytes::Bytes;
 use lapin::message::Delivery as Message;
@@ -12,6 +13,10 @@ use runner_queue::Delivery;
 use serde_json::{Map, Value};
 
 use crate::trigger::identity::{bounded, made};
+
+/// How long a message without an identity is known, for calls that are repeated because their outcome is unknown: the task of
+/// the first call may be done and gone by then.
+const UNNAMED: Duration = Duration::from_secs(600);
 
 /// Levels of tables in headers that templates can see; deeper ones are left out.
 const MAX_LEVELS: usize = 16;
@@ -64,10 +69,9 @@ pub(super) fn to_delivery(
     };
     let (id, remember) = match identity {
         Some(identity) => (format!("{}@msg-{}", trigger.id, bounded(&identity)), spec.remember),
-        // Known until its task is gone, which is enough for a call that is repeated.
         None => (
             format!("{}@{}", trigger.id, TaskId::random()),
-            std::time::Duration::ZERO,
+            spec.remember.min(UNNAMED),
         ),
     };
     task.id = Some(TaskId::new(id).map_err(|why| BadReason(why.to_string()))?);
@@ -168,8 +172,6 @@ fn json(value: &AMQPValue, level: usize) -> Value {
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
-    use std::time::Duration;
-
     use lapin::BasicProperties;
     use runner_core::schedule::{Origin, Source};
     use runner_core::task::Task;
@@ -231,11 +233,11 @@ mod tests {
     }
 
     #[test]
-    fn a_message_without_an_id_gets_a_random_one_that_is_not_remembered() {
+    fn a_message_without_an_id_gets_a_random_one_that_is_remembered_for_repeated_calls() {
         let made = || made_of(spec(), BasicProperties::default(), b"").unwrap();
         let (first, second) = (made(), made());
         assert!(id_of(&first).starts_with("orders:new@") && id_of(&first) != id_of(&second));
-        assert_eq!((first.remember, first.task.payload), (Duration::ZERO, None));
+        assert_eq!((first.remember, first.task.payload), (UNNAMED, None));
     }
 
     #[test]
