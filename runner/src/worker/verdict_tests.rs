@@ -5,7 +5,9 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use runner_core::clock::ManualClock;
-use runner_core::task::{QueueName, TaskId};
+use runner_core::task::{QueueName, Task, TaskId, TaskState};
+use runner_sdk::Registry;
+use runner_sdk::testing::TestQueue;
 
 use super::*;
 
@@ -195,4 +197,49 @@ fn delays_are_the_ones_that_were_stated_or_those_of_the_function() {
         "the same task at the same instant"
     );
     assert!(first > Duration::ZERO);
+}
+
+/// The queue for tests of handlers is another implementation of what follows from an outcome.
+#[tokio::test]
+async fn the_queue_in_memory_comes_to_the_same_ends() {
+    let minute = Duration::from_secs(60);
+    let outcomes = [
+        Outcome::done(),
+        Outcome::Retry("bad".into()),
+        Outcome::RetryAfter {
+            after: minute,
+            error: "bad".into(),
+        },
+        Outcome::Skip("bad".into()),
+        Outcome::Snooze { delay: minute },
+        Outcome::Revoke("not needed".into()),
+    ];
+    let start = jiff::Timestamp::UNIX_EPOCH;
+    for (outcome, retries) in outcomes
+        .into_iter()
+        .flat_map(|outcome| [(outcome.clone(), 0), (outcome, 3)])
+    {
+        let returned = outcome.clone();
+        let registry = Registry::new().on("a", move || std::future::ready(returned.clone()));
+        let queue = TestQueue::at(start, registry).unwrap();
+        let id = queue.enqueue(Task::new("a").retry(retries)).unwrap();
+        queue.run_due().await;
+        let found = queue.task(&id).map(|task| (task.state, task.due));
+        let what = format!("{outcome:?}, {retries} retries");
+        let end = verdict(&task(0, retries), HandlerEnd::Returned(outcome), &Stop::new());
+        let expected = match end.verdict {
+            Verdict::Done => Some((TaskState::Completed, None)),
+            Verdict::Retry { after, .. } => {
+                // Here without the random part.
+                let due = found.and_then(|(_, due)| due).unwrap();
+                assert!(due > start && due <= start + after, "{what}: {due}");
+                Some((TaskState::Retry, Some(due)))
+            }
+            Verdict::Archive { .. } => Some((TaskState::Archived, None)),
+            Verdict::HandBack => Some((TaskState::Pending, Some(start))),
+            Verdict::Snooze { delay, .. } => Some((TaskState::Scheduled, Some(start + delay))),
+            Verdict::Revoke => None,
+        };
+        assert_eq!(found, expected, "{what}");
+    }
 }

@@ -16,8 +16,8 @@ const MOST_ATTEMPTS: usize = 10_000;
 /// A queue in memory, the handlers of a registry, and a clock that stands still until it is moved.
 ///
 /// Tasks run one after the other, in the order in which they become due. Retries, time limits, locks of unique tasks and what
-/// handlers enqueue work as with a worker; retry delays have no random part, so that a test knows when they end. Waits of
-/// handlers themselves use the clock of tokio: `#[tokio::test(start_paused = true)]` makes them short.
+/// handlers enqueue work as with a worker; retry delays have no random part, so that a test knows when they end. A limit for
+/// [silence](crate::HandlerOptions::silence) is not kept. Waits of handlers themselves use the clock of tokio: `#[tokio::test(start_paused = true)]` makes them short.
 ///
 /// ```
 /// use std::time::Duration;
