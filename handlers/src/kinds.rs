@@ -6,6 +6,7 @@ use runner_core::function::{CheckFinding, FunctionKind, Functions};
 use runner_core::task::FUNCTION_PREFIX;
 use runner_sdk::{Ctx, Outcome, State, TaskError};
 
+use crate::enqueue;
 use crate::exec::{self, ExecSettings};
 use crate::guard::IdleGuards;
 use crate::http::{self, Caller, HttpSettings};
@@ -32,7 +33,7 @@ impl HandlerSettings {
     pub fn runs(&self, kind: &FunctionKind) -> bool {
         match kind {
             FunctionKind::Exec(_) => self.exec.enabled,
-            FunctionKind::Http(_) => true,
+            FunctionKind::Http(_) | FunctionKind::Enqueue(_) => true,
             FunctionKind::Mail(_) => cfg!(feature = "mail") && self.mail.is_some(),
             FunctionKind::Sql(spec) => sql::runs(spec, &self.sql),
             FunctionKind::Handler { .. } => false,
@@ -47,7 +48,7 @@ impl HandlerSettings {
             FunctionKind::Exec(spec) => self.exec.find_fault(spec, look),
             FunctionKind::Mail(spec) => mail::find_fault(spec).or_else(|| self.elsewhere(kind)),
             FunctionKind::Sql(_) => self.elsewhere(kind),
-            FunctionKind::Http(_) | FunctionKind::Handler { .. } => None,
+            FunctionKind::Http(_) | FunctionKind::Enqueue(_) | FunctionKind::Handler { .. } => None,
         }
     }
 
@@ -113,6 +114,7 @@ pub(crate) async fn run(
         FunctionKind::Http(spec) => http::run(spec, name, &kinds.http, &cx).await,
         FunctionKind::Mail(spec) => mail::run(spec, name, kinds.mail.as_ref(), &cx).await,
         FunctionKind::Sql(spec) => sql::run(spec, name, &kinds.sql, &cx).await,
+        FunctionKind::Enqueue(spec) => enqueue::run(spec, name, &cx).await,
         FunctionKind::Handler { kind } => Err(TaskError::skip(format!(
             "function `{name}` is run by the handler `{kind}`; its tasks have that type"
         ))),

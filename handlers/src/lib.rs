@@ -5,6 +5,7 @@
 
 mod context;
 mod echo;
+mod enqueue;
 mod exec;
 mod exhausted;
 mod glob;

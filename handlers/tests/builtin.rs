@@ -3,7 +3,9 @@
 
 use std::time::Duration;
 
-use runner_core::function::{ExecSpec, Function, FunctionKind, Functions, HttpSpec};
+use runner_core::function::{
+    EnqueuePayload, EnqueueSpec, ExecSpec, Function, FunctionKind, Functions, HttpSpec, JsonOfTemplates,
+};
 use runner_handlers::{ExecSettings, HandlerSettings, register, register_with};
 use runner_sdk::testing::Trial;
 use runner_sdk::{Outcome, Registry, StopReason};
@@ -99,4 +101,40 @@ async fn sleep_stops_when_asked_to() {
     let running = tokio::spawn(outcome(trial));
     stop.stop(StopReason::Deadline);
     assert_eq!(running.await.unwrap(), Outcome::Retry("timeout after 3s".into()));
+}
+
+fn with(function: Function) -> Registry {
+    register_with(
+        Registry::new(),
+        Functions::new(vec![function]),
+        HandlerSettings::default(),
+    )
+}
+
+#[tokio::test]
+async fn a_function_enqueues_a_task_with_all_options_once_for_each_run() {
+    let mut spec = EnqueueSpec::new("image:scale");
+    let template = serde_json::json!({"id": "{{ payload.id }}", "of": "{{ task.id }}"});
+    spec.payload = EnqueuePayload::Json(JsonOfTemplates::new(template).unwrap());
+    spec.options.queue = Some("low".parse().unwrap());
+    spec.options.max_retry = Some(5);
+    spec.delay = Some(Duration::from_secs(60));
+    spec.unique = Some(Duration::from_secs(30));
+    let of_run = EnqueueSpec::new("x");
+    for (spec, payload) in [(spec.clone(), r#"{"id":7,"of":"trial"}"#), (of_run, r#"{"id": 7}"#)] {
+        let function = function("it", FunctionKind::Enqueue(Box::new(spec.clone())));
+        let trial = Trial::of("fn:it").payload(r#"{"id": 7}"#);
+        let report = trial.run(with(function)).await.unwrap();
+        assert!(matches!(report.outcome, Outcome::Success(_)), "{:?}", report.outcome);
+        let [task] = report.enqueued.as_slice() else {
+            panic!("{:?}", report.enqueued)
+        };
+        assert_eq!(
+            (task.kind.as_str(), task.payload.as_deref()),
+            (spec.kind.as_str(), Some(payload.as_bytes()))
+        );
+        assert_eq!(task.id.as_ref().unwrap().as_str(), "trial.default");
+        assert_eq!(task.max_retry, spec.options.max_retry.unwrap_or(25));
+        assert_eq!(task.unique.map(|unique| unique.ttl), spec.unique);
+    }
 }

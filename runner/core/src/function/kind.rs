@@ -3,7 +3,7 @@
 //! Other rooms ask the methods here instead of matching, so that a new kind is an answer to each question below, a reader
 //! and a runner. How a kind is read and run is not known here.
 
-use super::{ExecSpec, HttpSpec, MailSpec, SqlSpec};
+use super::{EnqueueSpec, ExecSpec, HttpSpec, MailSpec, SqlSpec};
 use crate::task::check_json;
 
 /// The action of a function.
@@ -22,6 +22,8 @@ pub enum FunctionKind {
     Mail(Box<MailSpec>),
     /// Statements for a database.
     Sql(SqlSpec),
+    /// Another task.
+    Enqueue(Box<EnqueueSpec>),
 }
 
 impl FunctionKind {
@@ -34,6 +36,7 @@ impl FunctionKind {
             Self::Http(_) => "http",
             Self::Mail(_) => "mail",
             Self::Sql(_) => "sql",
+            Self::Enqueue(_) => "enqueue",
         }
     }
 
@@ -42,7 +45,7 @@ impl FunctionKind {
     pub fn handler_type(&self) -> Option<&str> {
         match self {
             Self::Handler { kind } => Some(kind),
-            Self::Exec(_) | Self::Http(_) | Self::Mail(_) | Self::Sql(_) => None,
+            Self::Exec(_) | Self::Http(_) | Self::Mail(_) | Self::Sql(_) | Self::Enqueue(_) => None,
         }
     }
 
@@ -60,7 +63,12 @@ impl FunctionKind {
             Self::Sql(spec) if spec.uses_payload() => {
                 ("reads fields of its payload", "write the payload as a JSON object")
             }
-            Self::Handler { .. } | Self::Exec(_) | Self::Http(_) | Self::Mail(_) | Self::Sql(_) => return None,
+            Self::Enqueue(spec) if spec.uses_payload() => {
+                ("reads fields of its payload", "write the payload as a JSON object")
+            }
+            Self::Handler { .. } | Self::Exec(_) | Self::Http(_) | Self::Mail(_) | Self::Sql(_) | Self::Enqueue(_) => {
+                return None;
+            }
         };
         if payload.is_empty() {
             return None;

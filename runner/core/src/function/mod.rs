@@ -2,6 +2,7 @@
 //!
 //! Neither reads manifests nor runs anything: the source room creates functions, the built-in handlers run them.
 
+mod enqueue;
 mod exec;
 mod http;
 mod kind;
@@ -9,6 +10,7 @@ mod mail;
 mod sql;
 mod template;
 
+pub use enqueue::{EnqueuePayload, EnqueueSpec, JsonOfTemplates};
 pub use exec::{
     DEFAULT_INHERIT_ENV, DEFAULT_KILL_AFTER, DEFAULT_UMASK, ExecLimits, ExecResult, ExecSpec, ExitCodes, Shell,
 };

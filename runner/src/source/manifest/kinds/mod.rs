@@ -1,5 +1,6 @@
 //! What a function runs: exactly one kind, each with a file here that reads its keys.
 
+mod enqueue;
 mod exec;
 mod exec_doubts;
 mod exec_limits;
@@ -61,6 +62,12 @@ pub const KINDS: &[Kind] = &[
         main: ("statement", "DELETE FROM …"),
         read: sql::read,
     },
+    Kind {
+        key: "enqueue",
+        own: enqueue::OWN,
+        main: ("type", "task:report"),
+        read: enqueue::read,
+    },
 ];
 
 /// The keys that say what to run.
@@ -99,8 +106,10 @@ pub fn read_kind(fields: &Fields<'_>, report: &mut Report<'_>) -> Option<Functio
 pub fn doubts(kind: &FunctionKind) -> Vec<(String, String)> {
     match kind {
         FunctionKind::Exec(spec) => exec_doubts::doubts(spec),
-        FunctionKind::Handler { .. } | FunctionKind::Http(_) | FunctionKind::Mail(_) | FunctionKind::Sql(_) => {
-            Vec::new()
-        }
+        FunctionKind::Handler { .. }
+        | FunctionKind::Http(_)
+        | FunctionKind::Mail(_)
+        | FunctionKind::Sql(_)
+        | FunctionKind::Enqueue(_) => Vec::new(),
     }
 }

@@ -6,7 +6,9 @@ use std::time::Duration;
 
 use jiff::tz::TimeZone;
 use runner_core::cron::DstRule;
-use runner_core::function::{ExecLimits, ExecSpec, FunctionKind, HttpResult, HttpSpec, Shell, SqlMode, SqlParameter};
+use runner_core::function::{
+    EnqueuePayload, ExecLimits, ExecSpec, FunctionKind, HttpResult, HttpSpec, Shell, SqlMode, SqlParameter,
+};
 
 use crate::source::ScheduleContext;
 use crate::source::manifest::read;
@@ -328,5 +330,61 @@ fn a_call_may_be_signed_follow_redirects_and_show_a_certificate() {
         ("tls: {verify: false}", "E110 unknown key \"verify\""),
     ] {
         is_refused(&format!("http: {{url: 'http://example.com', {keys}}}"), expected);
+    }
+}
+
+#[test]
+fn a_task_has_a_short_and_a_long_form() {
+    let FunctionKind::Enqueue(short) = kind("name: a\nenqueue: email:welcome\n") else {
+        panic!("not enqueue")
+    };
+    assert_eq!(
+        (short.kind.as_str(), &short.payload),
+        ("email:welcome", &EnqueuePayload::OfRun)
+    );
+    let FunctionKind::Enqueue(long) = kind(
+        "name: a\nenqueue:\n  type: image:scale\n  payload: {id: '{{ payload.id }}', n: 1}\n  queue: low\n  retry: 5\n  \
+         timeout: 2m\n  retention: 1h\n  delay: 10s\n  deadline: 1h\n  unique: 1m\n  headers: {tenant: '{{ payload.tenant }}'}\n",
+    ) else {
+        panic!("not enqueue")
+    };
+    assert!(long.uses_payload() && !short.uses_payload() && matches!(long.payload, EnqueuePayload::Json(_)));
+    let options = &long.options;
+    assert_eq!(
+        (options.queue.as_ref().unwrap().as_str(), options.max_retry),
+        ("low", Some(5))
+    );
+    let spans = [
+        long.delay,
+        long.deadline,
+        long.unique,
+        options.timeout,
+        options.retention,
+    ];
+    assert_eq!(spans.map(|span| span.unwrap().as_secs()), [10, 3600, 60, 120, 3600]);
+    assert!(long.headers.contains_key("tenant") && long.group.is_none());
+}
+
+#[test]
+fn a_task_that_cannot_be_enqueued_is_refused() {
+    for (text, expected) in [
+        ("enqueue: {queue: low}", "E350 enqueue.type is required"),
+        ("enqueue: {type: '{{ payload.type }}'}", "E350 enqueue.type"),
+        ("enqueue: {type: a, delay: 0s}", "E350 enqueue.delay"),
+        (
+            "enqueue: {type: a, group: g, delay: 1s}",
+            "E350 enqueue.delay has no effect",
+        ),
+        (
+            "enqueue: {type: a, headers: {runner-x: y}}",
+            "E350 enqueue.headers.runner-x",
+        ),
+        (
+            "enqueue: {type: a, payload: {x: '{{ nothing }}'}}",
+            "E150 template error in enqueue.payload",
+        ),
+        ("enqueue: {type: a, max_retry: 1}", "E110 unknown key"),
+    ] {
+        is_refused(text, expected);
     }
 }
