@@ -1,4 +1,4 @@
-//! Every address and its handler; the guards around all of them.
+//! All addresses, and the guards around them. Those of pages are in `pages`, those of actions in `act`.
 
 use std::time::Duration;
 
@@ -6,7 +6,7 @@ use axum::Router;
 use axum::extract::{DefaultBodyLimit, Request, State};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Redirect, Response};
-use axum::routing::{MethodRouter, any, get, post};
+use axum::routing::{any, get, post};
 use tower_http::catch_panic::CatchPanicLayer;
 
 use super::app_state::AppState;
@@ -15,8 +15,7 @@ use super::error_page;
 use super::guard::{admit, headers, host};
 use super::hook_limits::is_hook;
 use super::page_error::PageError;
-use super::pages::{login, overview, run_files, schedule, schedules, servers, task, tasks};
-use super::{act, assets, complete, hooks, probe, reached_by, scrape, urls};
+use super::{act, assets, complete, hooks, pages, probe, reached_by, scrape, urls};
 
 /// How long a page may take; the broker has its own, shorter limits.
 const PATIENCE: Duration = Duration::from_secs(15);
@@ -64,32 +63,10 @@ pub fn router(app: AppState) -> Router {
         .layer(middleware::from_fn_with_state(app, enter))
 }
 
-/// Every page and action, one line each.
+/// Pages, actions, and what pages load.
 fn dashboard() -> Router<AppState> {
-    let pages: [(&str, MethodRouter<AppState>); 16] = [
-        ("/queue", get(overview::show)),
-        ("/queue/find", get(tasks::find)),
-        ("/queue/queues/{queue}", get(tasks::enter)),
-        ("/queue/queues/{queue}/{word}", get(tasks::show).post(act::queues::one)),
-        ("/queue/tasks/{queue}/{id}", get(task::show)),
-        ("/queue/tasks/{queue}/{id}/payload", get(task::payload)),
-        (
-            "/queue/tasks/{queue}/{id}/artifacts/{position}",
-            get(run_files::download),
-        ),
-        ("/queue/tasks/{queue}/{id}/{verb}", post(act::tasks::one)),
-        ("/queue/schedules", get(schedules::show)),
-        ("/queue/schedules/{id}", get(schedule::show)),
-        ("/queue/schedules/{id}/{verb}", post(act::schedules::one)),
-        ("/queue/sync", post(act::schedules::sync)),
-        ("/queue/servers", get(servers::show)),
-        ("/queue/login", get(login::show).post(login::enter)),
-        ("/queue/logout", post(login::leave)),
-        ("/queue/prefs", post(login::prefer)),
-    ];
-    pages
-        .into_iter()
-        .fold(Router::new(), |router, (path, page)| router.route(path, page))
+    pages::routes()
+        .merge(act::routes())
         .route("/queue/assets/{name}", get(assets::show))
 }
 

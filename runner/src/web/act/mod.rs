@@ -3,8 +3,10 @@
 
 use std::fmt::Display;
 
+use axum::Router;
 use axum::http::HeaderMap;
 use axum::response::{IntoResponse, Redirect, Response};
+use axum::routing::post;
 
 use super::app_state::AppState;
 use super::guard::cookies;
@@ -15,6 +17,15 @@ use super::request_context::{Notice, RequestContext};
 pub mod queues;
 pub mod schedules;
 pub mod tasks;
+
+/// The address of each action.
+pub(super) fn routes() -> Router<AppState> {
+    Router::new()
+        .route("/queue/queues/{queue}/{word}", post(queues::one))
+        .route("/queue/tasks/{queue}/{id}/{verb}", post(tasks::one))
+        .route("/queue/schedules/{id}/{verb}", post(schedules::one))
+        .route("/queue/sync", post(schedules::sync))
+}
 
 /// How long a notice waits to be shown, in seconds.
 const NOTICE_TTL: u64 = 60;

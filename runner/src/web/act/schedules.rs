@@ -17,7 +17,7 @@ use crate::web::page_error::PageError;
 use crate::web::request_context::{Form, Notice, RequestContext, SharedContext};
 use crate::web::urls;
 
-/// The longest pause with an end.
+/// The bounds of a pause with an end.
 const SHORTEST_PAUSE: Duration = Duration::from_secs(60);
 const LONGEST_PAUSE: Duration = Duration::from_secs(366 * 86_400);
 

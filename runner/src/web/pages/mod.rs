@@ -15,3 +15,29 @@ pub mod servers;
 pub mod task;
 pub mod tasks;
 pub mod triggers;
+
+use axum::Router;
+use axum::routing::{get, post};
+
+use super::app_state::AppState;
+
+/// The address of each page, and the forms of the login.
+pub fn routes() -> Router<AppState> {
+    Router::new()
+        .route("/queue", get(overview::show))
+        .route("/queue/find", get(tasks::find))
+        .route("/queue/queues/{queue}", get(tasks::enter))
+        .route("/queue/queues/{queue}/{word}", get(tasks::show))
+        .route("/queue/tasks/{queue}/{id}", get(task::show))
+        .route("/queue/tasks/{queue}/{id}/payload", get(task::payload))
+        .route(
+            "/queue/tasks/{queue}/{id}/artifacts/{position}",
+            get(run_files::download),
+        )
+        .route("/queue/schedules", get(schedules::show))
+        .route("/queue/schedules/{id}", get(schedule::show))
+        .route("/queue/servers", get(servers::show))
+        .route("/queue/login", get(login::show).post(login::enter))
+        .route("/queue/logout", post(login::leave))
+        .route("/queue/prefs", post(login::prefer))
+}
