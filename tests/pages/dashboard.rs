@@ -14,7 +14,7 @@ use runner::source::{Catalog, ManifestSettings, SourceSettings};
 use runner::trigger::{Board, HookParts, Hooks};
 use runner::web::{AppState, AppStateParts, Auth, PublicUrl, TrustedProxies, User, UserRole, WebSettings};
 use runner_core::clock::{Clock, ManualClock};
-use runner_core::schedule::{Definition, Origin, Overlap, ScheduleId, Source, Timing};
+use runner_core::schedule::{Definition, Origin, Overlap, ScheduleId, Timing};
 use runner_core::task::{AttemptOutcome, QueueName, Run, Task, TaskId, TaskState};
 use runner_queue::embedded::EmbeddedBroker;
 use runner_queue::{
@@ -283,20 +283,16 @@ pub fn definition() -> Definition {
         &zone("Asia/Shanghai"),
         Default::default(),
     );
+    let task = Task::new("task:hourly").payload(r#"{"hour":true}"#);
     Definition {
-        id,
-        name: format!("hourly {HOSTILE}"),
-        description: String::new(),
-        origin: Origin {
-            source: Source::Code,
-            place: "code".to_owned(),
-        },
-        enabled: true,
-        timing: timing.expect("a rule"),
         overlap: Overlap::Allow,
-        catch_up: Default::default(),
-        jitter: Duration::ZERO,
-        task: Task::new("task:hourly").payload(r#"{"hour":true}"#),
+        ..Definition::new(
+            id,
+            format!("hourly {HOSTILE}"),
+            Origin::code(),
+            timing.expect("a rule"),
+            task,
+        )
     }
 }
 

@@ -5,7 +5,7 @@
 use std::time::Duration;
 
 use jiff::tz::TimeZone;
-use runner_core::schedule::{CatchUp, Origin, Overlap, Problem, Source, Span, Timing, When};
+use runner_core::schedule::{Origin, Overlap, Problem, Span, Timing, When};
 use runner_core::task::{Task, TaskId};
 use runner_queue::Pause;
 
@@ -17,29 +17,19 @@ fn at(seconds: i64) -> Timestamp {
 
 /// Occurs every `seconds` seconds; `at(0)` is on a full minute.
 fn every(name: &str, seconds: u64) -> Definition {
+    let timing = Timing {
+        when: When::Every {
+            every: Duration::from_secs(seconds),
+            phase: Duration::ZERO,
+        },
+        text: format!("@every {seconds}s"),
+        zone_name: "UTC".into(),
+        zone: TimeZone::UTC,
+        dst: runner_core::cron::DstRule::default(),
+    };
     Definition {
-        id: ScheduleId::code(name),
-        name: name.to_owned(),
-        description: String::new(),
-        origin: Origin {
-            source: Source::Code,
-            place: "code".to_owned(),
-        },
-        enabled: true,
-        timing: Timing {
-            when: When::Every {
-                every: Duration::from_secs(seconds),
-                phase: Duration::ZERO,
-            },
-            text: format!("@every {seconds}s"),
-            zone_name: "UTC".to_owned(),
-            zone: TimeZone::UTC,
-            dst: runner_core::cron::DstRule::default(),
-        },
         overlap: Overlap::Allow,
-        catch_up: CatchUp::default(),
-        jitter: Duration::ZERO,
-        task: Task::new("echo"),
+        ..Definition::new(ScheduleId::code(name), name, Origin::code(), timing, Task::new("echo"))
     }
 }
 

@@ -11,9 +11,7 @@ use jiff::Timestamp;
 use jiff::tz::TimeZone;
 use runner_core::clock::ManualClock;
 use runner_core::cron::DstRule;
-use runner_core::schedule::{
-    CatchUp, CatchUpPolicy, Definition, Origin, Overlap, Problem, ScheduleId, Scope, Source, Timing,
-};
+use runner_core::schedule::{CatchUpPolicy, Definition, Origin, Overlap, Problem, ScheduleId, Scope, Source, Timing};
 use runner_core::task::Task;
 use runner_queue::{Decision, DecisionKind, Holders as _, Schedules as _};
 use runner_queue::{Pause, embedded::EmbeddedBroker};
@@ -167,23 +165,17 @@ fn nightly() -> Definition {
 }
 
 fn every_second(policy: CatchUpPolicy) -> Definition {
+    let timing = Timing::parse("beat", "* * * * * *", "UTC", &TimeZone::UTC, DstRule::default()).unwrap();
     Definition {
-        id: ScheduleId::code("beat"),
-        name: "beat".to_owned(),
-        description: String::new(),
-        origin: Origin {
-            source: Source::Code,
-            place: "code".to_owned(),
-        },
-        enabled: true,
-        timing: Timing::parse("beat", "* * * * * *", "UTC", &TimeZone::UTC, DstRule::default()).unwrap(),
         overlap: Overlap::Allow,
-        catch_up: CatchUp {
-            policy,
-            ..CatchUp::default()
-        },
-        jitter: Duration::ZERO,
-        task: Task::new("beat"),
+        catch_up: policy.into(),
+        ..Definition::new(
+            ScheduleId::code("beat"),
+            "beat",
+            Origin::code(),
+            timing,
+            Task::new("beat"),
+        )
     }
 }
 

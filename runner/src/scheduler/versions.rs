@@ -77,6 +77,7 @@ fn version_of(d: &Definition) -> Version {
         .iter()
         .map(|(key, value)| format!("{key}={value}"))
         .collect();
+    let [overlap, catch_up, jitter] = d.policies();
     let options = stable_hash(&[
         task.queue.as_str(),
         &task.max_retry.to_string(),
@@ -86,14 +87,9 @@ fn version_of(d: &Definition) -> Version {
         &task.unique.map_or_else(String::new, |unique| seconds(unique.ttl)),
         task.group.as_deref().unwrap_or_default(),
         &headers.join("\n"),
-        d.overlap.as_str(),
-        &format!(
-            "{:?} {} {}",
-            d.catch_up.policy,
-            seconds(d.catch_up.window),
-            d.catch_up.max
-        ),
-        &seconds(d.jitter),
+        &overlap,
+        &catch_up,
+        &jitter,
     ]);
     let hash = stable_hash(&[
         &d.revision(),

@@ -5,7 +5,7 @@
 use jiff::tz::TimeZone;
 use runner_core::clock::ManualClock;
 use runner_core::cron::DstRule;
-use runner_core::schedule::{CatchUp, Origin, Overlap, Timing};
+use runner_core::schedule::{Origin, Timing};
 use runner_core::task::Task;
 
 use super::*;
@@ -29,21 +29,12 @@ fn shared() -> Shared {
 /// A part with one schedule of this type.
 fn part(source: Source, name: &str) -> SourcePart {
     let id = ScheduleId::code(name);
-    let definition = Definition {
-        name: name.to_owned(),
-        description: String::new(),
-        origin: Origin {
-            source,
-            place: name.to_owned(),
-        },
-        enabled: true,
-        timing: Timing::parse(id.as_str(), "@daily", "UTC", &TimeZone::UTC, DstRule::default()).unwrap(),
-        id,
-        overlap: Overlap::Allow,
-        catch_up: CatchUp::default(),
-        jitter: Duration::ZERO,
-        task: Task::new(name),
+    let timing = Timing::parse(id.as_str(), "@daily", "UTC", &TimeZone::UTC, DstRule::default()).unwrap();
+    let origin = Origin {
+        source,
+        place: name.to_owned(),
     };
+    let definition = Definition::new(id, name, origin, timing, Task::new(name));
     SourcePart {
         definitions: vec![definition],
         ..SourcePart::default()

@@ -11,27 +11,17 @@ use tokio_util::sync::CancellationToken;
 use runner_core::clock::ManualClock;
 use runner_core::cron::DstRule;
 use runner_core::function::{CheckFinding, FunctionOptions, Functions};
-use runner_core::schedule::{CatchUp, Definition, Origin, Overlap, ScheduleId, Source, Timing};
+use runner_core::schedule::{Definition, Origin, Overlap, ScheduleId, Source, Timing};
 use runner_core::task::Task;
 
 use super::{Catalog, Code, FunctionCheck, ManifestSettings, SourceSettings, TableSettings, Taken};
 
 fn coded(name: &str, spec: &str, kind: &str) -> Definition {
     let id = ScheduleId::code(name);
+    let timing = Timing::parse(id.as_str(), spec, "UTC", &TimeZone::UTC, DstRule::default()).unwrap();
     Definition {
-        name: name.to_owned(),
-        description: String::new(),
-        origin: Origin {
-            source: Source::Code,
-            place: "code".to_owned(),
-        },
-        enabled: true,
-        timing: Timing::parse(id.as_str(), spec, "UTC", &TimeZone::UTC, DstRule::default()).unwrap(),
-        id,
         overlap: Overlap::Allow,
-        catch_up: CatchUp::default(),
-        jitter: std::time::Duration::ZERO,
-        task: Task::new(kind),
+        ..Definition::new(id, name, Origin::code(), timing, Task::new(kind))
     }
 }
 

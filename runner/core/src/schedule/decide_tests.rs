@@ -20,32 +20,20 @@ fn at(seconds: i64) -> Timestamp {
 
 /// Occurs at every multiple of `every` seconds after `at(0)`, which is on a full minute.
 fn every(every: u64, policy: CatchUpPolicy) -> Definition {
+    let timing = Timing {
+        when: When::Every {
+            every: Duration::from_secs(every),
+            phase: Duration::ZERO,
+        },
+        text: format!("@every {every}s"),
+        zone_name: "UTC".into(),
+        zone: TimeZone::UTC,
+        dst: DstRule::default(),
+    };
     Definition {
-        id: ScheduleId::code("a"),
-        name: "a".into(),
-        description: String::new(),
-        origin: Origin {
-            source: Source::Code,
-            place: "code".into(),
-        },
-        enabled: true,
-        timing: Timing {
-            when: When::Every {
-                every: Duration::from_secs(every),
-                phase: Duration::ZERO,
-            },
-            text: format!("@every {every}s"),
-            zone_name: "UTC".into(),
-            zone: TimeZone::UTC,
-            dst: DstRule::default(),
-        },
         overlap: Overlap::Allow,
-        catch_up: CatchUp {
-            policy,
-            ..CatchUp::default()
-        },
-        jitter: Duration::ZERO,
-        task: Task::new("echo"),
+        catch_up: policy.into(),
+        ..Definition::new(ScheduleId::code("a"), "a", Origin::code(), timing, Task::new("echo"))
     }
 }
 

@@ -6,7 +6,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::Timing;
-use crate::task::Task;
+use crate::task::{FUNCTION_PREFIX, Task};
 
 /// The lasting identity of a schedule: `m:<function>:<schedule>`, `db:<row id>` or `code:<name>`.
 ///
@@ -90,6 +90,17 @@ pub struct Origin {
     pub source: Source,
     /// `manifests/a.yaml:3`, `sys_crontab id 42`, `code`.
     pub place: String,
+}
+
+impl Origin {
+    /// Of everything that a program registers itself.
+    #[must_use]
+    pub fn code() -> Self {
+        Self {
+            source: Source::Code,
+            place: Source::Code.as_str().to_owned(),
+        }
+    }
 }
 
 /// What to do if the previous task of the schedule is unfinished.
@@ -206,6 +217,58 @@ pub struct Definition {
 }
 
 impl Definition {
+    /// An enabled schedule with the default policies and no description.
+    #[must_use]
+    pub fn new(id: ScheduleId, name: impl Into<String>, origin: Origin, timing: Timing, task: Task) -> Self {
+        Self {
+            id,
+            name: name.into(),
+            description: String::new(),
+            origin,
+            enabled: true,
+            timing,
+            overlap: Overlap::default(),
+            catch_up: CatchUp::default(),
+            jitter: Duration::ZERO,
+            task,
+        }
+    }
+
+    /// The function of a manifest that it runs. One whose action is a handler runs under the handler's type.
+    #[must_use]
+    pub fn function(&self) -> Option<&str> {
+        self.task
+            .kind
+            .strip_prefix(FUNCTION_PREFIX)
+            .or_else(|| self.id.function())
+    }
+
+    /// The policies by which its occurrences are decided, for a comparison with those of other instances.
+    ///
+    /// Names every field: when one is added, this decides whether instances that differ in it have different versions.
+    #[must_use]
+    pub fn policies(&self) -> [String; 3] {
+        let Self {
+            overlap,
+            catch_up,
+            jitter,
+            // Compared otherwise, or only texts for people.
+            id: _,
+            name: _,
+            description: _,
+            origin: _,
+            enabled: _,
+            timing: _,
+            task: _,
+        } = self;
+        let CatchUp { policy, window, max } = catch_up;
+        [
+            overlap.as_str().to_owned(),
+            format!("{policy:?} {} {max}", window.as_millis()),
+            jitter.as_millis().to_string(),
+        ]
+    }
+
     /// A fingerprint of everything that determines *when* the schedule occurs.
     ///
     /// When it changes, the cursor is set to the present, so that editing, enabling or disabling never fires the past; a change
@@ -228,30 +291,17 @@ mod tests {
     use jiff::tz::TimeZone;
 
     fn every(seconds: u64) -> Definition {
-        Definition {
-            id: ScheduleId::code("a"),
-            name: "a".to_owned(),
-            description: String::new(),
-            origin: Origin {
-                source: Source::Code,
-                place: "code".to_owned(),
+        let timing = Timing {
+            when: When::Every {
+                every: Duration::from_secs(seconds),
+                phase: Duration::ZERO,
             },
-            enabled: true,
-            timing: Timing {
-                when: When::Every {
-                    every: Duration::from_secs(seconds),
-                    phase: Duration::ZERO,
-                },
-                text: format!("@every {seconds}s"),
-                zone_name: "UTC".to_owned(),
-                zone: TimeZone::UTC,
-                dst: DstRule::default(),
-            },
-            overlap: Overlap::Skip,
-            catch_up: CatchUp::default(),
-            jitter: Duration::ZERO,
-            task: Task::new("t"),
-        }
+            text: format!("@every {seconds}s"),
+            zone_name: "UTC".to_owned(),
+            zone: TimeZone::UTC,
+            dst: DstRule::default(),
+        };
+        Definition::new(ScheduleId::code("a"), "a", Origin::code(), timing, Task::new("t"))
     }
 
     #[test]

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use jiff::tz::TimeZone;
 use runner_core::cron::Expression;
-use runner_core::schedule::{Ahead, CatchUp, Definition, Origin, Overlap, Problem, ScheduleId, Source, Timing, When};
+use runner_core::schedule::{Ahead, Definition, Origin, Overlap, Problem, ScheduleId, Timing, When};
 use runner_core::task::{Task, TaskId, TaskState};
 use runner_queue::{Decision, DecisionKind, Pause, Standing};
 
@@ -12,29 +12,25 @@ use super::{Case, at, case, codes, facts, pending, queue, served, server, task};
 use crate::diagnose::*;
 
 fn definition() -> Definition {
+    let timing = Timing {
+        when: When::Every {
+            every: Duration::from_secs(60),
+            phase: Duration::ZERO,
+        },
+        text: "@every 1m".into(),
+        zone_name: "UTC".into(),
+        zone: TimeZone::UTC,
+        dst: runner_core::cron::DstRule::default(),
+    };
     Definition {
-        id: ScheduleId::code("a"),
-        name: "a".into(),
-        description: String::new(),
-        origin: Origin {
-            source: Source::Code,
-            place: "code".into(),
-        },
-        enabled: true,
-        timing: Timing {
-            when: When::Every {
-                every: Duration::from_secs(60),
-                phase: Duration::ZERO,
-            },
-            text: "@every 1m".into(),
-            zone_name: "UTC".into(),
-            zone: TimeZone::UTC,
-            dst: runner_core::cron::DstRule::default(),
-        },
         overlap: Overlap::Allow,
-        catch_up: CatchUp::default(),
-        jitter: Duration::ZERO,
-        task: Task::new("mail").queue(queue("low")),
+        ..Definition::new(
+            ScheduleId::code("a"),
+            "a",
+            Origin::code(),
+            timing,
+            Task::new("mail").queue(queue("low")),
+        )
     }
 }
 

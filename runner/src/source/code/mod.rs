@@ -8,7 +8,7 @@ mod tests;
 use std::collections::BTreeMap;
 
 use runner_core::function::FunctionOptions;
-use runner_core::schedule::{Definition, Origin, Problem, ScheduleId, Severity, Source};
+use runner_core::schedule::{Definition, Origin, Problem, ScheduleId, Severity};
 use runner_core::task::Task;
 
 pub use builder::Schedule;
@@ -69,20 +69,12 @@ impl Code {
         let mut task = task;
         stated.apply(&mut task);
         self.stated.insert(id.clone(), stated);
-        self.definitions.push(Definition {
-            id,
-            name,
+        let definition = Definition {
             description: schedule.description.trim().to_owned(),
-            origin: Origin {
-                source: Source::Code,
-                place: "code".to_owned(),
-            },
             enabled: schedule.enabled,
-            timing: read.timing,
-            overlap: read.policies.overlap.unwrap_or(super::manifest::CODED_OVERLAP),
-            catch_up: read.policies.catch_up.unwrap_or_default(),
-            jitter: read.policies.jitter,
-            task,
-        });
+            ..Definition::new(id, name, Origin::code(), read.timing, task)
+        };
+        let definition = read.policies.of(super::manifest::CODED_OVERLAP, definition);
+        self.definitions.push(definition);
     }
 }

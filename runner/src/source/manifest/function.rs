@@ -1,12 +1,12 @@
 //! One document of a manifest: a function with its schedules.
 
 use runner_core::function::{Function, FunctionKind, FunctionOptions};
-use runner_core::schedule::{Definition, Origin, ScheduleId, Source, stable_hash};
+use runner_core::schedule::{Definition, Origin, Overlap, ScheduleId, Source, stable_hash};
 use runner_core::task::Task;
 use runner_core::trigger::{TRIGGER_HEADER, TriggerDefinition};
 
 use super::kinds;
-use super::options::read_task_options;
+use super::options::{TASK_OPTIONS, read_task_options};
 use super::payload::ManifestPayload;
 use super::places;
 use super::schedule::{ScheduleContext, Scheduled, read_schedules};
@@ -28,8 +28,6 @@ const ABOUT: [&str; 7] = [
     "triggers",
 ];
 
-const OPTIONS: [&str; 5] = ["payload", "queue", "retry", "timeout", "retention"];
-
 /// A function and what triggers it.
 #[derive(Debug, Clone, PartialEq)]
 pub struct FunctionEntry {
@@ -46,7 +44,7 @@ pub struct FunctionEntry {
 /// Reads one document. What it returns is in force only if nothing was reported as an error.
 pub fn read_function(node: &Node, context: &ScheduleContext, report: &mut Report<'_>) -> Option<FunctionEntry> {
     let before = report.errors();
-    let known = [&ABOUT[..], &kinds::keys(), &OPTIONS].concat();
+    let known = [&ABOUT[..], &kinds::keys(), &["payload"], TASK_OPTIONS].concat();
     let fields = Fields::read(node, "", &known, report)?;
     read_version(&fields, report);
     let name = read_name(&fields, report);
@@ -92,17 +90,14 @@ pub fn read_function(node: &Node, context: &ScheduleContext, report: &mut Report
     let mut template = Task::new(function.task_type());
     function.task_options().apply(&mut template);
     let enabled = enabled.unwrap_or(true);
-    let define = |s: Scheduled, report: &mut Report<'_>| Definition {
-        id: s.id,
-        name: function.name.clone(),
-        description: function.description.clone(),
-        origin: origin(s.mark, report),
-        enabled,
-        timing: s.timing,
-        overlap: s.policies.overlap.unwrap_or_default(),
-        catch_up: s.policies.catch_up.unwrap_or_default(),
-        jitter: s.policies.jitter,
-        task: with_payload(&template, payload.as_ref(), s.payload.as_ref(), s.mark, report),
+    let define = |s: Scheduled, report: &mut Report<'_>| {
+        let task = with_payload(&template, payload.as_ref(), s.payload.as_ref(), s.mark, report);
+        let definition = Definition {
+            description: function.description.clone(),
+            enabled,
+            ..Definition::new(s.id, &function.name, origin(s.mark, report), s.timing, task)
+        };
+        s.policies.of(Overlap::default(), definition)
     };
     let schedules = scheduled.into_iter().map(|s| define(s, report)).collect();
     let triggers = triggered

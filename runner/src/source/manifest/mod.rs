@@ -15,7 +15,7 @@ mod tests;
 
 pub use function::FunctionEntry;
 pub use kinds::MAX_TASK_TYPE;
-pub use options::{Policies, read_policies, read_task_options};
+pub use options::{POLICIES, Policies, TASK_OPTIONS, read_policies, read_task_options};
 pub use schedule::{CODED_OVERLAP, ScheduleContext, read_coded, read_zone};
 
 use runner_core::schedule::{Problem, Severity};

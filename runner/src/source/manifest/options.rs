@@ -1,9 +1,11 @@
-//! The options that a schedule and its task share between manifests and rows: policies, queue, limits.
+//! The options of schedules and tasks that are the same in manifests, rows and code: policies, queue, limits.
 
 use std::time::Duration;
 
 use runner_core::function::FunctionOptions;
-use runner_core::schedule::{CatchUp, CatchUpPolicy, DEFAULT_CATCH_UP_MAX, DEFAULT_CATCH_UP_WINDOW, Overlap, Timing};
+use runner_core::schedule::{
+    CatchUp, CatchUpPolicy, DEFAULT_CATCH_UP_MAX, DEFAULT_CATCH_UP_WINDOW, Definition, Overlap, Timing,
+};
 use runner_core::task::QueueName;
 
 use jiff::Timestamp;
@@ -30,6 +32,15 @@ const CATCH_UP_WORDS: [(&str, CatchUpPolicy); 3] = [
     ("last", CatchUpPolicy::Last),
     ("all", CatchUpPolicy::All),
 ];
+
+/// The keys of the task options, wherever a task is defined.
+pub const TASK_OPTIONS: &[&str] = &["queue", "retry", "timeout", "retention"];
+
+/// The keys of a schedule that say when it occurs.
+pub const TIMING: &[&str] = &["cron", "every", "at", "timezone"];
+
+/// The keys of [`Policies`], the same in manifests, rows and code.
+pub const POLICIES: &[&str] = &["overlap", "catch_up", "jitter"];
 
 /// Reads `queue`, `retry`, `timeout` and `retention`.
 pub fn read_task_options(fields: &Fields<'_>, report: &mut Report<'_>) -> FunctionOptions {
@@ -65,6 +76,19 @@ pub struct Policies {
     pub catch_up: Option<CatchUp>,
     /// To spread simultaneous occurrences.
     pub jitter: Duration,
+}
+
+impl Policies {
+    /// The definition with these policies; `overlap` is the default of its source.
+    #[must_use]
+    pub fn of(self, overlap: Overlap, definition: Definition) -> Definition {
+        Definition {
+            overlap: self.overlap.unwrap_or(overlap),
+            catch_up: self.catch_up.unwrap_or_default(),
+            jitter: self.jitter,
+            ..definition
+        }
+    }
 }
 
 /// Reads `overlap`, `catch_up` and `jitter`; `overlap` is the default of the first.

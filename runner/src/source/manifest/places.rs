@@ -3,6 +3,7 @@
 //! Only hints; the readers decide which fields are known where.
 
 use super::kinds::{KINDS, Kind};
+use super::options::{POLICIES, TASK_OPTIONS, TIMING};
 
 /// The parts of a manifest.
 #[derive(Clone, Copy)]
@@ -25,10 +26,10 @@ impl Part {
 
     /// The one part that a field belongs to, of those that people write elsewhere.
     fn that_has(field: &str) -> Option<Self> {
-        if OF_TOP.contains(&field) {
+        if TASK_OPTIONS.contains(&field) || OF_TOP.contains(&field) {
             return Some(Self::Top);
         }
-        if OF_SCHEDULE.contains(&field) {
+        if TIMING.contains(&field) || POLICIES.contains(&field) {
             return Some(Self::Schedule);
         }
         KINDS.iter().find(|kind| kind.own.contains(&field)).map(Self::Kind)
@@ -44,19 +45,8 @@ impl Part {
     }
 }
 
-const OF_TOP: &[&str] = &[
-    "queue",
-    "retry",
-    "timeout",
-    "retention",
-    "enabled",
-    "description",
-    "handler",
-    "name",
-    "schedule",
-];
-
-const OF_SCHEDULE: &[&str] = &["cron", "every", "at", "timezone", "overlap", "catch_up", "jitter"];
+/// Keys of the top besides the task options.
+const OF_TOP: &[&str] = &["enabled", "description", "handler", "name", "schedule"];
 
 /// Names of fields in other systems, and here.
 const SYNONYMS: [(&str, &str); 27] = [

@@ -10,7 +10,7 @@ use runner_core::cron::{self, CronError, DstRule, Expression};
 use runner_core::function::FunctionOptions;
 use runner_core::schedule::{Overlap, ScheduleId, Timing, When};
 
-use super::options::{Policies, clipped_jitter, read_policies, read_task_options};
+use super::options::{POLICIES, Policies, TASK_OPTIONS, TIMING, clipped_jitter, read_policies, read_task_options};
 use super::payload::ManifestPayload;
 use crate::source::function_check::FunctionCheck;
 use crate::text::yaml::{Mark, Node, Value};
@@ -59,25 +59,6 @@ pub struct Scheduled {
     /// Merged over the function's payload.
     pub payload: Option<ManifestPayload>,
 }
-
-const KNOWN: [&str; 9] = [
-    "id", "cron", "every", "at", "timezone", "overlap", "catch_up", "jitter", "payload",
-];
-
-/// The keys of a schedule in code; its name is its id, and its payload that of its task.
-const CODED: [&str; 11] = [
-    "cron",
-    "every",
-    "at",
-    "timezone",
-    "overlap",
-    "catch_up",
-    "jitter",
-    "queue",
-    "retry",
-    "timeout",
-    "retention",
-];
 
 /// The overlap policy of a schedule in code that states none: such code often comes from schedulers that never check
 /// whether the previous task has ended.
@@ -144,7 +125,7 @@ fn read_one(
     context: &ScheduleContext,
     report: &mut Report<'_>,
 ) -> Option<Scheduled> {
-    let fields = Fields::read(node, path, &KNOWN, report)?;
+    let fields = Fields::read(node, path, &[&["id"], TIMING, POLICIES, &["payload"]].concat(), report)?;
     let name = match fields.get("id", report) {
         Some(field) => read_id(field, report),
         None if needs_id && fields.peek("id").is_none() => {
@@ -160,7 +141,8 @@ fn read_one(
     read
 }
 
-/// Reads a schedule in code, given as a map, and the options of its tasks.
+/// Reads a schedule in code, given as a map, and the options of its tasks. Its name is its id, and its payload that of its
+/// task.
 pub fn read_coded(
     node: &Node,
     id: ScheduleId,
@@ -168,7 +150,7 @@ pub fn read_coded(
     report: &mut Report<'_>,
 ) -> Option<(Scheduled, FunctionOptions)> {
     let path = "schedule";
-    let fields = Fields::read(node, path, &CODED, report)?;
+    let fields = Fields::read(node, path, &[TIMING, POLICIES, TASK_OPTIONS].concat(), report)?;
     let read = read_fields(&fields, path, id, CODED_OVERLAP, context, report);
     let options = read_task_options(&fields, report);
     read.map(|read| (read, options))

@@ -11,7 +11,9 @@ use runner_core::task::{NotJson, Task, from_json};
 use super::payload::{JsonText, PayloadParts, depth};
 use super::store::{AmbiguousRows, Cell, MAX_ID, MAX_TEXT, RowFault, TableRow, Unread};
 use super::switch::{is_on, switch};
-use crate::source::manifest::{MAX_TASK_TYPE, Policies, ScheduleContext, read_policies, read_task_options, read_zone};
+use crate::source::manifest::{
+    MAX_TASK_TYPE, POLICIES, Policies, ScheduleContext, TASK_OPTIONS, read_policies, read_task_options, read_zone,
+};
 use crate::text::yaml;
 use crate::text::{Fields, Report, quoted};
 
@@ -20,17 +22,6 @@ const OPTIONS_KEY: &str = "_runner";
 
 /// Rows were written for schedulers that never check whether the previous task has ended.
 const DEFAULT_OVERLAP: Overlap = Overlap::Allow;
-
-const KNOWN: [&str; 8] = [
-    "timezone",
-    "overlap",
-    "catch_up",
-    "queue",
-    "retry",
-    "timeout",
-    "retention",
-    "jitter",
-];
 
 /// The size of a full `text` column of MySQL, which silently truncates longer values.
 const TEXT_BYTES: usize = 65_535;
@@ -195,19 +186,13 @@ impl Reader<'_> {
         task.payload = parts.payload;
         let options = self.options(parts.options.as_deref(), context);
         options.stated.apply(&mut task);
-        let policies = options.policies;
         let timing = self.timing(&options.context, options.zone_given);
-        let definition = timing.map(|timing| Definition {
-            id: self.id.clone(),
-            name,
-            description: String::new(),
-            origin: self.origin(),
-            enabled,
-            timing,
-            overlap: policies.overlap.unwrap_or(DEFAULT_OVERLAP),
-            catch_up: policies.catch_up.unwrap_or_default(),
-            jitter: policies.jitter,
-            task,
+        let definition = timing.map(|timing| {
+            let definition = Definition {
+                enabled,
+                ..Definition::new(self.id.clone(), name, self.origin(), timing, task)
+            };
+            options.policies.of(DEFAULT_OVERLAP, definition)
         });
         (definition, options.stated)
     }
@@ -345,9 +330,10 @@ impl Reader<'_> {
         let Some(text) = text else { return options };
         let place = place(&self.row.id);
         let mut report = Report::of_row(&place, text);
+        let known = [&["timezone"], POLICIES, TASK_OPTIONS].concat();
         match yaml::parse(text).as_deref() {
             Ok([node]) => {
-                if let Some(fields) = Fields::read(node, OPTIONS_KEY, &KNOWN, &mut report) {
+                if let Some(fields) = Fields::read(node, OPTIONS_KEY, &known, &mut report) {
                     options.stated = read_task_options(&fields, &mut report);
                     options.policies = read_policies(&fields, DEFAULT_OVERLAP, &mut report);
                     if let Some(field) = fields.get("timezone", &mut report)
