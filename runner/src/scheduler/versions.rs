@@ -282,13 +282,8 @@ fn named(all: &[(&ScheduleId, &Version)]) -> String {
 }
 
 fn origin(id: &ScheduleId, place: &str) -> Origin {
-    let source = match id.as_str().split_once(':') {
-        Some(("m", _)) => Source::Manifest,
-        Some(("db", _)) => Source::Table,
-        _ => Source::Code,
-    };
     Origin {
-        source,
+        source: id.source().unwrap_or(Source::Code),
         place: place.to_owned(),
     }
 }

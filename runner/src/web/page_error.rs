@@ -24,7 +24,7 @@ pub enum PageError {
     Gone(&'static str, String),
     /// A query parameter is out of bounds: its name and the allowed values.
     #[error("{0} must be {1}")]
-    BadQuery(&'static str, &'static str),
+    BadQuery(&'static str, String),
     /// An unreadable form.
     #[error("the form cannot be read")]
     BadForm,
@@ -221,7 +221,7 @@ mod tests {
         for (fault, status, pause) in [
             (PageError::NoPage, 404, None),
             (PageError::Gone("task", "a".into()), 404, None),
-            (PageError::BadQuery("page", "1 to 9"), 400, None),
+            (PageError::BadQuery("page", "1 to 9".to_owned()), 400, None),
             (PageError::BadForm, 400, None),
             (PageError::WrongMedia, 415, None),
             (PageError::TooLarge, 413, None),

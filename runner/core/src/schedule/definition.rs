@@ -19,19 +19,19 @@ impl ScheduleId {
     /// The schedule called `schedule` of the manifest function `function`.
     #[must_use]
     pub fn manifest(function: &str, schedule: &str) -> Self {
-        Self(format!("m:{function}:{schedule}"))
+        Self::of(Source::Manifest, format_args!("{function}:{schedule}"))
     }
 
     /// The row of `sys_crontab` with this primary key.
     #[must_use]
     pub fn row(id: impl fmt::Display) -> Self {
-        Self(format!("db:{id}"))
+        Self::of(Source::Table, id)
     }
 
     /// The schedule registered in code under this name.
     #[must_use]
     pub fn code(name: &str) -> Self {
-        Self(format!("code:{name}"))
+        Self::of(Source::Code, name)
     }
 
     /// Any text, from a URL or a command line; it need not name an existing schedule.
@@ -40,10 +40,23 @@ impl ScheduleId {
         Self(text.into())
     }
 
+    fn of(source: Source, rest: impl fmt::Display) -> Self {
+        Self(format!("{}{rest}", source.prefix()))
+    }
+
+    /// The source whose schedules have such ids.
+    #[must_use]
+    pub fn source(&self) -> Option<Source> {
+        Source::ALL
+            .into_iter()
+            .find(|source| self.0.starts_with(source.prefix()))
+    }
+
     /// The function of a manifest whose schedule it is.
     #[must_use]
     pub fn function(&self) -> Option<&str> {
-        Some(self.0.strip_prefix("m:")?.split_once(':')?.0)
+        let rest = self.0.strip_prefix(Source::Manifest.prefix())?;
+        Some(rest.split_once(':')?.0)
     }
 
     /// The identity as text.
@@ -72,6 +85,24 @@ pub enum Source {
 }
 
 impl Source {
+    /// All of them.
+    pub const ALL: [Self; 3] = [Self::Manifest, Self::Table, Self::Code];
+
+    /// The source of this word.
+    #[must_use]
+    pub fn named(word: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|source| source.as_str() == word)
+    }
+
+    /// What the ids of its schedules begin with.
+    fn prefix(self) -> &'static str {
+        match self {
+            Self::Manifest => "m:",
+            Self::Table => "db:",
+            Self::Code => "code:",
+        }
+    }
+
     /// The word in listings and on pages.
     #[must_use]
     pub fn as_str(self) -> &'static str {

@@ -276,7 +276,7 @@ pub fn page_number(text: Option<&str>) -> Result<usize, PageError> {
     text.parse()
         .ok()
         .filter(|n| (1..=LAST_PAGE).contains(n))
-        .ok_or(PageError::BadQuery("page", "1-1000000"))
+        .ok_or_else(|| PageError::BadQuery("page", "1-1000000".to_owned()))
 }
 
 /// The rows per page of a query.
@@ -289,7 +289,7 @@ pub fn page_size(text: Option<&str>, usual: usize) -> Result<usize, PageError> {
     text.parse()
         .ok()
         .filter(|n| (1..=100).contains(n))
-        .ok_or(PageError::BadQuery("size", "1-100"))
+        .ok_or_else(|| PageError::BadQuery("size", "1-100".to_owned()))
 }
 
 #[cfg(test)]

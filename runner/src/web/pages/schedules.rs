@@ -172,6 +172,8 @@ struct SchedulesPage {
     foreign_count: usize,
     sources: Vec<SourceRow>,
     source: &'static str,
+    /// What `source` can be.
+    source_words: Vec<&'static str>,
     filter: String,
     problems: Vec<ProblemRow>,
     problem_count: usize,
@@ -235,6 +237,7 @@ pub async fn show(
         all: plan.schedules.len(),
         sources: SourceRow::all(locale, &app),
         source: source.as_str(),
+        source_words: source_words(),
         foreign,
         foreign_count,
         problem_count: problems.len() + usize::from(clock.is_some()),
@@ -250,6 +253,9 @@ pub async fn show(
     layout::show(&app, &cx, NavSection::Schedules, &page)
 }
 
+/// The word that selects schedulers of other programs.
+const FOREIGN: &str = "go";
+
 /// The selected source.
 #[derive(Debug, Clone, Copy)]
 enum Chosen {
@@ -264,7 +270,7 @@ impl Chosen {
         match self {
             Self::All => "",
             Self::Own(source) => source.as_str(),
-            Self::Foreign => "go",
+            Self::Foreign => FOREIGN,
         }
     }
 }
@@ -272,12 +278,18 @@ impl Chosen {
 fn source(word: &str) -> Result<Chosen, PageError> {
     match word {
         "" => Ok(Chosen::All),
-        "manifest" => Ok(Chosen::Own(Source::Manifest)),
-        "table" => Ok(Chosen::Own(Source::Table)),
-        "code" => Ok(Chosen::Own(Source::Code)),
-        "go" => Ok(Chosen::Foreign),
-        _ => Err(PageError::BadQuery("source", "manifest, table, code, go")),
+        FOREIGN => Ok(Chosen::Foreign),
+        word => match Source::named(word) {
+            Some(source) => Ok(Chosen::Own(source)),
+            None => Err(PageError::BadQuery("source", source_words().join(", "))),
+        },
     }
+}
+
+/// The words that select one source.
+fn source_words() -> Vec<&'static str> {
+    let own = Source::ALL.map(Source::as_str);
+    own.into_iter().chain([FOREIGN]).collect()
 }
 
 fn list_url(number: usize, source: Chosen, filter: &str) -> String {
