@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 use clap::Args;
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
-use runner_core::schedule::{Definition, Plan, Problem, Source};
+use runner_core::schedule::{Definition, Plan, Problem, Source, defined_names};
 use runner_queue::{Corrections, Decision, Standing};
 use serde_json::{Value, json};
 
@@ -79,26 +79,17 @@ impl ListSchedules {
         let next: Vec<String> = next.into_iter().map(|at| print::instant(at, zone)).collect();
         let last = standing.and_then(|s| s.last.as_ref());
         let payload = d.task.payload.as_ref();
-        let object = json!({
-            "id": d.id,
-            "name": d.name,
-            "description": d.description,
-            "source": d.origin.source,
-            "origin": d.origin.place,
-            "spec": d.timing.text,
-            "timezone": d.timing.zone_name,
-            "type": d.task.kind,
-            "queue": d.task.queue,
-            "enabled": d.enabled,
+        let state = json!({
             "paused": standing.is_some_and(|s| s.paused.is_some()),
             "paused_by": standing.and_then(|s| s.paused.as_ref()).map(|pause| print::pause_words(pause, zone)),
-            "overlap": d.overlap,
             "next": next,
             "last": last.map(|(at, task)| json!({"nominal": print::instant(*at, zone), "task": task})),
             "last_by_hand": by_hand.map(|run| json!({"at": print::instant(run.nominal, zone), "task": run.task, "by": run.instance})),
             "problems": plan.problems_of(&d.id).collect::<Vec<_>>(),
         });
-        Object::of(object).with("payload", payload.map_or(JsonField::Value(Value::Null), print::payload))
+        Object::from_iter(d.pairs())
+            .and(state)
+            .with("payload", payload.map_or(JsonField::Value(Value::Null), print::payload))
     }
 }
 
@@ -159,21 +150,16 @@ fn complete(loaded: &Loaded) -> anyhow::Result<()> {
 
 /// The keys of a schedule that cannot be read, as far as they are known.
 pub(super) fn rejected_object(rejected: &Rejected) -> Object {
-    Object::of(json!({
+    Object::from_iter(defined_names().map(|name| (name, Value::Null))).and(json!({
         "id": rejected.id,
         "name": rejected.name,
         "description": "",
         "source": rejected.origin.source,
         "origin": rejected.origin.place,
-        "spec": null,
-        "timezone": null,
-        "type": null,
         "payload": null,
-        "queue": null,
         "enabled": false,
         "paused": false,
         "paused_by": null,
-        "overlap": null,
         "next": [],
         "last": null,
         "last_by_hand": null,

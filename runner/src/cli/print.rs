@@ -164,6 +164,17 @@ pub enum JsonField {
     Raw(Box<RawValue>),
 }
 
+impl FromIterator<(&'static str, Value)> for Object {
+    fn from_iter<I: IntoIterator<Item = (&'static str, Value)>>(pairs: I) -> Self {
+        let pairs = pairs.into_iter();
+        Self(
+            pairs
+                .map(|(key, value)| (key.to_owned(), JsonField::Value(value)))
+                .collect(),
+        )
+    }
+}
+
 impl Object {
     /// The pairs of an object; none of any other value.
     #[must_use]
@@ -176,6 +187,13 @@ impl Object {
             _ => BTreeMap::new(),
         };
         Self(pairs)
+    }
+
+    /// With the pairs of another object; of two of one name the later one counts.
+    #[must_use]
+    pub fn and(mut self, value: Value) -> Self {
+        self.0.append(&mut Self::of(value).0);
+        self
     }
 
     /// With one more pair.

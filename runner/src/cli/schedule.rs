@@ -5,12 +5,11 @@ use clap::{Args, Subcommand};
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
 use runner_core::schedule::{Definition, Overlap, Plan, Problem, ScheduleId, manual_task};
-use runner_core::task::FUNCTION_PREFIX;
 use runner_queue::{Broker, Decision, MAX_RUNS_KEPT, ManualRun, ManuallyRun, RunRecord, Runs, Schedules, Standing};
 use serde_json::json;
 
 use super::ls_schedules::{rejected_object, state};
-use super::print::JsonField;
+use super::print::{JsonField, Object};
 use super::reasons::ReasonPrinter;
 use super::schedule_named::{self, NamedSchedule, in_force, named};
 use super::schedule_pause::{PauseSchedule, audit};
@@ -248,27 +247,19 @@ impl Shown<'_> {
         }
     }
 
-    fn json(&self) -> anyhow::Result<serde_json::Value> {
+    fn json(&self) -> anyhow::Result<Object> {
         let definition = self.definition;
         let zone = &definition.timing.zone;
         let runs = serde_json::to_value(self.runs)?;
-        Ok(json!({
-            "id": definition.id,
-            "name": definition.name,
+        Ok(Object::from_iter(definition.pairs()).and(json!({
             "state": state(self.plan, definition, self.standing),
-            "spec": definition.timing.text,
-            "timezone": definition.timing.zone_name,
-            "type": definition.task.kind,
-            "queue": definition.task.queue,
-            "enabled": definition.enabled,
-            "overlap": definition.overlap,
             "paused": paused(self.standing, zone),
             "next": print::maybe(self.next, zone),
             "problems": self.plan.problems_of(&definition.id).collect::<Vec<_>>(),
             "reasons": self.printer().json(self.reasons),
             "decisions": self.decisions.iter().map(|d| decision_json(d, zone)).collect::<Vec<_>>(),
             "runs": print::with_moments(runs, &["planned", "started_at", "ended_at"], zone),
-        }))
+        })))
     }
 
     fn text(&self) -> String {
@@ -276,15 +267,8 @@ impl Shown<'_> {
         let zone = &definition.timing.zone;
         let state = state(self.plan, definition, self.standing);
         let fact = |name: &str, value: &str| vec![name.to_owned(), value.to_owned()];
-        let mut facts = vec![
-            fact("state", state),
-            fact("spec", &definition.timing.text),
-            fact("timezone", &definition.timing.zone_name),
-            fact("type", &definition.task.kind),
-            fact("queue", definition.task.queue.as_str()),
-            fact("enabled", &definition.enabled.to_string()),
-            fact("overlap", definition.overlap.as_str()),
-        ];
+        let mut facts = vec![fact("state", state)];
+        facts.extend(defined(definition));
         if let Some(paused) = paused(self.standing, zone) {
             facts.push(fact("paused", &paused));
         }
@@ -304,6 +288,18 @@ impl Shown<'_> {
     }
 }
 
+/// What the definition says, without its id, which is the heading, and without texts that are empty.
+fn defined(definition: &Definition) -> impl Iterator<Item = Vec<String>> {
+    let shown = definition.pairs().filter(|(name, _)| !matches!(*name, "id" | "source"));
+    let text = |value| match value {
+        serde_json::Value::String(text) => text,
+        other => other.to_string(),
+    };
+    let rows = shown.map(move |(name, value)| (name, text(value)));
+    rows.filter(|(_, text)| !text.is_empty())
+        .map(|(name, text)| vec![name.to_owned(), text])
+}
+
 fn problem_row(problem: &Problem) -> Vec<String> {
     vec!["problem".to_owned(), problem.one_line()]
 }
@@ -320,9 +316,7 @@ fn paused(standing: Option<&Standing>, zone: &TimeZone) -> Option<String> {
 
 /// The last runs of the schedule's function: by this schedule, or by none.
 async fn runs(broker: &dyn Runs, definition: &Definition) -> anyhow::Result<Vec<RunRecord>> {
-    let by_type = definition.task.kind.strip_prefix(FUNCTION_PREFIX);
-    let by_id = || Some(definition.id.as_str().strip_prefix("m:")?.split_once(':')?.0);
-    let Some(function) = by_type.or_else(by_id) else {
+    let Some(function) = definition.function() else {
         return Ok(Vec::new());
     };
     let queues = [definition.task.queue.clone()];

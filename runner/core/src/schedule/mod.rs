@@ -8,6 +8,7 @@ mod caution;
 mod decide;
 #[cfg(test)]
 mod decide_tests;
+mod defined;
 mod definition;
 mod merge;
 mod occasion;
@@ -20,6 +21,7 @@ pub use decide::{
     Decided, Fire, LONGEST_GRACE, MissedRange, SCAN_LIMIT, SHORTEST_GRACE, decide, fire_task, jitter_of, manual_task,
     paused_range,
 };
+pub use defined::defined_names;
 pub use definition::{
     CatchUp, CatchUpPolicy, DEFAULT_CATCH_UP_MAX, DEFAULT_CATCH_UP_WINDOW, Definition, Origin, Overlap, ScheduleId,
     Source,

@@ -6,10 +6,11 @@ use axum::Extension;
 use axum::extract::{Path, Query, State};
 use axum::response::Response;
 use jiff::Timestamp;
-use runner_core::schedule::{CatchUpPolicy, Definition, Overlap, Plan, ScheduleId};
+use runner_core::schedule::{CatchUpPolicy, Definition, Plan, ScheduleId};
 use runner_core::task::{Backoff, FUNCTION_PREFIX, QueueName, Task, TaskId, TaskState};
 use runner_queue::{Decision, DecisionKind, MAX_RUNS_KEPT, Standing};
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
 use super::foreign::{self, Foreign};
 use super::rows::{DecisionRow, ProblemRow};
@@ -83,7 +84,8 @@ struct Details {
     pause: Option<PauseRow>,
     cursor: Option<InstantText>,
     last_run: Option<LastRun>,
-    overlap: &'static str,
+    /// What its definition says.
+    defined: BTreeMap<&'static str, Value>,
     catch_up: &'static str,
     catch_up_window: String,
     catch_up_max: u32,
@@ -244,7 +246,7 @@ fn fired(decision: &Decision) -> Option<&TaskId> {
 
 /// The last runs of the schedule's function, by this schedule or manual. `None` for other types.
 async fn runs(app: &AppState, locale: &Locale, definition: &Definition) -> Result<Option<Vec<RunRow>>, PageError> {
-    let Some(function) = function_of(definition) else {
+    let Some(function) = definition.function() else {
         return Ok(None);
     };
     let mut queues = vec![definition.task.queue.clone(), QueueName::default()];
@@ -258,12 +260,6 @@ async fn runs(app: &AppState, locale: &Locale, definition: &Definition) -> Resul
         .iter()
         .filter(|run| run.schedule.as_ref().is_none_or(|id| *id == definition.id));
     Ok(Some(runs.map(|run| RunRow::new(&locale, run)).collect()))
-}
-
-/// The manifest function that a schedule runs. One whose action is a handler runs under the handler's type.
-fn function_of(definition: &Definition) -> Option<&str> {
-    let by_type = definition.task.kind.strip_prefix(FUNCTION_PREFIX);
-    by_type.or_else(|| Some(definition.id.as_str().strip_prefix("m:")?.split_once(':')?.0))
 }
 
 /// The present of the last fire's task and of those of the newest decisions, as far as they exist.
@@ -349,11 +345,7 @@ fn details(
         pause: standing.and_then(|s| PauseRow::of(locale, definition, s)),
         cursor: standing.map(|s| locale.moment_in(s.cursor, zone)),
         last_run: last_run(locale, definition, standing, fates, decisions),
-        overlap: match definition.overlap {
-            Overlap::Skip => "skip",
-            Overlap::SkipIgnoringRetries => "skip_ignoring_retries",
-            Overlap::Allow => "allow",
-        },
+        defined: definition.pairs().collect(),
         catch_up: match definition.catch_up.policy {
             CatchUpPolicy::None => "none",
             CatchUpPolicy::Last => "last",
