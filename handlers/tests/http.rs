@@ -288,6 +288,8 @@ async fn a_signed_request_can_be_verified() {
     let mut mac = Hmac::<Sha256>::new_from_slice(b"key-of-both").unwrap();
     mac.update(received.headers["x-runner-timestamp"].as_bytes());
     mac.update(b".");
+    mac.update(received.headers["idempotency-key"].as_bytes());
+    mac.update(b".");
     mac.update(&received.body);
     let digits: String = mac.finalize().into_bytes().iter().map(|b| format!("{b:02x}")).collect();
     assert_eq!(received.headers["x-runner-signature"], format!("sha256={digits}"));
