@@ -220,7 +220,9 @@ impl TestQueue {
             outcome,
             log: cx.log().take().unwrap_or_default(),
         };
-        self.table.lock().settle(attempt, cx.take_result(), found.backoff());
+        self.table
+            .lock()
+            .settle(cx.queue(), attempt, cx.take_result(), found.backoff());
     }
 
     /// Combines the tasks that wait in this group of the queue `default` into one, with the aggregator of the registry, and

@@ -143,9 +143,11 @@ impl TestTableState {
     }
 
     /// Writes down an attempt, and moves its task as its outcome says.
-    pub(super) fn settle(&mut self, attempt: TestAttempt, kept: Option<Bytes>, backoff: Backoff) {
+    pub(super) fn settle(&mut self, queue: &QueueName, attempt: TestAttempt, kept: Option<Bytes>, backoff: Backoff) {
         let now = self.now;
-        let found = self.tasks.iter().rposition(|t| t.id == attempt.id);
+        // An id is taken within its queue only.
+        let of_attempt = |t: &TestTask| t.id == attempt.id && t.task.queue == *queue;
+        let found = self.tasks.iter().rposition(of_attempt);
         if let Some(index) = found {
             let ended = self.tasks[index].follow(&attempt.outcome, kept, backoff, now);
             if ended {
