@@ -17,6 +17,15 @@ pub(super) enum Failure {
     Final(String),
 }
 
+impl Failure {
+    /// The statement has another number of placeholders than its parameters.
+    pub(super) fn placeholders(expected: usize, given: usize) -> Self {
+        Self::Final(format!(
+            "the statement has {expected} placeholders, and params {given} values"
+        ))
+    }
+}
+
 impl From<sqlx::Error> for Failure {
     fn from(error: sqlx::Error) -> Self {
         Self::Sql(error)
@@ -92,6 +101,8 @@ fn of_postgres(state: &str) -> Meaning {
         "40001" | "40P01" | "55P03" | "57014" | "57P01" | "57P02" | "57P03" | "57P04" | "57P05" | "25006" => {
             Meaning::Retry
         }
+        // A violation of the protocol is a fault of the statement, such as a placeholder without a value.
+        "08P01" => Meaning::Final,
         "3D000" => Meaning::Setting,
         _ => match state.get(..2) {
             // Connection exceptions, insufficient resources, system errors such as those of a disk.

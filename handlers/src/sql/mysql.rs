@@ -6,7 +6,9 @@ use futures_util::TryStreamExt;
 use serde_json::Value;
 use sqlx::mysql::{MySqlArguments, MySqlConnectOptions, MySqlConnection, MySqlRow, MySqlValueRef};
 use sqlx::query::Query;
-use sqlx::{AssertSqlSafe, Column, ConnectOptions, Executor, MySql, Row, TypeInfo, ValueRef};
+use sqlx::{
+    AssertSqlSafe, Column, ConnectOptions, Either, Executor, MySql, Row, SqlSafeStr, Statement, TypeInfo, ValueRef,
+};
 
 use super::failure::Failure;
 use super::rows::{ResultRows, bytes_to_json, float_to_json};
@@ -60,18 +62,45 @@ fn bound(statement: &BoundStatement<'_>) -> Query<'static, MySql, MySqlArguments
     query
 }
 
+/// What an error means. The driver reports a wrong number of values as it does a broken connection, before it sends anything:
+/// only the server's count tells them apart.
+async fn explain(connection: &mut MySqlConnection, statement: &BoundStatement<'_>, failure: Failure) -> Failure {
+    let Failure::Sql(sqlx::Error::Protocol(_)) = failure else {
+        return failure;
+    };
+    let prepared = connection.prepare(text_of(statement).into_sql_str()).await;
+    let given = statement.values.len();
+    match prepared.as_ref().map(Statement::parameters) {
+        Ok(Some(Either::Right(expected))) if expected != given => Failure::placeholders(expected, given),
+        _ => failure,
+    }
+}
+
 pub(super) async fn execute(
     connection: &mut MySqlConnection,
     statement: &BoundStatement<'_>,
 ) -> Result<Changed, Failure> {
-    let done = bound(statement).execute(connection).await?;
-    Ok(Changed {
-        rows: done.rows_affected(),
-        last_insert_id: i64::try_from(done.last_insert_id()).ok().filter(|id| *id > 0),
-    })
+    match bound(statement).execute(&mut *connection).await {
+        Ok(done) => Ok(Changed {
+            rows: done.rows_affected(),
+            last_insert_id: i64::try_from(done.last_insert_id()).ok().filter(|id| *id > 0),
+        }),
+        Err(error) => Err(explain(connection, statement, error.into()).await),
+    }
 }
 
 pub(super) async fn query(
+    connection: &mut MySqlConnection,
+    statement: &BoundStatement<'_>,
+    max_rows: u32,
+) -> Result<ResultRows, Failure> {
+    match fetch(connection, statement, max_rows).await {
+        Ok(rows) => Ok(rows),
+        Err(failure) => Err(explain(connection, statement, failure).await),
+    }
+}
+
+async fn fetch(
     connection: &mut MySqlConnection,
     statement: &BoundStatement<'_>,
     max_rows: u32,

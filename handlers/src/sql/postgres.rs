@@ -85,9 +85,7 @@ async fn arguments(connection: &mut PgConnection, statement: &BoundStatement<'_>
     };
     let (given, expected) = (statement.values.len(), kinds.len());
     if given != expected {
-        return Err(Failure::Final(format!(
-            "the statement has {expected} placeholders, and params {given} values"
-        )));
+        return Err(Failure::placeholders(expected, given));
     }
     for (index, (value, kind)) in statement.values.iter().zip(kinds).enumerate() {
         let bytes = match value {
