@@ -1,19 +1,21 @@
 //! Keeps one connection and starts the consumers of its triggers; makes all of it again after an error.
 
 use std::collections::BTreeMap;
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures_util::StreamExt as _;
+use futures_util::{FutureExt as _, StreamExt as _};
 use lapin::{Connection, Event};
 use runner_core::trigger::{TriggerDefinition, TriggerId};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, timeout};
-use tokio_util::sync::CancellationToken;
+use tokio_util::sync::{CancellationToken, DropGuard};
 
 use super::consumer::Consuming;
 use super::{ANSWER, FIRST_PAUSE, LONGEST_PAUSE, RabbitMqSettings, Shared, dial, fault};
+use crate::background::panic_text;
 use crate::trigger::{ListenState, TriggerFault};
 
 /// How often the state of the connection is looked at, beside its own reports.
@@ -30,18 +32,31 @@ pub(super) struct Supervised {
     pub(super) shared: Shared,
 }
 
-/// A consumer that was started.
+/// A consumer that was started; it stops when this is dropped.
 struct Started {
     trigger: Arc<TriggerDefinition>,
-    stop: CancellationToken,
+    stop: DropGuard,
     task: JoinHandle<()>,
 }
 
 type Wanted = watch::Receiver<Vec<Arc<TriggerDefinition>>>;
 
 impl Supervised {
-    /// Runs until `stop`.
+    /// Runs until `stop`; begins again after a panic.
     pub(super) async fn run(self, mut wanted: Wanted, stop: CancellationToken) {
+        loop {
+            let supervised = AssertUnwindSafe(self.supervise(&mut wanted, &stop))
+                .catch_unwind()
+                .await;
+            let Err(panic) = supervised else { return };
+            self.broke(&wanted, &fault::panicked(&panic_text(panic.as_ref())));
+            if timeout(FIRST_PAUSE, stop.cancelled()).await.is_ok() {
+                return;
+            }
+        }
+    }
+
+    async fn supervise(&self, wanted: &mut Wanted, stop: &CancellationToken) {
         let mut pause = FIRST_PAUSE;
         loop {
             if wanted.borrow_and_update().is_empty() {
@@ -52,7 +67,7 @@ impl Supervised {
                 }
                 continue;
             }
-            self.note_all(&wanted, &ListenState::Starting);
+            self.note_all(wanted, &ListenState::Starting);
             let made = tokio::select! {
                 biased;
                 () = stop.cancelled() => return,
@@ -61,7 +76,7 @@ impl Supervised {
             let fault = match made {
                 Ok(connection) => {
                     let began = Instant::now();
-                    let fault = self.serve(connection, &mut wanted, &stop).await;
+                    let fault = self.serve(connection, wanted, stop).await;
                     if began.elapsed() >= HELD {
                         pause = FIRST_PAUSE;
                     }
@@ -71,7 +86,7 @@ impl Supervised {
             };
             // Without a fault it was closed because it is not needed, or for good.
             let Some(fault) = fault else { continue };
-            self.broke(&wanted, &fault);
+            self.broke(wanted, &fault);
             // Another set of triggers does not make the server answer sooner.
             if timeout(pause, stop.cancelled()).await.is_ok() {
                 return;
@@ -166,6 +181,7 @@ impl Supervised {
                 shared: self.shared.clone(),
             };
             let task = tokio::spawn(consuming.run(stop.clone()));
+            let stop = stop.drop_guard();
             consumers.insert(trigger.id.clone(), Started { trigger, stop, task });
         }
     }
@@ -204,12 +220,15 @@ impl Supervised {
 
 /// Stops consumers and waits for them: a batch that is being enqueued is finished and acknowledged.
 async fn end_all(consumers: BTreeMap<TriggerId, Started>) {
-    for started in consumers.values() {
-        started.stop.cancel();
-    }
-    for started in consumers.into_values() {
-        let abort = started.task.abort_handle();
-        if timeout(ANSWER, started.task).await.is_err() {
+    let stopped = consumers.into_values().map(|started| {
+        drop(started.stop);
+        started.task
+    });
+    // All of them before the first one is waited for.
+    let tasks: Vec<JoinHandle<()>> = stopped.collect();
+    for task in tasks {
+        let abort = task.abort_handle();
+        if timeout(ANSWER, task).await.is_err() {
             abort.abort();
         }
     }

@@ -1,5 +1,6 @@
 //! The channel of one trigger: queue, consumer, batches of messages, acknowledgements.
 
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -19,6 +20,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::message::{BadReason, to_delivery};
 use super::{ANSWER, FIRST_PAUSE, LONGEST_PAUSE, Shared, fault, kept, spec};
+use crate::background::panic_text;
 use crate::trigger::{ListenState, MessageCounts, TriggerFault};
 
 /// How often the queue is asked for, so that a consumer that the server forgot does not look alive.
@@ -47,7 +49,16 @@ struct Listening<'a> {
     spec: &'a RabbitMqTrigger,
     channel: Channel,
     consumer: Consumer,
-    counts: Arc<MessageCounts>,
+    held: HeldMessages,
+}
+
+/// The counts of a trigger, while its channel holds messages: those go back to the queue with it, however it ends.
+struct HeldMessages(Arc<MessageCounts>);
+
+impl Drop for HeldMessages {
+    fn drop(&mut self) {
+        self.0.unacked.store(0, Ordering::Relaxed);
+    }
 }
 
 impl Consuming {
@@ -57,8 +68,12 @@ impl Consuming {
         let mut pause = FIRST_PAUSE;
         while !stop.is_cancelled() {
             let began = Instant::now();
-            let Err(fault) = self.listen(spec, &stop).await else {
-                return;
+            // After a panic the channel is gone with what held it, so its messages go back to the queue.
+            let listened = AssertUnwindSafe(self.listen(spec, &stop)).catch_unwind().await;
+            let fault = match listened {
+                Ok(Ok(())) => return,
+                Ok(Err(fault)) => fault,
+                Err(panic) => fault::panicked(&panic_text(panic.as_ref())),
             };
             self.note(ListenState::Failing(fault));
             if !self.connection.status().connected() {
@@ -94,11 +109,9 @@ impl Consuming {
             spec,
             channel,
             consumer,
-            counts: self.note(ListenState::Listening),
+            held: HeldMessages(self.note(ListenState::Listening)),
         };
         let result = self.consume(&mut listening, stop).await;
-        // What was received and not acknowledged goes back to the queue with the channel.
-        listening.counts.unacked.store(0, Ordering::Relaxed);
         if listening.channel.status().connected() {
             drop(timeout(ANSWER, listening.channel.close(200, "done".into())).await);
         }
@@ -122,11 +135,11 @@ impl Consuming {
                 return Err(fault::cancelled(&at.spec.queue));
             };
             let batch = gather(first.map_err(|error| fault::of_use(&error))?, &mut at.consumer);
-            MessageCounts::add(&at.counts.unacked, batch.len());
+            MessageCounts::add(&at.held.0.unacked, batch.len());
             if !self.handle(batch, at, stop).await? {
                 return Ok(());
             }
-            at.counts.unacked.store(0, Ordering::Relaxed);
+            at.held.0.unacked.store(0, Ordering::Relaxed);
         }
     }
 
@@ -158,8 +171,8 @@ impl Consuming {
         self.note(ListenState::Listening);
         for answer in &answers {
             match answer {
-                Ok(_) => MessageCounts::add(&at.counts.enqueued, 1),
-                Err(Refusal::Received | Refusal::IdTaken) => MessageCounts::add(&at.counts.repeated, 1),
+                Ok(_) => MessageCounts::add(&at.held.0.enqueued, 1),
+                Err(Refusal::Received | Refusal::IdTaken) => MessageCounts::add(&at.held.0.repeated, 1),
                 // The options of a manifest are checked, so only the size of a payload can be refused.
                 Err(refusal) => self.shared.board.bad(&self.trigger, &refusal.to_string()),
             }

@@ -65,6 +65,15 @@ pub(super) fn cancelled(queue: &str) -> TriggerFault {
     )
 }
 
+/// Our own code failed.
+pub(super) fn panicked(why: &str) -> TriggerFault {
+    fault(
+        "trigger_panicked",
+        format!("a panic: {why}"),
+        "this is a fault of runner, please report it; the trigger starts again",
+    )
+}
+
 /// The connection broke.
 pub(super) fn lost() -> TriggerFault {
     fault("amqp_lost", "the connection broke".to_owned(), "it is made again")
