@@ -15,8 +15,8 @@ use runner_queue::Broker;
 use runner_sdk::{BoxFuture, Handlers};
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
-use tokio::time::{Instant, timeout_at};
-use tokio_util::sync::CancellationToken;
+use tokio::time::{Instant, timeout, timeout_at};
+use tokio_util::sync::{CancellationToken, DropGuard};
 
 use super::listen::bind;
 use super::parts::{AppParts, Hook};
@@ -166,20 +166,33 @@ impl RunningProgram {
         lost: LostLines,
     ) -> anyhow::Result<Self> {
         let listeners = Listeners::bind(settings).await?;
-        let stopping = CancellationToken::new();
+        // A start that fails leaves nothing running: the program around this one may continue.
+        let (stopping, unless_started) = stop_unless_kept();
         let on_start = std::mem::take(&mut app.on_start);
         let components = Components::open(settings, app, access.sealing.take(), &stopping).await?;
         lost_lines::watch(lost, components.metrics.clone(), print::note, stopping.clone());
-        for hook in on_start {
-            let done = hook(Client::over(components.broker.clone())).await;
-            done.context("a hook that runs before the start has failed")?;
+        let prepared = async {
+            for hook in on_start {
+                let done = hook(Client::over(components.broker.clone())).await;
+                done.context("a hook that runs before the start has failed")?;
+            }
+            components.start(settings, access, listeners, &stopping)
+        };
+        match prepared.await {
+            Ok(running) => {
+                unless_started.disarm();
+                Ok(Self {
+                    components,
+                    running,
+                    stopping,
+                })
+            }
+            Err(error) => {
+                stopping.cancel();
+                components.close().await;
+                Err(error)
+            }
         }
-        let running = components.start(settings, access, listeners, &stopping)?;
-        Ok(Self {
-            components,
-            running,
-            stopping,
-        })
     }
 
     pub(super) fn client(&self) -> Client {
@@ -207,6 +220,12 @@ impl RunningProgram {
         self.running.end(hurry, &self.components, on_stop).await;
         tracing::info!("stopped");
     }
+}
+
+/// A stop, and what asks for it when it is dropped.
+fn stop_unless_kept() -> (CancellationToken, DropGuard) {
+    let stop = CancellationToken::new();
+    (stop.clone(), stop.drop_guard())
 }
 
 /// Returns when the program says stop; never if it has no way to.
@@ -278,6 +297,12 @@ impl Running {
     }
 }
 
+async fn close(broker: &dyn Broker) {
+    if timeout(CLOSING * 10, broker.close()).await.is_err() {
+        tracing::warn!("the broker did not close in time");
+    }
+}
+
 async fn ended(part: Option<&mut JoinHandle<()>>) {
     match part {
         // Whatever its result.
@@ -304,7 +329,13 @@ impl Components {
             BrokerSettings::Redis(_) => None,
         };
         let metrics = Arc::<Metrics>::default();
-        let found = broker_setup::first_look(broker.as_ref()).await?;
+        let found = match broker_setup::first_look(broker.as_ref()).await {
+            Ok(found) => found,
+            Err(error) => {
+                close(&*broker).await;
+                return Err(error.into());
+            }
+        };
         let health = Arc::new(Health::new(clock.clone(), metrics.clone()));
         let both = (metrics.clone(), health.clone());
         let caveats = broker_setup::watch(broker.clone(), both, found, stopping.clone());
@@ -342,6 +373,12 @@ impl Components {
         })
     }
 
+    /// Ends what was opened, for a program that does not start.
+    async fn close(&self) {
+        self.sources.cancel();
+        close(&*self.broker).await;
+    }
+
     /// What the service manager is informed about.
     fn watched(&self) -> Watched {
         Watched {
@@ -362,17 +399,19 @@ impl Components {
         let web = match listeners.web {
             Some(listener) => {
                 let settings = assemble::web(settings, access, address_of(&listener)?, me);
-                Some(serve(settings, self, listener, stopping)?)
+                Some(Serving::new(settings, self, listener, stopping)?)
             }
             None => None,
         };
         let probes = match listeners.probes {
             Some(listener) => {
                 let settings = assemble::probes(settings, address_of(&listener)?, me);
-                Some(serve(settings, self, listener, stopping)?)
+                Some(Serving::new(settings, self, listener, stopping)?)
             }
             None => None,
         };
+        // From here on nothing fails.
+        let (web, probes) = (web.map(Serving::start), probes.map(Serving::start));
         let scheduler = settings.roles.scheduler.then(|| schedule(self, stopping.clone()));
         // In every process: the program that it is part of may serve hooks by a web server of its own.
         let triggers = Some(listen(self, settings, stopping.clone()));
@@ -428,17 +467,36 @@ fn address_of(listener: &TcpListener) -> anyhow::Result<std::net::SocketAddr> {
     listener.local_addr().context("the listener has no address")
 }
 
-fn serve(
-    settings: web::WebSettings,
-    components: &Components,
+/// Pages that can be served.
+struct Serving {
+    address: SocketAddr,
+    app: web::AppState,
     listener: TcpListener,
-    stopping: &CancellationToken,
-) -> anyhow::Result<Web> {
-    let address = address_of(&listener)?;
-    let app = pages(settings, components, stopping)?;
-    let stop = CancellationToken::new();
-    let task = tokio::spawn(web::serve(app, listener, stop.clone()));
-    Ok(Web { address, stop, task })
+}
+
+impl Serving {
+    fn new(
+        settings: web::WebSettings,
+        components: &Components,
+        listener: TcpListener,
+        stopping: &CancellationToken,
+    ) -> anyhow::Result<Self> {
+        Ok(Self {
+            address: address_of(&listener)?,
+            app: pages(settings, components, stopping)?,
+            listener,
+        })
+    }
+
+    fn start(self) -> Web {
+        let stop = CancellationToken::new();
+        let task = tokio::spawn(web::serve(self.app, self.listener, stop.clone()));
+        Web {
+            address: self.address,
+            stop,
+            task,
+        }
+    }
 }
 
 /// What pages know.
