@@ -177,15 +177,9 @@ impl Consuming {
                 Err(refusal) => self.shared.board.bad(&self.trigger, &refusal.to_string()),
             }
         }
-        if !self.settle_bad(bad, at, stop).await? {
-            return Ok(false);
-        }
-        if let Some(last) = tags.last() {
-            // All that came before is settled as well, so one acknowledgement is enough.
-            let options = BasicAckOptions { multiple: true };
-            answered(at.channel.basic_ack(*last, options)).await?;
-        }
-        Ok(true)
+        // Before the bad ones: while one of those cannot be kept, the others must not wait to be delivered again.
+        acknowledge(&tags, bad.is_empty(), at).await?;
+        self.settle_bad(bad, at, stop).await
     }
 
     /// Settles messages of which no task can be made; whether to go on.
@@ -226,6 +220,19 @@ impl Consuming {
         }
         Ok(true)
     }
+}
+
+/// Acknowledges messages. `all`: nothing that came before is left, so one acknowledgement is enough.
+async fn acknowledge(tags: &[u64], all: bool, at: &Listening<'_>) -> Result<(), TriggerFault> {
+    let each = if all {
+        &tags[tags.len().saturating_sub(1)..]
+    } else {
+        tags
+    };
+    for tag in each {
+        answered(at.channel.basic_ack(*tag, BasicAckOptions { multiple: all })).await?;
+    }
+    Ok(())
 }
 
 /// The first message and those that have arrived behind it.
