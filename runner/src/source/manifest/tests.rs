@@ -67,7 +67,7 @@ const SLIPS: &[(&str, &[&str])] = &[
     ),
     (
         "name: a\nschedule: '@daily'\n",
-        &["1:1 E130 nothing to run: add one of handler, exec, http, mail or sql"],
+        &["1:1 E130 nothing to run: add one of handler, exec, http, mail, sql or enqueue"],
     ),
     (
         "name: a\nschedule: '@daily'\nhandler: x\nexec: [date]\n",
