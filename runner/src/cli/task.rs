@@ -304,7 +304,7 @@ impl Show {
         let reasons = why_task(&TaskFacts::stored(&task, &attempts), &facts);
         let zone = &context.settings()?.source.zone;
         let printer = ReasonPrinter { now: facts.now, zone };
-        let live = live_of(broker.as_ref(), &task).await?;
+        let live = LiveRun::of(broker.as_ref(), &task).await?;
         let object = task_json(&task, zone);
         if self.json {
             let object = object.with("live", JsonField::Value(json!(live)));
@@ -328,15 +328,6 @@ impl Show {
             &(shown + &history(&attempts, zone) + &so_far(live.as_ref())),
         )?)
     }
-}
-
-/// What the run of an active task shows; that of an earlier attempt is out of date.
-async fn live_of(broker: &dyn Broker, task: &TaskInfo) -> anyhow::Result<Option<LiveRun>> {
-    if task.state != TaskState::Active {
-        return Ok(None);
-    }
-    let live = LiveRun::read(broker, &task.record.queue, &task.record.id).await?;
-    Ok(live.filter(|live| live.attempt == task.record.retried + 1))
 }
 
 fn so_far(live: Option<&LiveRun>) -> String {

@@ -11,7 +11,7 @@ use tokio_util::sync::CancellationToken;
 use runner_core::clock::ManualClock;
 use runner_core::cron::DstRule;
 use runner_core::function::{CheckFinding, FunctionOptions, Functions};
-use runner_core::schedule::{Definition, Origin, Overlap, ScheduleId, Source, Timing};
+use runner_core::schedule::{Definition, Origin, Overlap, Plan, ScheduleId, Source, Timing};
 use runner_core::task::Task;
 
 use super::{Catalog, Code, FunctionCheck, ManifestSettings, SourceSettings, TableSettings, Taken};
@@ -54,7 +54,7 @@ fn clock() -> Arc<ManualClock> {
 }
 
 /// `id code` of every problem.
-fn problems(plan: &runner_core::schedule::Plan) -> Vec<String> {
+fn problems(plan: &Plan) -> Vec<String> {
     let id = |p: &runner_core::schedule::Problem| p.schedule.as_ref().map_or("-".into(), ToString::to_string);
     plan.problems.iter().map(|p| format!("{} {}", id(p), p.code)).collect()
 }
@@ -185,7 +185,7 @@ async fn errors_count_at_once_when_looking_only_once() {
 }
 
 /// Queue, retries and seconds of timeout of a schedule's tasks.
-fn limits(plan: &runner_core::schedule::Plan, id: ScheduleId) -> (String, u32, Option<u64>) {
+fn limits(plan: &Plan, id: ScheduleId) -> (String, u32, Option<u64>) {
     let task = &plan.schedules[&id].task;
     let timeout = task.timeout.map(|t| t.as_secs());
     (task.queue.to_string(), task.max_retry, timeout)
@@ -256,22 +256,27 @@ async fn what_is_doubtful_about_a_command_is_a_problem_of_each_schedule_that_run
     assert_eq!(of("b", "default"), [""; 0]);
 }
 
+/// The plan of this manifest where each function has this finding: (may it not run anyway, code).
+async fn plan_with_finding(text: &str, refused: bool, code: &'static str) -> Plan {
+    let finding = CheckFinding {
+        refused,
+        code,
+        message: "not here".to_owned(),
+        hint: None,
+    };
+    let home = tempfile::tempdir().unwrap();
+    let checked = SourceSettings {
+        vet: FunctionCheck::new(move |_| Some(finding.clone())),
+        ..settings(home.path(), text, Vec::new())
+    };
+    Catalog::load_once(checked, clock()).await.plan
+}
+
 #[tokio::test]
 async fn a_function_that_cannot_run_here_is_a_problem_of_each_of_its_schedules() {
     let text = "name: a\nexec: [date]\nschedule: [{id: x, cron: '@daily'}, {id: y, cron: '@daily'}]\n";
     for code in ["E306", "W302"] {
-        let finding = CheckFinding {
-            refused: false,
-            code,
-            message: "not here".to_owned(),
-            hint: None,
-        };
-        let home = tempfile::tempdir().unwrap();
-        let checked = SourceSettings {
-            vet: FunctionCheck::new(move |_| Some(finding.clone())),
-            ..settings(home.path(), text, Vec::new())
-        };
-        let plan = Catalog::load_once(checked, clock()).await.plan;
+        let plan = plan_with_finding(text, false, code).await;
         for schedule in ["x", "y"] {
             let id = ScheduleId::manifest("a", schedule);
             assert!(plan.problems_of(&id).any(|p| p.code == code), "{id} {code}");
@@ -283,18 +288,7 @@ async fn a_function_that_cannot_run_here_is_a_problem_of_each_of_its_schedules()
 async fn a_disabled_function_is_not_warned_of_what_this_worker_lacks() {
     let text = "name: a\nenabled: false\nexec: [date]\nschedule: '@daily'\n";
     for (refused, expected) in [(false, 0), (true, 1)] {
-        let finding = CheckFinding {
-            refused,
-            code: "E306",
-            message: "not here".to_owned(),
-            hint: None,
-        };
-        let home = tempfile::tempdir().unwrap();
-        let checked = SourceSettings {
-            vet: FunctionCheck::new(move |_| Some(finding.clone())),
-            ..settings(home.path(), text, Vec::new())
-        };
-        let plan = Catalog::load_once(checked, clock()).await.plan;
+        let plan = plan_with_finding(text, refused, "E306").await;
         let found = plan.problems.iter().filter(|p| p.code == "E306").count();
         assert_eq!(found, expected, "refused: {refused}");
     }

@@ -1,6 +1,6 @@
 //! What a run shows while it continues, and the files that it left, as pages of its task show them.
 
-use runner_core::task::{QueueName, TaskId, TaskState};
+use runner_core::task::{QueueName, TaskId};
 use runner_queue::{ArtifactList, BrokerResult, LiveRun, TaskInfo};
 use serde::Serialize;
 
@@ -20,18 +20,13 @@ pub struct LiveView {
 }
 
 impl LiveView {
-    /// That of an active task; one of an earlier attempt is out of date.
+    /// What the run of this task shows, ready to print.
     ///
     /// # Errors
     ///
-    /// As [`LiveRun::read`].
+    /// As [`LiveRun::of`].
     pub async fn of(app: &AppState, locale: &Locale, task: &TaskInfo) -> BrokerResult<Option<Self>> {
-        if task.state != TaskState::Active {
-            return Ok(None);
-        }
-        let record = &task.record;
-        let live = LiveRun::read(&*app.broker, &record.queue, &record.id).await?;
-        let live = live.filter(|live| live.attempt == record.retried + 1);
+        let live = LiveRun::of(&*app.broker, task).await?;
         Ok(live.map(|live| Self::new(locale, &live)))
     }
 

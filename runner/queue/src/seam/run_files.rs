@@ -5,10 +5,10 @@
 use std::time::Duration;
 
 use jiff::Timestamp;
-use runner_core::task::{QueueName, TaskId};
+use runner_core::task::{QueueName, TaskId, TaskState};
 use serde::{Deserialize, Serialize};
 
-use super::{BrokerResult, Documents};
+use super::{BrokerResult, Documents, TaskInfo};
 
 /// How long a live view is kept after its worker last wrote it: longer than the pause between two.
 pub const LIVE_KEPT_FOR: Duration = Duration::from_secs(60);
@@ -88,13 +88,18 @@ impl LiveRun {
             .await
     }
 
-    /// The view of the run of this task, if there is one.
+    /// What the run of an active task shows; that of an earlier attempt is out of date, and other tasks have none.
     ///
     /// # Errors
     ///
     /// As [`Documents::document`].
-    pub async fn read(store: &dyn Documents, queue: &QueueName, id: &TaskId) -> BrokerResult<Option<Self>> {
-        Ok(parsed(store.document(LIVE, &name_of(queue, id)).await?))
+    pub async fn of(store: &dyn Documents, task: &TaskInfo) -> BrokerResult<Option<Self>> {
+        if task.state != TaskState::Active {
+            return Ok(None);
+        }
+        let record = &task.record;
+        let live: Option<Self> = parsed(store.document(LIVE, &name_of(&record.queue, &record.id)).await?);
+        Ok(live.filter(|live| live.attempt == record.retried + 1))
     }
 
     /// Removes it: the run is over.
