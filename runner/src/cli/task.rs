@@ -6,8 +6,7 @@ use anyhow::bail;
 use clap::{ArgGroup, Args, Subcommand};
 use runner_core::task::{QueueName, TaskId, TaskState};
 use runner_queue::{
-    Action, Attempt, Broker, BrokerError, InspectTasks, LiveRun, Presence, RunBy, RunRecord, ServerView, TaskInfo,
-    stopped_by,
+    Action, Attempt, Broker, BrokerError, InspectTasks, LiveRun, Presence, RunBy, RunRecord, ServerView, stopped_by,
 };
 use serde_json::{Value, json};
 use tokio::time::Instant;

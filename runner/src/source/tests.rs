@@ -257,7 +257,7 @@ async fn what_is_doubtful_about_a_command_is_a_problem_of_each_schedule_that_run
 }
 
 /// The plan of this manifest where each function has this finding: (may it not run anyway, code).
-async fn plan_with_finding(text: &str, refused: bool, code: &'static str) -> Plan {
+async fn plan_with_finding(text: &str, refused: bool, code: &'static str) -> Arc<Plan> {
     let finding = CheckFinding {
         refused,
         code,
