@@ -9,16 +9,20 @@ use jiff::tz::TimeZone;
 use runner_core::clock::Clock;
 use tracing::Subscriber;
 use tracing::level_filters::LevelFilter;
+use tracing::subscriber::{SetGlobalDefaultError, set_global_default};
 use tracing_appender::non_blocking::{ErrorCounter, NonBlocking, NonBlockingBuilder, WorkerGuard};
 use tracing_subscriber::filter::Targets;
+use tracing_subscriber::fmt::MakeWriter;
+use tracing_subscriber::fmt::writer::MakeWriterExt as _;
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::registry::LookupSpan;
 use tracing_subscriber::{Layer, Registry};
 
-use super::line::{LineFormat, SpanFields, TimeFormat};
+use super::line::{LineFormat, TimeFormat};
 use super::roller::{Reopen, Roller};
 use super::run_lines::RunLogLayer;
 use super::signs::Escaped;
+use super::span_fields::{SpanFields, TaskFields};
 use super::{Format, LogSettings};
 
 /// Lines buffered for a slow disk or terminal, about 10 MB at the usual length. More are dropped and counted: a full
@@ -45,7 +49,7 @@ pub enum LogError {
     },
     /// Logging is already initialised.
     #[error("logging is in force already")]
-    Twice(#[source] tracing::subscriber::SetGlobalDefaultError),
+    Twice(#[source] SetGlobalDefaultError),
 }
 
 /// Owns the outputs and flushes them when dropped.
@@ -127,14 +131,17 @@ pub fn init(settings: &LogSettings, zone: &TimeZone, clock: Arc<dyn Clock>) -> R
     };
     let (mut layers, mut reopen) = (Vec::new(), Reopen::default());
     let (mut workers, mut lost) = (Vec::new(), LostLines::default());
-    let mut add = |(writer, worker, by): (NonBlocking, WorkerGuard, LostBy), ansi| {
+    let mut keep = |(writer, worker, by): (NonBlocking, WorkerGuard, LostBy)| {
         lost.0.push(by);
         workers.push(worker);
-        layer(settings.format, time.clone(), writer, ansi)
+        writer
     };
+    layers.push(TaskFields(settings.format).boxed());
     if settings.console {
-        let all = add(non_blocking("console", io::stdout()), io::stdout().is_terminal());
-        layers.push(all.with_filter(console()).boxed());
+        let ansi = io::stdout().is_terminal();
+        // By the writer: each filter of a layer costs every task about 100 ns.
+        let console = keep(non_blocking("console", io::stdout())).with_filter(|line| line.target() != ONLY_FILE);
+        layers.push(layer(settings.format, time.clone(), console, ansi));
     }
     if let Some(file) = &settings.file {
         let roller = Roller::open(file.clone(), clock).map_err(|source| LogError::Unusable {
@@ -142,12 +149,10 @@ pub fn init(settings: &LogSettings, zone: &TimeZone, clock: Arc<dyn Clock>) -> R
             source,
         })?;
         reopen = roller.reopen_handle();
-        layers.push(add(non_blocking("file", roller), false));
+        let file = keep(non_blocking("file", roller));
+        layers.push(layer(settings.format, time, file, false));
     }
-    let subscriber = Registry::default()
-        .with(layers.with_filter(targets(settings.level)))
-        .with(RunLogLayer::default().with_filter(targets(settings.runs)));
-    tracing::subscriber::set_global_default(subscriber).map_err(LogError::Twice)?;
+    subscribe(layers, settings).map_err(LogError::Twice)?;
     Ok(LogGuard {
         _workers: workers,
         lost,
@@ -155,11 +160,16 @@ pub fn init(settings: &LogSettings, zone: &TimeZone, clock: Arc<dyn Clock>) -> R
     })
 }
 
-/// The targets that standard output shows.
-fn console() -> Targets {
-    Targets::new()
-        .with_default(LevelFilter::TRACE)
-        .with_target(ONLY_FILE, LevelFilter::OFF)
+type Layers = Vec<Box<dyn Layer<Registry> + Send + Sync>>;
+
+/// One filter for all, if one level counts for the lines of the log and for those of runs: it costs a task nothing.
+fn subscribe(layers: Layers, settings: &LogSettings) -> Result<(), SetGlobalDefaultError> {
+    let (all, runs) = (targets(settings.level), targets(settings.runs));
+    if settings.level == settings.runs {
+        return set_global_default(Registry::default().with(layers).with(RunLogLayer::default()).with(all));
+    }
+    let runs = RunLogLayer::default().with_filter(runs);
+    set_global_default(Registry::default().with(layers.with_filter(all)).with(runs))
 }
 
 fn targets(level: LevelFilter) -> Targets {
@@ -187,9 +197,10 @@ fn non_blocking(output: &'static str, writer: impl io::Write + Send + 'static) -
     (writer, worker, by)
 }
 
-fn layer<S>(format: Format, time: TimeFormat, writer: NonBlocking, ansi: bool) -> Box<dyn Layer<S> + Send + Sync>
+fn layer<S, W>(format: Format, time: TimeFormat, writer: W, ansi: bool) -> Box<dyn Layer<S> + Send + Sync>
 where
     S: Subscriber + for<'a> LookupSpan<'a>,
+    W: for<'a> MakeWriter<'a> + Send + Sync + 'static,
 {
     let layer = tracing_subscriber::fmt::layer();
     match format {
@@ -197,7 +208,7 @@ where
             .with_writer(writer)
             .with_ansi(ansi)
             .event_format(LineFormat { time })
-            .fmt_fields(SpanFields)
+            .fmt_fields(SpanFields(format))
             .boxed(),
         Format::Json => layer
             .with_writer(Escaped(writer))
@@ -205,6 +216,7 @@ where
             .flatten_event(true)
             .with_current_span(false)
             .with_timer(time)
+            .fmt_fields(SpanFields(format))
             .boxed(),
     }
 }
@@ -230,7 +242,8 @@ mod tests {
         };
         let (writer, worker, _) = non_blocking("file", Roller::open(file, clock.clone()).unwrap());
         let zone = TimeZone::get("Asia/Shanghai").unwrap();
-        let layers = layer(format, TimeFormat { clock, zone }, writer, false);
+        let lines = layer(format, TimeFormat { clock, zone }, writer, false);
+        let layers: Layers = vec![TaskFields(format).boxed(), lines];
         let subscriber = Registry::default().with(layers.with_filter(targets(LevelFilter::DEBUG)));
         tracing::subscriber::with_default(subscriber, emit);
         drop(worker);
@@ -264,6 +277,39 @@ mod tests {
         assert_eq!(line["queue"], "low\u{202e}");
         assert!(text.contains("\\u202e") && !text.contains('\u{202e}'), "{text}");
         assert_eq!(line["timestamp"], "2026-11-22T10:00:00.123+08:00");
+    }
+
+    /// Writes two lines within the span of a task.
+    fn two_lines_of_a_task() {
+        let registry = runner_sdk::Registry::new().on("greet the guest", async |cx: runner_sdk::Ctx| {
+            crate::log::task_span(&cx).in_scope(|| {
+                tracing::info!("one");
+                tracing::info_span!("inner", n = 1).in_scope(|| tracing::info!("two"));
+            });
+        });
+        let trial = runner_sdk::testing::Trial::of("greet the guest")
+            .attempt(2)
+            .run(registry);
+        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        runtime.block_on(trial).unwrap();
+    }
+
+    #[test]
+    fn lines_of_a_task_name_it() {
+        let of = r#"task_id=trial task_type="greet the guest" queue=default attempt=2"#;
+        let text = written(Format::Console, two_lines_of_a_task);
+        let ends: Vec<_> = text.lines().map(|line| line.split_once("tests ").unwrap().1).collect();
+        assert_eq!(ends, [format!("one {of}"), format!("two n=1 {of}")]);
+
+        let text = written(Format::Json, two_lines_of_a_task);
+        for line in text.lines() {
+            let line: serde_json::Value = serde_json::from_str(line).unwrap();
+            let task = serde_json::json!({
+                "name": "task", "task_id": "trial", "task_type": "greet the guest", "queue": "default", "attempt": 2,
+            });
+            assert_eq!(line["spans"][0], task, "{line}");
+        }
+        assert_eq!(text.lines().count(), 2);
     }
 
     #[test]

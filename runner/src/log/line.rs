@@ -10,7 +10,6 @@ use jiff::tz::TimeZone;
 use runner_core::clock::Clock;
 use tracing::field::{Field, Visit};
 use tracing::{Event, Level, Subscriber};
-use tracing_subscriber::field::RecordFields;
 use tracing_subscriber::fmt::format::{FormatEvent, FormatFields, Writer};
 use tracing_subscriber::fmt::time::FormatTime;
 use tracing_subscriber::fmt::{FmtContext, FormattedFields};
@@ -76,28 +75,18 @@ fn colour(level: Level) -> u8 {
     }
 }
 
-/// Formats the fields of spans: each pair preceded by a space, ready to append to the event's own fields.
-pub struct SpanFields;
-
-impl<'w> FormatFields<'w> for SpanFields {
-    fn format_fields<R: RecordFields>(&self, mut w: Writer<'w>, fields: R) -> fmt::Result {
-        let mut text = String::new();
-        fields.record(&mut Pairs(&mut text));
-        w.write_str(&text)
-    }
-}
-
 /// Appends ` text` for the message and ` key=value` for the others.
 pub(super) struct Pairs<'a>(pub(super) &'a mut String);
 
 impl Pairs<'_> {
-    fn push(&mut self, field: &Field, value: &str) {
+    /// Appends one pair; the name `message` is left out.
+    pub(super) fn push(&mut self, name: &str, value: &str) {
         self.0.push(' ');
-        if field.name() == "message" {
+        if name == "message" {
             escape(self.0, value);
             return;
         }
-        self.0.push_str(field.name());
+        self.0.push_str(name);
         self.0.push('=');
         let bare = !value.is_empty() && !value.contains(|c: char| c.is_whitespace() || "\"=".contains(c));
         if bare {
@@ -112,13 +101,13 @@ impl Pairs<'_> {
 
 impl Visit for Pairs<'_> {
     fn record_str(&mut self, field: &Field, value: &str) {
-        self.push(field, value);
+        self.push(field.name(), value);
     }
     fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
-        self.push(field, &format!("{value:?}"));
+        self.push(field.name(), &format!("{value:?}"));
     }
     fn record_error(&mut self, field: &Field, value: &(dyn std::error::Error + 'static)) {
-        self.push(field, &runner_core::chain::chain(value));
+        self.push(field.name(), &runner_core::chain::chain(value));
     }
 }
 

@@ -6,6 +6,7 @@ mod roller;
 mod run_lines;
 mod settings;
 mod signs;
+mod span_fields;
 
 pub use init::{LogError, LogGuard, LostLines, ONLY_FILE, init};
 pub use roller::Reopen;

@@ -1,6 +1,6 @@
 //! The span of a task, and the layer that copies the lines of its handler into the log of its run.
 //!
-//! A span is made for each attempt, so it must be cheap: its layer keeps a context and formats nothing before there is a line.
+//! A span is made for each attempt, so it must be cheap: layers keep the context of the task and format nothing before there is a line.
 
 use std::cell::RefCell;
 
@@ -55,22 +55,44 @@ pub fn task_span(cx: &Ctx) -> Span {
 pub struct RunLogLayer;
 
 /// The task of a span, among the extensions of that span.
-struct TaskOfSpan(Ctx);
+pub(super) struct TaskOfSpan {
+    pub(super) cx: Ctx,
+    /// Whether the fields of the span were formatted for the lines of the log.
+    pub(super) is_formatted: bool,
+}
+
+/// Whether this thread is making the span of a task, which is when layers learn of it.
+pub(super) fn span_of_task_is_being_made() -> bool {
+    BEING_MADE.with_borrow(Option::is_some)
+}
+
+/// Keeps the context of the task with its span. Any of the layers may do so first.
+pub(super) fn keep_task<S>(attributes: &Attributes<'_>, id: &Id, context: &Context<'_, S>)
+where
+    S: Subscriber + for<'a> LookupSpan<'a>,
+{
+    if attributes.metadata().target() != TARGET {
+        return;
+    }
+    if let (Some(cx), Some(span)) = (BEING_MADE.with_borrow(Clone::clone), context.span(id)) {
+        let mut extensions = span.extensions_mut();
+        if extensions.get_mut::<TaskOfSpan>().is_none() {
+            extensions.insert(TaskOfSpan {
+                cx,
+                is_formatted: false,
+            });
+        }
+    }
+}
 
 impl<S: Subscriber + for<'a> LookupSpan<'a>> Layer<S> for RunLogLayer {
     fn on_new_span(&self, attributes: &Attributes<'_>, id: &Id, context: Context<'_, S>) {
-        if attributes.metadata().target() != TARGET {
-            return;
-        }
-        let task = BEING_MADE.with(RefCell::take);
-        if let (Some(cx), Some(span)) = (task, context.span(id)) {
-            span.extensions_mut().insert(TaskOfSpan(cx));
-        }
+        keep_task(attributes, id, &context);
     }
 
     fn on_event(&self, event: &Event<'_>, context: Context<'_, S>) {
         for span in context.event_scope(event).into_iter().flatten() {
-            if let Some(TaskOfSpan(cx)) = span.extensions().get() {
+            if let Some(TaskOfSpan { cx, .. }) = span.extensions().get() {
                 let mut text = String::new();
                 event.record(&mut Pairs(&mut text));
                 cx.log().push(level(*event.metadata().level()), text.trim_start());

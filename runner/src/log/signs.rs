@@ -2,6 +2,7 @@
 
 use std::io::{self, Write};
 
+use tracing::Metadata;
 use tracing_subscriber::fmt::MakeWriter;
 
 use crate::text::signs;
@@ -17,6 +18,10 @@ impl<'a, W: MakeWriter<'a>> MakeWriter<'a> for Escaped<W> {
 
     fn make_writer(&'a self) -> Self::Writer {
         Escaping(self.0.make_writer())
+    }
+
+    fn make_writer_for(&'a self, line: &Metadata<'_>) -> Self::Writer {
+        Escaping(self.0.make_writer_for(line))
     }
 }
 

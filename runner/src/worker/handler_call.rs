@@ -2,7 +2,7 @@
 
 use std::future::poll_fn;
 use std::panic::AssertUnwindSafe;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 
 use futures_util::FutureExt as _;
 use futures_util::future::CatchUnwind;
@@ -34,11 +34,15 @@ impl HandlerCall {
     }
 
     pub(super) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<HandlerEnd> {
-        let Some(handler) = &mut self.running else {
+        let Self { running, span } = self;
+        let Some(handler) = running else {
             return Poll::Ready(HandlerEnd::Dropped);
         };
-        let _within = self.span.enter();
-        handler.poll_unpin(cx).map(|ended| match ended {
+        // Entered once for the last poll and the drop: most handlers are polled once, and entering costs as much as they do.
+        let _within = span.enter();
+        let ended = ready!(handler.poll_unpin(cx));
+        drop_caught(running.take());
+        Poll::Ready(match ended {
             Ok(outcome) => HandlerEnd::Returned(outcome),
             Err(panic) => HandlerEnd::Panicked(panic_text(panic.as_ref())),
         })
@@ -50,11 +54,16 @@ impl HandlerCall {
     }
 
     pub(super) fn drop_handler(&mut self) {
-        let handler = self.running.take();
-        let _within = self.span.enter();
-        if std::panic::catch_unwind(AssertUnwindSafe(|| drop(handler))).is_err() {
-            tracing::error!("a handler panicked while it was dropped");
+        if let Some(handler) = self.running.take() {
+            let _within = self.span.enter();
+            drop_caught(Some(handler));
         }
+    }
+}
+
+fn drop_caught(handler: Option<CaughtHandler>) {
+    if std::panic::catch_unwind(AssertUnwindSafe(|| drop(handler))).is_err() {
+        tracing::error!("a handler panicked while it was dropped");
     }
 }
 
