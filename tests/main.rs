@@ -12,6 +12,7 @@ mod cli;
 mod cli_ends;
 mod cli_lists;
 mod cli_messages;
+mod cli_runs;
 mod cli_schedule;
 mod cli_sources;
 mod deploy;
@@ -70,6 +71,7 @@ fn main() -> std::process::ExitCode {
         cli::tests(),
         cli_ends::tests(),
         cli_lists::tests(),
+        cli_runs::tests(),
         cli_schedule::tests(),
         cli_sources::tests(),
         cli_messages::tests(),

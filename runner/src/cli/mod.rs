@@ -20,10 +20,12 @@ mod embed;
 mod enqueue;
 mod exit;
 mod file_store;
+mod function_runs;
 mod hint;
 mod init;
 mod init_process;
 mod listen;
+mod logs;
 mod ls;
 mod ls_schedules;
 mod ls_tasks;
@@ -39,6 +41,7 @@ mod print;
 mod queue;
 mod reasons;
 mod run;
+mod runs;
 mod schedule;
 mod schedule_foreign;
 mod schedule_named;
@@ -105,6 +108,8 @@ enum Command {
     Task(task::TaskCommand),
     Schedule(schedule::ScheduleCommand),
     Queue(queue::QueueCommand),
+    Runs(runs::RunsCommand),
+    Logs(logs::LogsCommand),
     Why(why::Why),
     Migrate(migrate::Migrate),
     #[cfg(feature = "embedded")]
@@ -205,6 +210,8 @@ fn dispatch(cli: Cli, parts: AppParts) -> anyhow::Result<ExitCode> {
         Command::Task(task) => single_threaded(task.run(&context))?,
         Command::Schedule(schedule) => single_threaded(schedule.run(&context))?,
         Command::Queue(queue) => single_threaded(queue.run(&context))?,
+        Command::Runs(runs) => single_threaded(runs.run(&context))?,
+        Command::Logs(logs) => single_threaded(logs.run(&context))?,
         Command::Why(why) => single_threaded(why.run(&context))?,
         #[cfg(feature = "embedded")]
         Command::Backup(backup) => single_threaded(backup.run(&context))?,

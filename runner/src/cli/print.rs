@@ -5,6 +5,7 @@
 
 use std::collections::BTreeMap;
 use std::io::{self, Write};
+use std::time::Duration;
 
 use bytes::Bytes;
 use jiff::Timestamp;
@@ -309,6 +310,13 @@ pub fn instant(at: Timestamp, zone: &TimeZone) -> String {
 #[must_use]
 pub fn maybe(at: Option<Timestamp>, zone: &TimeZone) -> Value {
     at.map_or(Value::Null, |at| json!(instant(at, zone)))
+}
+
+/// How long something took, to the millisecond.
+#[must_use]
+pub fn took(length: Duration) -> String {
+    let millis = u64::try_from(length.as_millis()).unwrap_or(u64::MAX);
+    runner_core::duration::format(Duration::from_millis(millis))
 }
 
 /// A value in which each instant under one of these keys is written as by [`instant`].

@@ -325,19 +325,13 @@ async fn runs(broker: &dyn Runs, definition: &Definition) -> anyhow::Result<Vec<
     Ok(runs)
 }
 
-fn took(length: std::time::Duration) -> String {
-    runner_core::duration::format(std::time::Duration::from_millis(
-        u64::try_from(length.as_millis()).unwrap_or(u64::MAX),
-    ))
-}
-
 fn decision_row(decision: &Decision, zone: &TimeZone) -> Vec<String> {
     vec![
         print::instant(decision.nominal, zone),
         decision.kind.as_str().to_owned(),
         decision.count.to_string(),
         decision.end.map(|end| end.outcome.to_string()).unwrap_or_default(),
-        decision.end.map(|end| took(end.took())).unwrap_or_default(),
+        decision.end.map(|end| print::took(end.took())).unwrap_or_default(),
         decision.task.as_ref().map(ToString::to_string).unwrap_or_default(),
         decision.reason.clone(),
     ]
@@ -360,13 +354,12 @@ fn decision_json(decision: &Decision, zone: &TimeZone) -> serde_json::Value {
 }
 
 fn run_row(run: &RunRecord, zone: &TimeZone) -> Vec<String> {
-    let length = std::time::Duration::try_from(run.ended_at.duration_since(run.started_at)).unwrap_or_default();
     vec![
         run.task.to_string(),
         print::instant(run.started_at, zone),
         run.trigger.as_str().to_owned(),
         run.outcome.to_string(),
-        took(length),
+        print::took(run.took()),
         run.error.clone().unwrap_or_default(),
     ]
 }

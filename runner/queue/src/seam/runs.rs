@@ -105,6 +105,18 @@ pub struct RunRecord {
     pub output: Option<String>,
 }
 
+impl RunRecord {
+    /// How long the attempt took.
+    #[must_use]
+    pub fn took(&self) -> Duration {
+        between(self.started_at, self.ended_at)
+    }
+}
+
+fn between(start: Timestamp, end: Timestamp) -> Duration {
+    Duration::try_from(end.duration_since(start)).unwrap_or_default()
+}
+
 /// How the task of a decision ended, as far as it has: its last attempt.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RunEnd {
@@ -120,7 +132,7 @@ impl RunEnd {
     /// How long the attempt took.
     #[must_use]
     pub fn took(&self) -> Duration {
-        Duration::try_from(self.ended_at.duration_since(self.started_at)).unwrap_or_default()
+        between(self.started_at, self.ended_at)
     }
 }
 

@@ -1,0 +1,57 @@
+//! What commands ask about the runs of a function: which it had, and in which queues.
+
+use clap::Args;
+use runner_core::function::Functions;
+use runner_core::task::QueueName;
+use runner_queue::{Broker, MAX_RUNS_KEPT, RunRecord};
+
+use super::exit::Usage;
+use super::{CommandContext, assemble};
+use crate::source::{self, Catalog};
+use crate::text::nearest;
+
+/// Queues in which the runs of a function are searched; name one with --queue where there are more.
+const QUEUES_SEARCHED: usize = 200;
+
+/// The functions of the manifests here.
+pub(super) async fn functions(context: &CommandContext) -> anyhow::Result<Functions> {
+    let settings = source::SourceSettings {
+        table: None,
+        ..assemble::looked_at(context.settings()?, source::Code::default())
+    };
+    let loaded = Catalog::load_once(settings, context.clock.clone()).await;
+    Ok(Functions::new(loaded.functions))
+}
+
+/// The queue that is searched.
+#[derive(Debug, Args)]
+pub(super) struct QueueArg {
+    /// Only runs in this queue [default: all queues]
+    #[arg(long)]
+    queue: Option<String>,
+}
+
+impl QueueArg {
+    /// The queues to search: the named one, or the first ones of the broker.
+    pub(super) async fn searched(&self, broker: &dyn Broker) -> anyhow::Result<Vec<QueueName>> {
+        if let Some(queue) = &self.queue {
+            return Ok(vec![QueueName::new(queue.as_str()).map_err(|e| Usage(e.to_string()))?]);
+        }
+        let mut queues = broker.queue_names().await?;
+        queues.truncate(QUEUES_SEARCHED);
+        Ok(queues)
+    }
+}
+
+/// The runs of a function that are kept, newest first.
+pub(super) async fn runs_of(broker: &dyn Broker, function: &str, queue: &QueueArg) -> anyhow::Result<Vec<RunRecord>> {
+    let queues = queue.searched(broker).await?;
+    Ok(broker.runs(function, &queues, MAX_RUNS_KEPT).await?)
+}
+
+/// Says that there is no such function, and which one may be meant.
+pub(super) fn no_function(name: &str, names: &[String]) -> String {
+    let meant = nearest(name, names.iter().map(String::as_str));
+    let hint = meant.map_or_else(String::new, |meant| format!("; did you mean {meant}?"));
+    format!("no function {name} in the manifests, and no run of it is kept{hint}")
+}

@@ -1,0 +1,225 @@
+//! `runner logs`: what a run printed, and with `--follow` what it prints. Reads only.
+
+use std::time::Duration;
+
+use anyhow::bail;
+use clap::Args;
+use runner_core::task::{QueueName, TaskId, TaskState};
+use runner_queue::{Broker, LiveRun, Page, RunRecord};
+
+use super::function_runs::{QueueArg, functions, no_function, runs_of};
+use super::{CommandContext, print};
+
+/// How often a run that continues is looked at; its worker writes its view once a second.
+const LOOK_AGAIN: Duration = Duration::from_millis(500);
+
+/// Active tasks of a queue among which a function's are searched.
+const ACTIVE_SEARCHED: Page = Page { number: 1, size: 1000 };
+
+/// Print what a run printed
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:\n  \
+    runner logs nightly-backup\n  \
+    runner logs nightly-backup -f\n  \
+    runner logs 6a1f… --queue low\n\n\
+    NAME stands for the run of the function that continues, or else for its last one. Standard output has the text only; what is\n\
+    to be said about it is on standard error. A run that continues shows its last 32 KiB.")]
+pub struct LogsCommand {
+    /// Name of a function, or id of a task
+    #[arg(value_name = "NAME|ID")]
+    of: String,
+    /// Print what the run prints until it has ended, further attempts included
+    #[arg(short, long)]
+    follow: bool,
+    #[command(flatten)]
+    queue: QueueArg,
+}
+
+/// What is printed.
+enum Found {
+    /// A task that exists.
+    Task(QueueName, TaskId),
+    /// A run whose task is gone.
+    Record(Box<RunRecord>),
+}
+
+impl LogsCommand {
+    pub async fn run(self, context: &CommandContext) -> anyhow::Result<()> {
+        let broker = context.looked_at().await?;
+        let broker = broker.as_ref();
+        let found = match self.task(broker).await? {
+            Some(found) => found,
+            None => self.of_function(context, broker).await?,
+        };
+        match found {
+            Found::Record(record) => print_record(&record),
+            Found::Task(queue, id) if self.follow => follow(broker, &queue, &id).await,
+            Found::Task(queue, id) => print_task(broker, &queue, &id).await,
+        }
+    }
+
+    /// The task of this id, or the record of its run.
+    async fn task(&self, broker: &dyn Broker) -> anyhow::Result<Option<Found>> {
+        let Ok(id) = TaskId::new(self.of.as_str()) else {
+            return Ok(None);
+        };
+        let queues = self.queue.searched(broker).await?;
+        let holding = broker.find(&id).await?;
+        if let Some(queue) = holding.into_iter().find(|queue| queues.contains(queue)) {
+            return Ok(Some(Found::Task(queue, id)));
+        }
+        for queue in &queues {
+            if let Some(record) = broker.run(queue, &id).await? {
+                return Ok(Some(Found::Record(Box::new(record))));
+            }
+        }
+        Ok(None)
+    }
+
+    /// The run of this function that continues, or its last one.
+    async fn of_function(&self, context: &CommandContext, broker: &dyn Broker) -> anyhow::Result<Found> {
+        let functions = functions(context).await?;
+        if let Some(function) = functions.get(&self.of) {
+            let kind = function.task_type();
+            for queue in self.queue.searched(broker).await? {
+                let page = broker.tasks(&queue, TaskState::Active, ACTIVE_SEARCHED).await?;
+                let newest = page.tasks.into_iter().rev().find(|task| task.record.kind == kind);
+                if let Some(task) = newest {
+                    return Ok(Found::Task(queue, task.record.id));
+                }
+            }
+        }
+        match runs_of(broker, &self.of, &self.queue).await?.into_iter().next() {
+            Some(last) => {
+                if self.follow {
+                    print::note(&format!("{} is not running; this is its last run", self.of));
+                }
+                Ok(Found::Record(Box::new(last)))
+            }
+            None if functions.get(&self.of).is_some() => bail!("{} has not run, as far as is remembered", self.of),
+            None => bail!(no_function(&self.of, &functions.names())),
+        }
+    }
+}
+
+fn print_record(record: &RunRecord) -> anyhow::Result<()> {
+    print_text(record.output.as_deref().unwrap_or_default())?;
+    ended(record.attempt, &record.outcome.to_string(), record.error.as_deref());
+    Ok(())
+}
+
+/// The output of the current attempt so far, or that of the last one.
+async fn print_task(broker: &dyn Broker, queue: &QueueName, id: &TaskId) -> anyhow::Result<()> {
+    let Some(task) = broker.glance(queue, id).await? else {
+        bail!("task {id} has ended meanwhile");
+    };
+    if task.state == TaskState::Active {
+        if let Some(live) = LiveRun::of(broker, &task).await? {
+            print_text(&live.output)?;
+        }
+        print::note("still running; -f follows it");
+        return Ok(());
+    }
+    match broker.attempts(queue, id).await?.pop() {
+        Some(last) => {
+            print_text(last.log.as_deref().unwrap_or_default())?;
+            ended(last.number, &last.outcome.to_string(), last.error.as_deref());
+        }
+        None => print::note(&format!("it has not run yet: it is {}", task.state)),
+    }
+    Ok(())
+}
+
+/// Prints until the task has ended for good.
+#[allow(clippy::disallowed_methods)] // pauses between looks: brokers do not announce output
+async fn follow(broker: &dyn Broker, queue: &QueueName, id: &TaskId) -> anyhow::Result<()> {
+    let mut shown = Shown::default();
+    loop {
+        let Some(task) = broker.glance(queue, id).await? else {
+            return match broker.run(queue, id).await? {
+                Some(record) if record.attempt > shown.ended => {
+                    print_text(shown.rest(record.output.as_deref().unwrap_or_default()))?;
+                    ended(record.attempt, &record.outcome.to_string(), record.error.as_deref());
+                    Ok(())
+                }
+                _ => Ok(()),
+            };
+        };
+        for attempt in broker.attempts(queue, id).await? {
+            if attempt.number > shown.ended {
+                print_text(shown.rest(attempt.log.as_deref().unwrap_or_default()))?;
+                ended(attempt.number, &attempt.outcome.to_string(), attempt.error.as_deref());
+                shown = Shown {
+                    ended: attempt.number,
+                    window: String::new(),
+                };
+            }
+        }
+        if matches!(task.state, TaskState::Completed | TaskState::Archived) {
+            return Ok(());
+        }
+        if let Some(live) = LiveRun::of(broker, &task).await? {
+            print_text(shown.rest(&live.output))?;
+            shown.window = live.output;
+        }
+        tokio::time::sleep(LOOK_AGAIN).await;
+    }
+}
+
+/// What was printed of a run that continues.
+#[derive(Default)]
+struct Shown {
+    /// The last attempt that has ended and was printed whole.
+    ended: u32,
+    /// What the last look at the next one showed: the end of its output.
+    window: String,
+}
+
+impl Shown {
+    /// The part of `text` that comes after what was printed. Both are ends of one growing text, so the longest overlap is right
+    /// unless the text repeats itself for longer than a window.
+    fn rest<'a>(&self, text: &'a str) -> &'a str {
+        if let Some(at) = text.find(&self.window) {
+            return &text[at + self.window.len()..];
+        }
+        let starts = self.window.char_indices().map(|(at, _)| &self.window[at..]);
+        starts
+            .into_iter()
+            .find_map(|end| text.strip_prefix(end))
+            .unwrap_or(text)
+    }
+}
+
+fn print_text(text: &str) -> anyhow::Result<()> {
+    match text {
+        "" => Ok(()),
+        text if text.ends_with('\n') => Ok(print::text(text)?),
+        text => Ok(print::text(&format!("{text}\n"))?),
+    }
+}
+
+fn ended(attempt: u32, outcome: &str, error: Option<&str>) {
+    let error = error.map_or_else(String::new, |error| format!(": {error}"));
+    print::note(&format!("attempt {attempt} ended: {outcome}{error}"));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_growing_output_is_printed_once() {
+        let rest = |window: &str, text: &'static str| {
+            let window = window.to_owned();
+            Shown { ended: 0, window }.rest(text)
+        };
+        assert_eq!(rest("", "a\nb\n"), "a\nb\n");
+        assert_eq!(rest("a\n", "a\nb\n"), "b\n");
+        assert_eq!(rest("a\nb\n", "a\nb\n"), "");
+        // The window has moved on.
+        assert_eq!(rest("a\nb\nc\n", "b\nc\nd\n"), "d\n");
+        assert_eq!(rest("é\nü\n", "ü\nd\n"), "d\n");
+        // Nothing in common: more was printed between two looks than a window holds.
+        assert_eq!(rest("a\n", "x\ny\n"), "x\ny\n");
+    }
+}

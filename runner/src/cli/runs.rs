@@ -1,0 +1,127 @@
+//! `runner runs`: the last runs of a function, and whether it has been well lately. Reads only.
+
+use std::time::Duration;
+
+use anyhow::bail;
+use clap::Args;
+use jiff::tz::TimeZone;
+use runner_core::task::AttemptOutcome;
+use runner_queue::{MAX_RUNS_KEPT, RunRecord};
+use serde_json::json;
+
+use super::function_runs::{QueueArg, functions, no_function, runs_of};
+use super::print::Object;
+use super::{CommandContext, print};
+
+/// List the last runs of a function, newest first
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:\n  \
+    runner runs nightly-backup\n  \
+    runner runs nightly-backup --failed --json | jq -r '.[0].error'\n  \
+    runner runs nightly-backup --limit 1\n\n\
+    The last 20 runs of a function are kept, for 90 days at most. A run that is retried is one row, of its last attempt so far.\n\
+    `runner logs` prints what a run printed. Exit code 1 means that there is no such function and no run of it.")]
+pub struct RunsCommand {
+    /// Name of the function
+    name: String,
+    /// Only runs that did not succeed
+    #[arg(long)]
+    failed: bool,
+    /// Number of runs
+    #[arg(long, value_name = "N", default_value_t = MAX_RUNS_KEPT, value_parser = limit)]
+    limit: usize,
+    #[command(flatten)]
+    queue: QueueArg,
+    /// Print a JSON array of objects
+    #[arg(long)]
+    json: bool,
+}
+
+fn limit(text: &str) -> Result<usize, String> {
+    let number = text.parse().ok().filter(|n| (1..=MAX_RUNS_KEPT).contains(n));
+    number.ok_or_else(|| format!("it must be a whole number from 1 to {MAX_RUNS_KEPT}, which is how many are kept"))
+}
+
+impl RunsCommand {
+    pub async fn run(self, context: &CommandContext) -> anyhow::Result<()> {
+        let broker = context.looked_at().await?;
+        let all = runs_of(broker.as_ref(), &self.name, &self.queue).await?;
+        if all.is_empty() {
+            let functions = functions(context).await?;
+            if functions.get(&self.name).is_none() {
+                bail!(no_function(&self.name, &functions.names()));
+            }
+        }
+        let mut shown = all.clone();
+        shown.retain(|run| !self.failed || run.outcome != AttemptOutcome::Success);
+        shown.truncate(self.limit);
+        let zone = &context.settings()?.source.zone;
+        if self.json {
+            let objects: Vec<Object> = shown.iter().map(|run| object(run, zone)).collect();
+            return Ok(print::json(&objects)?);
+        }
+        let summary = print::facts(["FUNCTION", &self.name], &summary(&all, zone));
+        let rows: Vec<Vec<String>> = shown.iter().map(|run| row(run, zone)).collect();
+        let heading = ["STARTED", "OUTCOME", "TOOK", "STARTED BY", "WORKER", "TASK", "ERROR"];
+        Ok(print::text(&format!("{summary}\n{}", print::table(&heading, &rows)))?)
+    }
+}
+
+/// What the kept runs say together.
+fn summary(runs: &[RunRecord], zone: &TimeZone) -> Vec<Vec<String>> {
+    let fact = |name: &str, value: String| vec![name.to_owned(), value];
+    let is_success = |run: &&RunRecord| run.outcome == AttemptOutcome::Success;
+    let last = |of: Option<&RunRecord>| of.map_or("none".to_owned(), |run| print::instant(run.ended_at, zone));
+    let succeeded = runs.iter().filter(is_success).count();
+    let mut facts = vec![
+        fact("last success", last(runs.iter().find(is_success))),
+        fact("last failure", last(runs.iter().find(|run| !is_success(run)))),
+        fact("succeeded", format!("{succeeded} of {}", runs.len())),
+    ];
+    let mut lengths: Vec<Duration> = runs.iter().filter(is_success).map(RunRecord::took).collect();
+    lengths.sort_unstable();
+    if let (Some(median), Some(longest)) = (lengths.get(lengths.len() / 2), lengths.last()) {
+        let (median, longest) = (print::took(*median), print::took(*longest));
+        facts.push(fact("took", format!("{median} usually, {longest} at most")));
+    }
+    facts
+}
+
+fn row(run: &RunRecord, zone: &TimeZone) -> Vec<String> {
+    let started_by = match &run.schedule {
+        Some(schedule) => format!("{} {schedule}", run.trigger.as_str()),
+        None => run.trigger.as_str().to_owned(),
+    };
+    let outcome = match run.attempt {
+        1 => run.outcome.to_string(),
+        attempt => format!("{}, attempt {attempt}", run.outcome),
+    };
+    vec![
+        print::instant(run.started_at, zone),
+        outcome,
+        print::took(run.took()),
+        started_by,
+        run.worker.clone(),
+        run.task.to_string(),
+        run.error.clone().unwrap_or_default(),
+    ]
+}
+
+/// The keys of a run in JSON, without its output, which may be long: `runner logs` has it.
+fn object(run: &RunRecord, zone: &TimeZone) -> Object {
+    Object::of(json!({
+        "task": run.task,
+        "queue": run.queue,
+        "function": run.function,
+        "schedule": run.schedule,
+        "trigger": run.trigger,
+        "planned": print::maybe(run.planned, zone),
+        "attempt": run.attempt,
+        "started_at": print::instant(run.started_at, zone),
+        "ended_at": print::instant(run.ended_at, zone),
+        "took_seconds": run.took().as_secs_f64(),
+        "outcome": run.outcome,
+        "worker": run.worker,
+        "error": run.error,
+    }))
+}

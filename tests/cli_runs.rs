@@ -1,0 +1,111 @@
+//! `runner runs` and `runner logs`: what is remembered of runs, and what one prints while it continues.
+
+use serde_json::json;
+
+use crate::kit::{self, Site, eventually};
+
+pub fn tests() -> Vec<kit::Trial> {
+    kit::trials![needs(): runs_are_listed_and_their_output_is_printed, a_run_is_followed_to_its_end]
+}
+
+/// The lines of a log without the time at which they came.
+fn lines(log: &str) -> Vec<&str> {
+    let text = |line| <str>::split_once(line, ' ').map_or("", |(_, text)| text);
+    log.lines().map(text).collect()
+}
+
+async fn runs_are_listed_and_their_output_is_printed() {
+    let site = Site::new("");
+    site.write(
+        "manifests/report.yaml",
+        "name: report\nexec: {script: 'echo \"month $(cat)\"; test $RUNNER_TASK_ID = good'}\nretry: 0\n---\nname: never\nexec: [date]\n",
+    );
+    let unknown = site.cli(["runs", "reprot"]).await;
+    assert_eq!(unknown.status.code(), Some(1));
+    assert!(unknown.stderr.contains("did you mean report?"), "{}", unknown.stderr);
+
+    let runner = site.start().await;
+    for id in ["good", "bad"] {
+        site.cli(["enqueue", "fn:report", "--id", id, "--payload", "7"])
+            .await
+            .ok();
+        eventually("its run is listed", async || {
+            let listed = site.cli(["runs", "report", "--json"]).await.json();
+            match listed[0]["task"] == id {
+                true => Ok(()),
+                false => Err(listed.to_string()),
+            }
+        })
+        .await;
+    }
+    let listed = site.cli(["runs", "report", "--json"]).await.json();
+    let outcomes = json!([listed[0]["outcome"], listed[1]["outcome"]]);
+    assert_eq!(outcomes, json!(["archived", "success"]), "{listed}");
+    assert_eq!(
+        listed[0]["error"].as_str().map(|error| error.is_empty()),
+        Some(false),
+        "{listed}"
+    );
+    let failed = site.cli(["runs", "report", "--failed", "--json"]).await.json();
+    assert_eq!(failed.as_array().map(Vec::len), Some(1), "{failed}");
+    let text = site.cli(["runs", "report", "--limit", "1"]).await.ok().stdout;
+    for part in ["succeeded     1 of 2", "last failure", "archived"] {
+        assert!(text.contains(part), "{part}: {text}");
+    }
+    assert!(!text.contains("good"), "{text}");
+
+    let none = site.cli(["runs", "never"]).await.ok().stdout;
+    assert!(none.contains("last success  none"), "{none}");
+    // By function the last run, by id that one.
+    for (of, ending) in [("report", "archived"), ("good", "attempt 1 ended: success")] {
+        let logs = site.cli(["logs", of]).await.ok();
+        assert_eq!(lines(&logs.stdout), ["out: month 7"], "{}", logs.stderr);
+        assert!(logs.stderr.contains(ending), "{}", logs.stderr);
+    }
+    for (of, why) in [("never", "has not run"), ("nothing", "no function nothing")] {
+        let logs = site.cli(["logs", of]).await;
+        assert!(
+            logs.stderr.contains(why) && logs.status.code() == Some(1),
+            "{}",
+            logs.stderr
+        );
+    }
+    runner.stop().await;
+}
+
+async fn a_run_is_followed_to_its_end() {
+    let site = Site::new("");
+    let go_on = site.dir.join("go-on");
+    let manifest = "name: slow\nexec:\n  script: |\n    echo begun\n    while [ ! -e \"$GO_ON\" ]; do sleep 0.1; done\n    \
+                    echo done\n  env: {GO_ON: 'PATH'}\n";
+    site.write(
+        "manifests/slow.yaml",
+        &manifest.replace("PATH", &go_on.display().to_string()),
+    );
+    let runner = site.start().await;
+    site.cli(["enqueue", "fn:slow"]).await.ok();
+    eventually("its output is shown while it runs", async || {
+        let logs = site.cli(["logs", "slow"]).await;
+        match lines(&logs.stdout) == ["out: begun"] && logs.stderr.contains("still running") {
+            true => Ok(()),
+            false => Err(logs.stdout + &logs.stderr),
+        }
+    })
+    .await;
+    let (followed, ()) = tokio::join!(site.cli(["logs", "slow", "--follow"]), async {
+        site.write("go-on", "");
+    });
+    let followed = followed.ok();
+    assert_eq!(
+        lines(&followed.stdout),
+        ["out: begun", "out: done"],
+        "{}",
+        followed.stderr
+    );
+    assert!(
+        followed.stderr.contains("attempt 1 ended: success"),
+        "{}",
+        followed.stderr
+    );
+    runner.stop().await;
+}
