@@ -24,6 +24,7 @@ mod hooks;
 mod kit;
 mod model;
 mod pages;
+mod payload_schema;
 mod probes;
 mod processes;
 mod queues;
@@ -90,6 +91,7 @@ fn main() -> std::process::ExitCode {
         redis_setup::tests(),
         redis_storm::tests(),
         pages::tests(),
+        payload_schema::tests(),
         probes::tests(),
         processes::tests(),
         queues::tests(),

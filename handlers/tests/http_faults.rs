@@ -51,6 +51,7 @@ async fn call(spec: HttpSpec, settings: HttpSettings) -> TrialReport {
         description: String::new(),
         kind: FunctionKind::Http(spec),
         options: Default::default(),
+        payload_schema: None,
         revision: "1".into(),
     }]);
     let settings = HandlerSettings {
@@ -93,6 +94,7 @@ async fn within_300_ms(address: SocketAddr) -> Outcome {
         description: String::new(),
         kind: FunctionKind::Http(spec(address)),
         options: Default::default(),
+        payload_schema: None,
         revision: "1".into(),
     }]);
     let settings = HandlerSettings {

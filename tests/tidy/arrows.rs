@@ -30,7 +30,7 @@ const ROOMS: &[Room] = &[
     room(
         "core::trigger",
         "runner/core/src/trigger/",
-        "core::task core::schedule core::template",
+        "core::task core::function core::schedule core::template",
     ),
     room(
         "queue",

@@ -16,7 +16,7 @@ use super::{
     CommandContext, assemble, check_broker as broker, check_reasons, check_table as table, defaults, print, temporary,
 };
 use crate::config::{Refused, Settings};
-use crate::source::{Catalog, Checked, Code, check_paths, drop_triggered};
+use crate::source::{BAD_PAYLOAD, Catalog, Checked, Code, check_paths, drop_triggered};
 use crate::text::signs;
 
 /// Check settings, manifests and table rows; report every error at once and exit with 65 if there are any.
@@ -194,9 +194,10 @@ async fn code_findings(context: &CommandContext, settings: &Settings, code: Code
     let code = plan.schedules.values().filter(|d| d.origin.source == Source::Code);
     let definitions: Vec<Definition> = code.cloned().collect();
     let now = context.clock.now();
-    // Errors are reported whatever else is checked.
-    let doubts = plan.problems.iter();
-    let doubts = doubts.filter(|p| p.source == Some(Source::Code) && p.severity == Severity::Warning);
+    // Errors of the texts are reported whatever else is checked.
+    let is_new = |p: &&Problem| p.severity == Severity::Warning || p.code == BAD_PAYLOAD;
+    let doubts = plan.problems.iter().filter(is_new);
+    let doubts = doubts.filter(|p| p.source == Some(Source::Code));
     doubts
         .map(|p| with_next(of_problem(p), p, &definitions, now))
         .chain(unserved(settings, &definitions))

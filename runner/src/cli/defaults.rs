@@ -83,6 +83,7 @@ mod tests {
             description: String::new(),
             kind,
             options,
+            payload_schema: None,
             revision: String::new(),
         }
     }

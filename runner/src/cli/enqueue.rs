@@ -4,16 +4,15 @@ use std::time::Duration;
 
 use anyhow::bail;
 use clap::Args;
-use runner_core::function::{FunctionOptions, Functions};
+use runner_core::function::FunctionOptions;
 use runner_core::task::{QueueName, Run, Task, TaskId, Unique};
 use runner_queue::Refusal;
 
 use super::exit::{BadData, Usage};
 use super::preflight::Manifests;
 use super::reasons::ReasonPrinter;
-use super::{CommandContext, assemble, payload, preflight, print, values};
+use super::{CommandContext, payload, preflight, print, values};
 use crate::diagnose::TaskFacts;
-use crate::source::{self, Catalog, TypeOptions};
 
 /// Enqueue a task and print its id.
 #[derive(Debug, Args)]
@@ -68,7 +67,7 @@ pub struct EnqueueCommand {
 
 impl EnqueueCommand {
     pub async fn run(self, context: &CommandContext) -> anyhow::Result<()> {
-        let here = manifests(context).await?;
+        let here = Manifests::read(context).await?;
         let defaults = here.types.of(&self.kind);
         let task = self.task(context, &defaults)?;
         let (now, zone) = (context.clock.now(), &context.settings()?.source.zone);
@@ -76,6 +75,7 @@ impl EnqueueCommand {
         if let Some(reason) = TaskFacts::to_enqueue(&task, now).never_runs(now) {
             return Err(BadData(printer.line(&reason)).into());
         }
+        here.accept(&task.kind, task.payload.as_deref().unwrap_or_default())?;
         let broker = context.broker().await?;
         for reason in preflight::warnings(context, broker.as_ref(), &here, &task).await {
             print::note(&format!("warning: {}", printer.line(&reason)));
@@ -123,18 +123,4 @@ impl EnqueueCommand {
         task.check().map_err(|e| BadData(e.to_string()))?;
         Ok(task)
     }
-}
-
-async fn manifests(context: &CommandContext) -> anyhow::Result<Manifests> {
-    let manifests_only = source::SourceSettings {
-        table: None,
-        ..assemble::sources(context.settings()?, source::Code::default())
-    };
-    let loaded = Catalog::load_once(manifests_only, context.clock.clone()).await;
-    let functions = Functions::new(loaded.functions);
-    Ok(Manifests {
-        types: TypeOptions::new(&functions, loaded.plan.schedules.values()),
-        functions,
-        rejected: loaded.rejected,
-    })
 }

@@ -5,10 +5,11 @@ use runner_core::task::{FUNCTION_PREFIX, QueueName, Task, TaskId};
 use runner_queue::{Broker, InspectTasks, Refusal};
 use runner_sdk::Registry;
 
-use super::CommandContext;
+use super::exit::BadData;
+use super::{CommandContext, assemble};
 use crate::diagnose::{BrokerFacts, FunctionFacts, Reason, ReasonCode, TaskFacts, why_new_task, why_task};
 use crate::facts;
-use crate::source::{Rejected, TypeOptions};
+use crate::source::{self, Catalog, Rejected, TypeOptions};
 
 /// Warnings about a task, most important first: its type and payload by the manifests here, its queue by the servers.
 pub(super) async fn warnings(
@@ -56,6 +57,31 @@ pub(super) struct Manifests {
 }
 
 impl Manifests {
+    /// Reads them.
+    pub(super) async fn read(context: &CommandContext) -> anyhow::Result<Self> {
+        let manifests_only = source::SourceSettings {
+            table: None,
+            ..assemble::sources(context.settings()?, source::Code::default())
+        };
+        let loaded = Catalog::load_once(manifests_only, context.clock.clone()).await;
+        let functions = Functions::new(loaded.functions);
+        Ok(Self {
+            types: TypeOptions::new(&functions, loaded.plan.schedules.values()),
+            functions,
+            rejected: loaded.rejected,
+        })
+    }
+
+    /// # Errors
+    ///
+    /// [`BadData`]: the schema of the function does not accept the payload.
+    pub(super) fn accept(&self, kind: &str, payload: &[u8]) -> Result<(), BadData> {
+        match self.functions.payload_fault(kind, payload) {
+            Some(fault) => Err(BadData(format!("{kind}: {fault}"))),
+            None => Ok(()),
+        }
+    }
+
     fn facts(&self, task: &Task) -> FunctionFacts<'_> {
         let broken = self.rejected.iter();
         let called = task.kind.strip_prefix(FUNCTION_PREFIX);

@@ -51,6 +51,7 @@ struct Components {
     _held: Option<StoreUse>,
     catalog: Catalog,
     handlers: Handlers,
+    functions: Functions,
     instance: worker::Instance,
     caveats: broker_setup::Caveats,
     board: Arc<Board>,
@@ -344,7 +345,7 @@ impl Components {
             keep: BrokerStateStore::of_run(broker.clone(), settings, key),
             ..assemble::sources(settings, code)
         };
-        let catalog = Catalog::start(sources_settings, functions, clock.clone(), sources.clone()).await;
+        let catalog = Catalog::start(sources_settings, functions.clone(), clock.clone(), sources.clone()).await;
         let instance = worker::Instance::of_process();
         let queues = settings.worker.queues.keys().cloned().collect();
         health::watch(broker.clone(), health.clone(), queues, stopping.clone());
@@ -368,6 +369,7 @@ impl Components {
             caveats,
             catalog,
             handlers,
+            functions,
             instance,
             sources,
         })
@@ -419,6 +421,7 @@ impl Components {
             Worker::start(WorkerParts {
                 broker: self.broker.clone(),
                 handlers: self.handlers.clone(),
+                functions: self.functions.clone(),
                 clock: self.clock.clone(),
                 metrics: self.metrics.clone(),
                 health: self.health.clone(),

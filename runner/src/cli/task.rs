@@ -12,6 +12,7 @@ use serde_json::{Value, json};
 use tokio::time::Instant;
 
 use super::exit::{Usage, refused};
+use super::preflight::Manifests;
 use super::print::{JsonField, Object};
 use super::reasons::ReasonPrinter;
 use super::task_all::{self, Target, Targets};
@@ -187,6 +188,9 @@ impl Update {
         let payload = self.payload.read()?.unwrap_or_default();
         let broker = context.looked_at().await?;
         let (queue, id) = self.which.find(&*broker).await?;
+        if let Some(task) = broker.task(&queue, &id).await? {
+            Manifests::read(context).await?.accept(&task.record.kind, &payload)?;
+        }
         let edited = broker.update_payload(&queue, &id, payload).await;
         edited.map_err(refused)?;
         Ok(print::done(&format!("{id} has another payload"))?)

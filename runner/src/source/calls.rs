@@ -1,5 +1,5 @@
 //! Schedules that call a function of a manifest by its name: whether that function exists and accepts the payload.
-//! Also functions of manifests that nothing calls. Only warns.
+//! Also functions of manifests that nothing calls. Only warns, except about payloads that do not fit a schema.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -7,8 +7,34 @@ use runner_core::function::{Function, Functions, PayloadFault};
 use runner_core::schedule::{Definition, Origin, Problem, Served, Source, queue_not_served};
 use runner_core::task::{FUNCTION_PREFIX, QueueName};
 
+use super::status::Rejected;
+
 /// The problem of a function that its manifest gives no schedule.
 pub const NOT_TRIGGERED: &str = "W201";
+
+/// The problem of a schedule whose payload does not fit the schema of its function.
+pub const BAD_PAYLOAD: &str = "E154";
+
+/// Takes out the schedules whose payload does not fit the schema of what they call: they must not fire.
+pub fn take_refused(functions: &Functions, definitions: &mut Vec<Definition>) -> Vec<Rejected> {
+    let mut refused = Vec::new();
+    definitions.retain(|definition| {
+        let payload = definition.task.payload.as_deref().unwrap_or_default();
+        let Some(fault) = functions.payload_fault(&definition.task.kind, payload) else {
+            return true;
+        };
+        let text = format!("{} does not fire: {fault}", definition.id);
+        let problem = Problem::error(BAD_PAYLOAD, text, definition.origin.clone());
+        refused.push(Rejected {
+            id: Some(definition.id.clone()),
+            name: definition.name.clone(),
+            origin: definition.origin.clone(),
+            problems: vec![problem.about(definition.id.clone())],
+        });
+        false
+    });
+    refused
+}
 
 /// Removes the warning that nothing triggers a function which a row or a schedule in code names as its type.
 pub fn drop_triggered(problems: &mut Vec<Problem>, definitions: &[Definition]) {

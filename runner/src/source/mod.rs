@@ -21,7 +21,7 @@ mod warnings;
 #[cfg(test)]
 mod tests;
 
-pub use calls::{drop_triggered, not_served as by_hand_not_served};
+pub use calls::{BAD_PAYLOAD, drop_triggered, not_served as by_hand_not_served};
 pub use catalog::{Catalog, Loaded};
 pub use code::{Code, Schedule};
 pub use directory::{ALL_FILES_GONE, Checked, check_paths};

@@ -73,6 +73,8 @@ pub struct Shared {
     slots: Mutex<BTreeMap<Source, Slot>>,
     taken: Mutex<Taken>,
     others: Mutex<(Vec<Problem>, BTreeSet<ScheduleId>)>,
+    /// Schedules whose payload their function does not accept.
+    refused: Mutex<Vec<Rejected>>,
     plan: watch::Sender<Arc<Plan>>,
     triggers: watch::Sender<Triggers>,
     doubts: Mutex<WarningLog>,
@@ -89,6 +91,7 @@ impl Shared {
             slots: Mutex::default(),
             taken: Mutex::default(),
             others: Mutex::default(),
+            refused: Mutex::default(),
             plan,
             triggers: watch::Sender::default(),
             doubts: Mutex::default(),
@@ -218,10 +221,12 @@ impl Shared {
             let all = p.definitions.iter();
             all.map(|d| types.complete(d, &p.stated)).collect()
         };
-        let definitions: Vec<Definition> = parts().flat_map(completed).collect();
+        let mut definitions: Vec<Definition> = parts().flat_map(completed).collect();
+        let refused = calls::take_refused(&self.functions, &mut definitions);
         let triggers = parts().flat_map(|p| &p.triggers);
         self.publish_triggers(triggers.map(|t| types.complete_trigger(t)).collect());
         let mut problems: Vec<Problem> = parts().flat_map(|p| p.problems.iter().cloned()).collect();
+        problems.extend(refused.iter().flat_map(|r| r.problems.iter().cloned()));
         calls::drop_triggered(&mut problems, &definitions);
         problems.extend(calls::doubts(&self.functions, &definitions));
         problems.extend(no_occurrence_left(&definitions, self.now()));
@@ -244,6 +249,7 @@ impl Shared {
             let known = taken.types.as_ref().filter(|_| !kind.starts_with(FUNCTION_PREFIX))?;
             Some(known.iter().any(|k| TypePattern::parse(k).matches(kind)))
         };
+        *self.refused.lock().unwrap_or_else(PoisonError::into_inner) = refused;
         let (differences, superseded) = self.others.lock().unwrap_or_else(PoisonError::into_inner).clone();
         problems.extend(differences);
         let plan = Plan {
@@ -276,11 +282,13 @@ impl Shared {
         });
     }
 
-    /// Functions and rows of which nothing is in force, in the order of the sources.
+    /// Functions and rows of which nothing is in force, in the order of the sources; then schedules whose payload is refused.
     #[must_use]
     pub fn rejected(&self) -> Vec<Rejected> {
         let slots = self.slots();
-        slots.values().flat_map(|s| s.part.rejected.iter().cloned()).collect()
+        let refused = self.refused.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let of_sources = slots.values().flat_map(|s| s.part.rejected.iter().cloned());
+        of_sources.chain(refused).collect()
     }
 
     /// The status of every source.

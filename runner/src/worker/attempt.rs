@@ -92,6 +92,13 @@ pub(super) fn begin(ctx: &WorkerContext, task: InFlightTask) -> Started {
         facts.stop.stop(StopReason::Deadline);
         return Started::Over(ended(ctx, facts, HandlerEnd::TooLate));
     }
+    if let Some(fault) = ctx.functions.payload_fault(facts.cx.kind(), facts.cx.payload()) {
+        return Started::Over(ended(
+            ctx,
+            facts,
+            HandlerEnd::Returned(Outcome::Skip(fault.to_string())),
+        ));
+    }
     let silence = found.silence();
     let mut call = HandlerCall::new(found, facts.cx.clone());
     // Wake-ups of this first poll go nowhere; `RunningAttempt::end` polls again before it waits, with a waker of its

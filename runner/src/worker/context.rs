@@ -6,6 +6,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use runner_core::clock::Clock;
+use runner_core::function::Functions;
 use runner_core::task::QueueName;
 use runner_queue::{Broker, BrokerError, BrokerResult, Lists, ServerInfo, ServerStatus};
 use runner_sdk::Handlers;
@@ -32,6 +33,8 @@ pub struct WorkerParts {
     pub broker: Arc<dyn Broker>,
     /// What runs them.
     pub handlers: Handlers,
+    /// Says which payloads are accepted.
+    pub functions: Functions,
     /// The time.
     pub clock: Arc<dyn Clock>,
     /// Where runs are counted.
@@ -48,6 +51,7 @@ pub struct WorkerParts {
 pub(super) struct WorkerContext {
     pub broker: Arc<dyn Broker>,
     pub handlers: Handlers,
+    pub functions: Functions,
     pub clock: Arc<dyn Clock>,
     pub metrics: Arc<Metrics>,
     pub health: Arc<Health>,
@@ -78,6 +82,7 @@ impl WorkerContext {
         let WorkerParts {
             broker,
             handlers,
+            functions,
             clock,
             metrics,
             health,
@@ -86,7 +91,11 @@ impl WorkerContext {
         } = parts;
         let started_at = clock.now();
         Self {
-            services: Arc::new(BrokerServices(broker.clone())),
+            services: Arc::new(BrokerServices {
+                broker: broker.clone(),
+                functions: functions.clone(),
+            }),
+            functions,
             broker,
             handlers,
             clock,

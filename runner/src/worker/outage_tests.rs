@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use runner_core::clock::{Clock as _, SystemClock};
+use runner_core::function::Functions;
 use runner_core::task::{Task, TaskId, TaskState};
 use runner_queue::{Broker, Presence as _};
 use runner_sdk::{Ctx, Outcome, Registry};
@@ -68,6 +69,7 @@ fn worker(scene: &Scene, broker: Arc<dyn Broker>, long: &Long) -> Worker {
     Worker::start(WorkerParts {
         broker,
         handlers,
+        functions: Functions::default(),
         clock,
         metrics,
         health,

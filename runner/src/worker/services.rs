@@ -5,7 +5,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use runner_core::chain::chain;
-use runner_core::task::{QueueName, Task, TaskId};
+use runner_core::function::Functions;
+use runner_core::task::{InvalidTask, QueueName, Task, TaskId};
 use runner_queue::{
     AwaitedTask, Broker, BrokerError, Refusal, ReportedOutcome, WorkReport, await_report, close_report, reported,
 };
@@ -13,23 +14,46 @@ use runner_sdk::{BoxFuture, EnqueueAnswers, NotEnqueued, Outcome, Services};
 use uuid::Uuid;
 
 /// The broker, for handlers.
-pub(super) struct BrokerServices(pub Arc<dyn Broker>);
+pub(super) struct BrokerServices {
+    pub broker: Arc<dyn Broker>,
+    /// Says which payloads are accepted.
+    pub functions: Functions,
+}
 
 impl fmt::Debug for BrokerServices {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("BrokerServices").field(&self.0.describe()).finish()
+        f.debug_tuple("BrokerServices").field(&self.broker.describe()).finish()
+    }
+}
+
+impl BrokerServices {
+    fn payload_fault(&self, task: &Task) -> Option<String> {
+        let payload = task.payload.as_deref().unwrap_or_default();
+        let fault = self.functions.payload_fault(&task.kind, payload)?;
+        Some(format!("{}: {fault}", task.kind))
     }
 }
 
 impl Services for BrokerServices {
     fn enqueue(&self, tasks: Vec<Task>) -> BoxFuture<'_, EnqueueAnswers> {
         Box::pin(async move {
-            let answers = self.0.enqueue(&tasks).await;
-            let answers = answers.map_err(|error| NotEnqueued::Unavailable(chain(&error)))?;
-            Ok(answers
+            let faults: Vec<Option<String>> = tasks.iter().map(|task| self.payload_fault(task)).collect();
+            let mut faulty = faults.iter().map(Option::is_some);
+            let mut good = tasks;
+            good.retain(|_| faulty.next() == Some(false));
+            let answers = match good.is_empty() {
+                true => Vec::new(),
+                false => self.broker.enqueue(&good).await.map_err(unavailable)?,
+            };
+            let mut answers = answers
                 .into_iter()
-                .map(|answer| answer.map(|enqueued| enqueued.id).map_err(refused))
-                .collect())
+                .map(|answer| answer.map(|enqueued| enqueued.id).map_err(refused));
+            let missing = || Err(NotEnqueued::Unavailable("no answer".to_owned()));
+            let answer = |fault: Option<String>| match fault {
+                Some(why) => Err(NotEnqueued::Invalid(InvalidTask::PayloadRefused(why))),
+                None => answers.next().unwrap_or_else(missing),
+            };
+            Ok(faults.into_iter().map(answer).collect())
         })
     }
 
@@ -44,7 +68,7 @@ impl Services for BrokerServices {
             // Two random ids: more bits than can be guessed.
             let token = format!("{}{}", Uuid::new_v4().simple(), Uuid::new_v4().simple());
             let awaited = AwaitedTask { queue, task };
-            let kept = await_report(&*self.0, &token, &awaited, valid).await;
+            let kept = await_report(&*self.broker, &token, &awaited, valid).await;
             kept.map(|()| token).map_err(unavailable)
         })
     }
@@ -52,7 +76,7 @@ impl Services for BrokerServices {
     fn reported(&self, token: &str) -> BoxFuture<'_, Result<Option<Outcome>, NotEnqueued>> {
         let token = token.to_owned();
         Box::pin(async move {
-            let report = reported(&*self.0, &token).await.map_err(unavailable)?;
+            let report = reported(&*self.broker, &token).await.map_err(unavailable)?;
             Ok(report.map(outcome_of))
         })
     }
@@ -60,7 +84,7 @@ impl Services for BrokerServices {
     fn close_report(&self, token: &str) -> BoxFuture<'_, Result<Option<Outcome>, NotEnqueued>> {
         let token = token.to_owned();
         Box::pin(async move {
-            let report = close_report(&*self.0, &token).await.map_err(unavailable)?;
+            let report = close_report(&*self.broker, &token).await.map_err(unavailable)?;
             Ok(report.map(outcome_of))
         })
     }

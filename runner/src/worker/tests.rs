@@ -5,6 +5,7 @@
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use runner_core::clock::{Clock, SystemClock};
+use runner_core::function::Functions;
 use runner_core::task::{AttemptOutcome, QueueName, Task, TaskId, TaskState};
 use runner_queue::embedded::EmbeddedBroker;
 use runner_queue::{Broker, GroupRule, InspectTasks as _, Presence as _, Producer, Signals as _, TaskInfo};
@@ -63,6 +64,7 @@ impl Scene {
         WorkerParts {
             broker: self.broker.clone(),
             handlers,
+            functions: Functions::default(),
             clock,
             metrics: self.metrics.clone(),
             health: Arc::new(Health::new(Arc::new(SystemClock), self.metrics.clone())),

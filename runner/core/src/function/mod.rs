@@ -7,6 +7,7 @@ mod exec;
 mod http;
 mod kind;
 mod mail;
+mod schema;
 mod sql;
 mod template;
 
@@ -17,10 +18,12 @@ pub use exec::{
 pub use http::{HttpBody, HttpResult, HttpSpec, HttpTls, MAX_REDIRECTS, is_json_type};
 pub use kind::{CheckFinding, FunctionKind, PayloadFault};
 pub use mail::{MailAttachment, MailSpec};
+pub use schema::{PayloadCheck, PayloadSchema, SchemaFault};
 pub use sql::{DEFAULT_MAX_ROWS, RowBounds, SqlMode, SqlParameter, SqlSpec, SqlStatement};
 pub use template::{FunctionTemplate, FunctionTemplateFault, MAX_FILLED_BYTES, TEMPLATE_NAMES, TemplateScope};
 
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
@@ -43,6 +46,8 @@ pub struct Function {
     pub kind: FunctionKind,
     /// The task options in its manifest; [`Function::task_options`] has the effective ones.
     pub options: FunctionOptions,
+    /// What its payload must be; `None`: anything.
+    pub payload_schema: Option<PayloadSchema>,
     /// Changes with every change of the definition.
     pub revision: String,
 }
@@ -141,9 +146,20 @@ impl FunctionOptions {
 
 /// The functions of all manifests. Clones share one set, which is replaced as a whole.
 #[derive(Debug, Clone, Default)]
-pub struct Functions(Arc<RwLock<Arc<ByName>>>);
+pub struct Functions(Arc<Shared>);
 
 type ByName = BTreeMap<String, Arc<Function>>;
+
+/// By task type. A type that a handler runs may have several.
+type Schemas = BTreeMap<String, Vec<PayloadSchema>>;
+
+#[derive(Debug, Default)]
+struct Shared {
+    functions: RwLock<Arc<ByName>>,
+    schemas: RwLock<Arc<Schemas>>,
+    /// Whether there are any schemas: where there are none, a task must not pay for a lock.
+    checks: AtomicBool,
+}
 
 impl Functions {
     /// A set of these functions.
@@ -163,7 +179,7 @@ impl Functions {
     /// A snapshot of all functions by name.
     #[must_use]
     pub fn all(&self) -> Arc<BTreeMap<String, Arc<Function>>> {
-        Arc::clone(&self.0.read().unwrap_or_else(PoisonError::into_inner))
+        Arc::clone(&self.0.functions.read().unwrap_or_else(PoisonError::into_inner))
     }
 
     /// The names, sorted.
@@ -174,9 +190,34 @@ impl Functions {
 
     /// Replaces all functions. Runs that have started keep their own.
     pub fn replace(&self, functions: Vec<Function>) {
+        let mut schemas = Schemas::new();
+        for function in &functions {
+            if let Some(schema) = &function.payload_schema {
+                schemas.entry(function.task_type()).or_default().push(schema.clone());
+            }
+        }
         let map = functions.into_iter().map(|f| (f.name.clone(), Arc::new(f)));
         let map = Arc::new(map.collect());
-        *self.0.write().unwrap_or_else(PoisonError::into_inner) = map;
+        let checks = !schemas.is_empty();
+        *self.0.schemas.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(schemas);
+        self.0.checks.store(checks, Ordering::Release);
+        *self.0.functions.write().unwrap_or_else(PoisonError::into_inner) = map;
+    }
+
+    /// Why a task of this type must not have this payload. Of several schemas of one type one must accept it: the task does
+    /// not say which function it is of.
+    #[must_use]
+    pub fn payload_fault(&self, kind: &str, payload: &[u8]) -> Option<SchemaFault> {
+        if !self.0.checks.load(Ordering::Acquire) {
+            return None;
+        }
+        let schemas = Arc::clone(&self.0.schemas.read().unwrap_or_else(PoisonError::into_inner));
+        let mut first = None;
+        for schema in schemas.get(kind)? {
+            let fault = schema.fault(payload)?;
+            first.get_or_insert(fault);
+        }
+        first
     }
 }
 
@@ -191,6 +232,7 @@ mod tests {
             description: String::new(),
             kind,
             options: FunctionOptions::default(),
+            payload_schema: None,
             revision: "1".to_owned(),
         }
     }
@@ -206,6 +248,40 @@ mod tests {
         assert_eq!(other.names(), ["b"]);
         assert_eq!(began_with.task_type(), "fn:a");
         assert_eq!(other.get("b").unwrap().task_type(), "task:x");
+    }
+
+    /// Accepts one payload.
+    struct Only(&'static [u8]);
+
+    impl PayloadCheck for Only {
+        fn fault(&self, payload: &[u8]) -> Option<SchemaFault> {
+            (payload != self.0).then(|| SchemaFault {
+                path: String::new(),
+                why: format!("not {}", String::from_utf8_lossy(self.0)),
+                more: 0,
+            })
+        }
+    }
+
+    #[test]
+    fn one_of_the_schemas_of_a_type_must_accept_a_payload() {
+        let of = |name: &str, accepts: &'static [u8]| {
+            let kind = FunctionKind::Handler {
+                kind: "task:x".to_owned(),
+            };
+            let schema = PayloadSchema::new(name, Arc::new(Only(accepts)));
+            Function {
+                payload_schema: Some(schema),
+                ..function(name, kind)
+            }
+        };
+        let functions = Functions::new(vec![of("a", b"1"), of("b", b"2")]);
+        assert_eq!(functions.payload_fault("task:x", b"1"), None);
+        assert_eq!(functions.payload_fault("task:x", b"2"), None);
+        assert_eq!(functions.payload_fault("task:x", b"3").unwrap().why, "not 1");
+        assert_eq!(functions.payload_fault("task:y", b"3"), None);
+        functions.replace(Vec::new());
+        assert_eq!(functions.payload_fault("task:x", b"3"), None);
     }
 
     #[test]

@@ -93,6 +93,9 @@ pub enum InvalidTask {
     /// A payload of more than [`MAX_PAYLOAD`] bytes.
     #[error("the payload has {0} bytes; at most {MAX_PAYLOAD} are possible")]
     PayloadTooLong(usize),
+    /// A payload that the schema of the function does not accept; why.
+    #[error("{0}")]
+    PayloadRefused(String),
 }
 
 /// Whether a task may have a payload of this length.

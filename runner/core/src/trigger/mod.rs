@@ -17,6 +17,7 @@ pub use webhook::{
 use std::fmt;
 use std::sync::Arc;
 
+use crate::function::{PayloadSchema, SchemaFault};
 use crate::schedule::Origin;
 use crate::task::Task;
 
@@ -62,13 +63,28 @@ pub struct TriggerDefinition {
     pub kind: TriggerKind,
     /// What an event enqueues, without id; its payload is that of the function.
     pub task: Task,
+    /// What that payload must be; `None`: anything.
+    pub payload_schema: Option<PayloadSchema>,
 }
 
 impl TriggerDefinition {
     /// Whether it does the same as the other one, wherever they are written.
     #[must_use]
     pub fn does_the_same(&self, other: &Self) -> bool {
-        (&self.id, self.enabled, &self.kind, &self.task) == (&other.id, other.enabled, &other.kind, &other.task)
+        (&self.id, self.enabled, &self.kind, &self.task, &self.payload_schema)
+            == (
+                &other.id,
+                other.enabled,
+                &other.kind,
+                &other.task,
+                &other.payload_schema,
+            )
+    }
+
+    /// Why its function does not accept this payload.
+    #[must_use]
+    pub fn payload_fault(&self, payload: Option<&[u8]>) -> Option<SchemaFault> {
+        self.payload_schema.as_ref()?.fault(payload.unwrap_or_default())
     }
 
     /// What it listens to, in a few words.

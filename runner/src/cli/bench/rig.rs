@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, bail};
 use runner_core::clock::Clock;
+use runner_core::function::Functions;
 use runner_core::task::{QueueName, Task};
 use runner_queue::{Broker, Producer};
 use runner_sdk::{Ctx, Handlers, Registry};
@@ -140,6 +141,7 @@ impl Bench {
         let worker = Worker::start(WorkerParts {
             broker: self.broker.clone(),
             handlers,
+            functions: Functions::default(),
             clock: self.clock.clone(),
             metrics,
             health,

@@ -15,6 +15,7 @@ fn functions() -> Functions {
         description: String::new(),
         kind,
         options: FunctionOptions::default(),
+        payload_schema: None,
         revision: String::new(),
     };
     Functions::new(vec![

@@ -1,6 +1,6 @@
 //! One document of a manifest: a function with its schedules.
 
-use runner_core::function::{Function, FunctionKind, FunctionOptions};
+use runner_core::function::{Function, FunctionKind, FunctionOptions, PayloadSchema};
 use runner_core::schedule::{Definition, Origin, Overlap, ScheduleId, Source, stable_hash};
 use runner_core::task::Task;
 use runner_core::trigger::{TRIGGER_HEADER, TriggerDefinition};
@@ -8,10 +8,11 @@ use runner_core::trigger::{TRIGGER_HEADER, TriggerDefinition};
 use super::kinds;
 use super::options::{TASK_OPTIONS, read_task_options};
 use super::payload::ManifestPayload;
+use super::payload_schema::read_payload_schema;
 use super::places;
 use super::schedule::{ScheduleContext, Scheduled, read_schedules};
 use super::triggers::{ReadTrigger, TriggerContext, read_triggers};
-use crate::source::calls::NOT_TRIGGERED;
+use crate::source::calls::{BAD_PAYLOAD, NOT_TRIGGERED};
 use crate::text::yaml::{Mark, Node, Value};
 use crate::text::{Field, Fields, Report, quoted};
 
@@ -44,7 +45,7 @@ pub struct FunctionEntry {
 /// Reads one document. What it returns is in force only if nothing was reported as an error.
 pub fn read_function(node: &Node, context: &ScheduleContext, report: &mut Report<'_>) -> Option<FunctionEntry> {
     let before = report.errors();
-    let known = [&ABOUT[..], &kinds::keys(), &["payload"], TASK_OPTIONS].concat();
+    let known = [&ABOUT[..], &kinds::keys(), &["payload", "payload_schema"], TASK_OPTIONS].concat();
     let fields = Fields::read(node, "", &known, report)?;
     read_version(&fields, report);
     let name = read_name(&fields, report);
@@ -57,6 +58,8 @@ pub fn read_function(node: &Node, context: &ScheduleContext, report: &mut Report
         .peek("payload")
         .filter(|f| f.node.value != Value::Null)
         .and_then(|f| ManifestPayload::read(f.node, "payload", report));
+    let schema = fields.get("payload_schema", report);
+    let schema = schema.and_then(|f| read_payload_schema(f, report));
     // Schedules are read under any name, so that all errors show at once.
     let scheduled = match fields.get("schedule", report) {
         Some(f) => read_schedules(f, name.unwrap_or("unnamed"), context, report),
@@ -70,16 +73,17 @@ pub fn read_function(node: &Node, context: &ScheduleContext, report: &mut Report
     }
     // A misspelt "schedule" is reported once, as a misspelling; a handler with options states them for its type.
     let handler = kind.as_ref().is_some_and(|kind| kind.handler_type().is_some());
-    let about_type = handler && options != FunctionOptions::default();
+    let about_type = handler && (options != FunctionOptions::default() || schema.is_some());
     let started = ["schedule", "triggers"].iter().any(|key| fields.peek(key).is_some());
     let unscheduled = !started && !about_type && report.errors() == before;
     let kind = kind?;
-    let revision = format!("{:016x}", stable_hash(&[&format!("{kind:?}{options:?}"), &description]));
+    let revision = revision_of(&kind, &options, schema.as_ref(), &description);
     let function = Function {
         name: name?.to_owned(),
         description,
         kind,
         options,
+        payload_schema: schema,
         revision,
     };
     if unscheduled {
@@ -92,6 +96,7 @@ pub fn read_function(node: &Node, context: &ScheduleContext, report: &mut Report
     let enabled = enabled.unwrap_or(true);
     let define = |s: Scheduled, report: &mut Report<'_>| {
         let task = with_payload(&template, payload.as_ref(), s.payload.as_ref(), s.mark, report);
+        check_payload(&function, &task, &s, report);
         let definition = Definition {
             description: function.description.clone(),
             enabled,
@@ -102,7 +107,7 @@ pub fn read_function(node: &Node, context: &ScheduleContext, report: &mut Report
     let schedules = scheduled.into_iter().map(|s| define(s, report)).collect();
     let triggers = triggered
         .into_iter()
-        .map(|t| listening(t, &function.name, enabled, &template, report));
+        .map(|t| listening(t, &function, enabled, &template, report));
     let triggers = triggers.collect();
     Some(FunctionEntry {
         origin: origin(node.mark, report),
@@ -110,6 +115,18 @@ pub fn read_function(node: &Node, context: &ScheduleContext, report: &mut Report
         schedules,
         triggers,
     })
+}
+
+/// Changes with everything that a function says of itself.
+fn revision_of(
+    kind: &FunctionKind,
+    options: &FunctionOptions,
+    schema: Option<&PayloadSchema>,
+    description: &str,
+) -> String {
+    let mut stated = format!("{kind:?}{options:?}");
+    stated.push_str(schema.map_or("", PayloadSchema::text));
+    format!("{:016x}", stable_hash(&[&stated, description]))
 }
 
 /// Triggers are read under any name too.
@@ -127,19 +144,33 @@ fn read_started(
     }
 }
 
+/// A payload that the schema of the function does not accept is an error here, so that its schedule never fires it.
+fn check_payload(function: &Function, task: &Task, scheduled: &Scheduled, report: &mut Report<'_>) {
+    let payload = task.payload.as_deref().unwrap_or_default();
+    let fault = function
+        .payload_schema
+        .as_ref()
+        .and_then(|schema| schema.fault(payload));
+    if let Some(fault) = fault {
+        let text = format!("{}: {fault}", scheduled.id);
+        report.error(BAD_PAYLOAD, scheduled.mark, text).schedule = Some(scheduled.id.clone());
+    }
+}
+
 fn listening(
     read: ReadTrigger,
-    function: &str,
+    function: &Function,
     enabled: bool,
     template: &Task,
     report: &Report<'_>,
 ) -> TriggerDefinition {
     TriggerDefinition {
-        function: function.to_owned(),
+        function: function.name.clone(),
         origin: origin(read.mark, report),
         enabled,
         kind: read.kind,
         task: template.clone().header(TRIGGER_HEADER, read.id.as_str()),
+        payload_schema: function.payload_schema.clone(),
         id: read.id,
     }
 }

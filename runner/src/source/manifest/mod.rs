@@ -6,6 +6,7 @@ mod function;
 mod kinds;
 mod options;
 mod payload;
+mod payload_schema;
 mod places;
 mod schedule;
 mod triggers;

@@ -62,6 +62,10 @@ pub(super) fn to_delivery(
         };
         (identity.filter(|identity| !identity.is_empty()), payload)
     };
+    let of_task = payload.as_deref().or((length > 0).then_some(&message.data[..]));
+    if let Some(fault) = trigger.payload_fault(of_task) {
+        return Err(BadReason(fault.to_string()));
+    }
     let mut task = trigger.task.clone();
     task.payload = match payload {
         Some(made) => Some(made),
@@ -212,6 +216,7 @@ mod tests {
             enabled: true,
             kind: TriggerKind::RabbitMq(spec.clone()),
             task: Task::new("fn:orders"),
+            payload_schema: None,
         };
         to_delivery(&trigger, &spec, &mut message)
     }

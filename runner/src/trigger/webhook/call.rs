@@ -98,6 +98,9 @@ pub(super) fn to_delivery(
     task.payload = payload
         .or_else(|| (!body.is_empty()).then(|| body.clone()))
         .or(task.payload);
+    if let Some(fault) = trigger.payload_fault(task.payload.as_deref()) {
+        return Err(bad_payload(fault.to_string()));
+    }
     if let Some(wait) = spec.wait {
         task.retention = task.retention.max(wait + KEPT_FOR_WAIT);
     }
@@ -302,6 +305,7 @@ mod tests {
             enabled: true,
             kind: TriggerKind::Webhook(spec.clone()),
             task: Task::new("fn:orders"),
+            payload_schema: None,
         };
         let call = HookCall {
             function: "orders",

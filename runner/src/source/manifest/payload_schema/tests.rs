@@ -1,0 +1,204 @@
+//! Schemas: what is accepted, where a fault is said to be, and that no schema and no payload makes a check run on.
+
+#![allow(clippy::unwrap_used, clippy::panic)]
+
+use std::time::Duration;
+
+use runner_core::function::PayloadCheck as _;
+use runner_core::schedule::Problem;
+use serde_json::json;
+use tokio::time::Instant;
+
+use super::*;
+use crate::text::yaml;
+
+fn compiled(schema: &Json) -> CompiledSchema {
+    compile(&schema.to_string()).unwrap_or_else(|fault| panic!("{fault:?}"))
+}
+
+fn fault_of(schema: Json) -> (String, String) {
+    match compile(&schema.to_string()) {
+        Ok(_) => panic!("{schema} was accepted"),
+        Err(fault) => (fault.at, fault.why),
+    }
+}
+
+fn said(schema: &Json, payload: &str) -> Option<String> {
+    compiled(schema)
+        .fault(payload.as_bytes())
+        .map(|fault| fault.to_string())
+}
+
+/// Reads the text under `payload_schema`.
+fn read(text: &str) -> (Option<PayloadSchema>, Vec<Problem>) {
+    let text = format!("payload_schema: {text}\n");
+    let documents = yaml::parse(&text).unwrap();
+    let mut report = Report::of_file("a.yaml", &text);
+    let fields = crate::text::Fields::read(&documents[0], "", &["payload_schema"], &mut report).unwrap();
+    let field = fields.get("payload_schema", &mut report).unwrap();
+    let schema = read_payload_schema(field, &mut report);
+    (schema, report.finish())
+}
+
+#[test]
+fn a_fault_has_a_path_and_no_value_of_the_payload() {
+    let schema = json!({"type": "object", "required": ["id"], "properties": {
+        "orders": {"type": "array", "items": {"type": "object", "properties": {"id": {"type": "integer"}}}},
+        "mail": {"format": "email"},
+        "code": {"pattern": "^[A-Z]{3}$"},
+    }});
+    assert_eq!(
+        said(&schema, r#"{"id":1,"orders":[{"id":2}],"mail":"a@b.cd","code":"ABC"}"#),
+        None
+    );
+    let secret = r#"{"id":1,"orders":[{"id":"hunter2"}],"mail":"hunter2","code":"hunter2"}"#;
+    let text = said(&schema, secret).unwrap();
+    assert!(!text.contains("hunter2"), "{text}");
+    assert!(text.ends_with("2 more faults"), "{text}");
+    let one = said(&schema, r#"{"id":1,"orders":[{"id":"x"}]}"#).unwrap();
+    let expected = "the payload does not fit payload_schema: /orders/0/id: this value is not of type \"integer\"";
+    assert_eq!(one, expected);
+    assert!(said(&schema, "{").unwrap().contains("it is not JSON: "));
+    assert!(said(&schema, "{}").unwrap().contains("\"id\" is a required property"));
+    assert!(
+        said(&schema, "")
+            .unwrap()
+            .ends_with("there is none, which counts as null")
+    );
+    assert_eq!(said(&json!({"type": ["object", "null"]}), ""), None);
+}
+
+#[test]
+fn what_a_schema_must_not_contain_is_refused_with_its_place() {
+    let other = "only places in the same schema can be named; nothing is read from files or addresses";
+    for (schema, at, why) in [
+        (json!({"$ref": "http://example.com/a.json"}), "/$ref", other),
+        (
+            json!({"properties": {"a": {"$ref": "file:///etc/passwd"}}}),
+            "/properties/a/$ref",
+            other,
+        ),
+        (
+            json!({"$ref": "#/$defs/none"}),
+            "/$ref",
+            "there is no schema at this place",
+        ),
+        (
+            json!({"items": {"$id": "http://a/"}}),
+            "/items/$id",
+            "only the schema as a whole may have it",
+        ),
+        (
+            json!({"$dynamicRef": "#x"}),
+            "/$dynamicRef",
+            "its target depends on what is checked, which is not supported",
+        ),
+        (
+            json!({"items": {"format": "regex"}}),
+            "/items/format",
+            "compiling patterns of payloads is not supported",
+        ),
+    ] {
+        assert_eq!(fault_of(schema), (at.to_owned(), why.to_owned()));
+    }
+    let (at, why) = fault_of(json!({"$schema": "http://json-schema.org/draft-04/schema#"}));
+    assert!(at == "/$schema" && why.contains("draft-07"), "{why}");
+    assert_eq!(
+        fault_of(json!({"properties": {"a": {"type": "strin"}}})).0,
+        "/properties/a/type"
+    );
+    for pattern in ["(a", "(?=a)b", "(a{1000}){1000}"] {
+        fault_of(json!({"properties": {"a": {"pattern": pattern}}}));
+    }
+    fault_of(json!({"format": "no-such-format"}));
+}
+
+#[test]
+fn names_of_keywords_are_no_keywords_where_they_name_members() {
+    let schema = json!({
+        "properties": {"$ref": {"type": "string"}, "$id": {}, "pattern": {"type": "integer"}},
+        "enum": [{"$ref": "x"}, {"$ref": "http://example.com"}],
+    });
+    assert_eq!(said(&schema, r#"{"$ref":"x"}"#), None);
+    assert!(said(&schema, r#"{"$ref":1}"#).is_some());
+}
+
+#[test]
+fn a_schema_that_never_ends_is_refused() {
+    for schema in [
+        json!({"$ref": "#"}),
+        json!({"allOf": [{"$ref": "#/$defs/a"}], "$defs": {"a": {"anyOf": [{"$ref": "#"}]}}}),
+        json!({"if": {"$ref": "#"}, "then": {}}),
+    ] {
+        let (_, why) = fault_of(schema);
+        assert!(why.contains("a check would never end"), "{why}");
+    }
+    // Each definition has the next one twice: two to the power of 40.
+    let mut definitions = serde_json::Map::new();
+    for n in 0..40 {
+        let next = json!({"$ref": format!("#/$defs/d{}", n + 1)});
+        definitions.insert(format!("d{n}"), json!({"allOf": [next, next]}));
+    }
+    definitions.insert("d40".to_owned(), json!({}));
+    let (_, why) = fault_of(json!({"$ref": "#/$defs/d0", "$defs": definitions}));
+    assert!(why.contains("would take too long"), "{why}");
+}
+
+/// A payload of objects in objects.
+fn nested(levels: usize) -> String {
+    format!("{}1{}", r#"{"a":"#.repeat(levels), "}".repeat(levels))
+}
+
+#[test]
+fn no_payload_makes_a_check_run_on() {
+    // Every level doubles the work.
+    let twice = json!({"anyOf": [
+        {"properties": {"a": {"$ref": "#"}, "x": {"type": "integer"}}, "required": ["b"]},
+        {"properties": {"a": {"$ref": "#"}}, "required": ["a"]},
+    ]});
+    let began = Instant::now();
+    assert!(said(&twice, &nested(100)).unwrap().contains("is nested deeper than"));
+    assert_eq!(said(&twice, &nested(5)), None);
+    // Once a level: as deep as JSON may be.
+    let once = json!({"type": ["object", "integer"], "properties": {"a": {"$ref": "#"}}});
+    assert_eq!(said(&once, &nested(120)), None);
+    let patterns = json!({"pattern": "^(a+)+$"});
+    assert!(said(&patterns, &format!("\"{}b\"", "a".repeat(100_000))).is_some());
+    assert!(began.elapsed() < Duration::from_secs(20));
+}
+
+#[test]
+fn the_highest_schema_fits_on_the_stack_of_a_thread() {
+    // Three references in a row for each level, as deep as payloads may be.
+    let schema = json!({"$ref": "#/$defs/a", "$defs": {
+        "a": {"allOf": [{"$ref": "#/$defs/b"}]},
+        "b": {"anyOf": [{"not": {"not": {"$ref": "#/$defs/c"}}}]},
+        "c": {"properties": {"a": {"if": {}, "then": {"$ref": "#/$defs/a"}}}},
+    }});
+    let check = move || {
+        let schema = compiled(&schema);
+        (0..127).for_each(|levels| drop(schema.fault(nested(levels).as_bytes())));
+    };
+    let thread = std::thread::Builder::new().stack_size(2 << 20).spawn(check).unwrap();
+    thread.join().unwrap();
+}
+
+#[test]
+fn an_error_points_at_the_fault_in_the_file() {
+    let (schema, problems) = read("{type: object, properties: {a: {type: strin}}}");
+    assert!(schema.is_none());
+    let problem = &problems[0];
+    assert_eq!((problem.code.as_str(), problem.place.as_str()), ("E153", "a.yaml:1:49"));
+    assert!(
+        problem.message.starts_with("payload_schema.properties.a.type: "),
+        "{}",
+        problem.message
+    );
+    let (schema, _) = read("{type: object}");
+    assert_eq!(schema.unwrap().text(), r#"{"type":"object"}"#);
+    for text in ["[1]", "true", "text"] {
+        assert_eq!(read(text).1[0].code, "E153", "{text}");
+    }
+    let long = format!("{{title: {}}}", "x".repeat(MAX_SCHEMA_BYTES));
+    assert!(read(&long).1[0].message.contains("at most 65536"));
+}
