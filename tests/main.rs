@@ -27,6 +27,7 @@ mod pages;
 mod payload_schema;
 mod probes;
 mod processes;
+mod publish;
 mod queues;
 mod rabbitmq;
 mod readiness;
@@ -95,6 +96,7 @@ fn main() -> std::process::ExitCode {
         probes::tests(),
         processes::tests(),
         queues::tests(),
+        publish::tests(),
         rabbitmq::tests(),
         table::tests(),
         table_links::tests(),

@@ -11,6 +11,7 @@ use crate::exec::{self, ExecSettings};
 use crate::guard::IdleGuards;
 use crate::http::{self, Caller, HttpSettings};
 use crate::mail::{self, MailSettings};
+use crate::publish::{self, PublishConnections};
 use crate::sql::{self, SqlConnections};
 
 /// The settings of all kinds.
@@ -24,6 +25,8 @@ pub struct HandlerSettings {
     pub mail: Option<MailSettings>,
     /// The databases that statements may be run in; tasks for others are left to other workers.
     pub sql: SqlConnections,
+    /// Where messages may be published; tasks for other connections are left to other workers.
+    pub publish: PublishConnections,
 }
 
 impl HandlerSettings {
@@ -36,6 +39,7 @@ impl HandlerSettings {
             FunctionKind::Http(_) | FunctionKind::Enqueue(_) => true,
             FunctionKind::Mail(_) => cfg!(feature = "mail") && self.mail.is_some(),
             FunctionKind::Sql(spec) => sql::runs(spec, &self.sql),
+            FunctionKind::Publish(spec) => self.publish.of(spec).is_some(),
             FunctionKind::Handler { .. } => false,
         }
     }
@@ -47,7 +51,7 @@ impl HandlerSettings {
         match kind {
             FunctionKind::Exec(spec) => self.exec.find_fault(spec, look),
             FunctionKind::Mail(spec) => mail::find_fault(spec).or_else(|| self.elsewhere(kind)),
-            FunctionKind::Sql(_) => self.elsewhere(kind),
+            FunctionKind::Sql(_) | FunctionKind::Publish(_) => self.elsewhere(kind),
             FunctionKind::Http(_) | FunctionKind::Enqueue(_) | FunctionKind::Handler { .. } => None,
         }
     }
@@ -60,6 +64,7 @@ impl HandlerSettings {
             FunctionKind::Sql(spec) if cfg!(feature = "sql") => {
                 format!("the connection {} of handlers.sql.connections", spec.connection)
             }
+            FunctionKind::Publish(spec) => format!("the connection {} of {}", spec.connection, publish::section(spec)),
             _ => "a program that is built with it".to_owned(),
         };
         let key = kind.key();
@@ -67,6 +72,7 @@ impl HandlerSettings {
             refused: false,
             code: match kind {
                 FunctionKind::Sql(_) => "E331",
+                FunctionKind::Publish(_) => "E361",
                 _ => "E133",
             },
             message: format!("this {key} function does not run here: it needs {needs}"),
@@ -82,6 +88,7 @@ pub(crate) struct Kinds {
     http: Caller,
     mail: Option<MailSettings>,
     sql: SqlConnections,
+    publish: PublishConnections,
 }
 
 impl Kinds {
@@ -92,6 +99,7 @@ impl Kinds {
             http: Caller::new(settings.http),
             mail: settings.mail,
             sql: settings.sql,
+            publish: settings.publish,
         }
     }
 }
@@ -115,6 +123,7 @@ pub(crate) async fn run(
         FunctionKind::Mail(spec) => mail::run(spec, name, kinds.mail.as_ref(), &cx).await,
         FunctionKind::Sql(spec) => sql::run(spec, name, &kinds.sql, &cx).await,
         FunctionKind::Enqueue(spec) => enqueue::run(spec, name, &cx).await,
+        FunctionKind::Publish(spec) => publish::run(spec, name, &kinds.publish, &cx).await,
         FunctionKind::Handler { kind } => Err(TaskError::skip(format!(
             "function `{name}` is run by the handler `{kind}`; its tasks have that type"
         ))),

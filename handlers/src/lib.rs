@@ -14,6 +14,7 @@ mod http;
 mod kinds;
 mod mail;
 mod misconfigured;
+mod publish;
 mod scope;
 mod secret;
 mod sleep;
@@ -25,6 +26,9 @@ pub use guard::{guard_main, is_guard, try_guard};
 pub use http::{HttpProxy, HttpSettings, ProxyUrl};
 pub use kinds::HandlerSettings;
 pub use mail::{MailLogin, MailSettings, MailTls};
+pub use publish::{
+    Addressed, MessagePublisher, OutgoingMessage, PublishConnections, PublishFailure, Published, Publisher,
+};
 pub use sql::{SqlConnection, SqlConnections};
 
 use runner_core::function::Functions;

@@ -49,6 +49,7 @@ mod facts;
 
 pub mod health;
 mod log;
+mod messaging;
 pub mod metrics;
 mod text;
 

@@ -64,12 +64,17 @@ const ROOMS: &[Room] = &[
     room("text", "runner/src/text/", "core::duration core::schedule"),
     room("log", "runner/src/log/", "core::chain core::clock sdk text"),
     room("metrics", "runner/src/metrics/", "core::clock core::task"),
+    room(
+        "messaging",
+        "runner/src/messaging/",
+        "core queue::tls queue::redis sdk handlers",
+    ),
     room("health", "runner/src/health.rs", "core queue background log metrics"),
     room("source", "runner/src/source/", "core background log text"),
     room(
         "trigger",
         "runner/src/trigger/",
-        "background client core queue queue::tls health",
+        "background client core queue queue::redis health messaging",
     ),
     room("diagnose", "runner/src/diagnose/", "core health queue text"),
     room("facts", "runner/src/facts.rs", "core diagnose health queue"),
@@ -91,19 +96,19 @@ const ROOMS: &[Room] = &[
     room(
         "web",
         "runner/src/web/",
-        "background log metrics health text core queue source trigger diagnose facts worker scheduler",
+        "background log metrics health messaging text core queue source trigger diagnose facts worker scheduler",
     ),
     // How a Redis is reached is one type with one reader of URLs, which producers use as well.
     room(
         "config",
         "runner/src/config/",
-        "background log metrics health text core queue queue::tls queue::redis handlers source trigger diagnose facts worker scheduler web",
+        "background log metrics health messaging text core queue queue::tls queue::redis handlers source trigger diagnose facts worker scheduler web",
     ),
     // Commands and wiring may use every room; no other room opens a store.
     room(
         "cli",
         "runner/src/cli/",
-        "background log metrics health text core queue queue::redis queue::embedded sdk client handlers source trigger diagnose facts worker scheduler upkeep web config",
+        "background log metrics health messaging text core queue queue::redis queue::embedded sdk client handlers source trigger diagnose facts worker scheduler upkeep web config",
     ),
 ];
 

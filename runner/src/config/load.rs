@@ -14,6 +14,7 @@ use super::reader::Reader;
 use super::section::Section;
 use super::settings::{AuthSettings, BrokerSettings, Settings};
 use super::{read_auth, read_handlers, read_log, read_rabbitmq, read_redis, read_server, read_stores, read_work};
+use crate::messaging::publishers;
 use crate::source::SourceSettings;
 use crate::text::Report;
 use crate::text::yaml::{self, MAX_BYTES, Node};
@@ -238,8 +239,10 @@ fn read(root: &Section<'_>, purpose: Purpose) -> Settings {
     roles.scheduler &= scheduler;
     roles.web &= server.http_enabled;
     let mut triggers = read_rabbitmq::read(root);
+    triggers.redis = read_redis::connections(root);
     let environment = root.reader().environment.clone();
     triggers.secrets = SecretReader::new(move |reference| interpolate(reference, &environment));
+    let publish = publishers(&triggers.rabbitmq, &triggers.redis);
     Settings {
         origin: None,
         addr: server.addr,
@@ -259,7 +262,7 @@ fn read(root: &Section<'_>, purpose: Purpose) -> Settings {
         triggers,
         data_dir: server.data_dir,
         worker: read_work::worker(root),
-        handlers: read_handlers::handlers(root),
+        handlers: read_handlers::handlers(root, publish),
         web: WebSettings {
             queue_dash,
             ..server.web

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use runner_handlers::{
-    ExecSettings, HandlerSettings, HttpProxy, HttpSettings, ProxyUrl, SqlConnection, SqlConnections,
+    ExecSettings, HandlerSettings, HttpProxy, HttpSettings, ProxyUrl, PublishConnections, SqlConnection, SqlConnections,
 };
 
 use super::read_mail;
@@ -13,14 +13,15 @@ use crate::text::one_of;
 
 const URL_SCHEMES: [&str; 5] = ["mysql://", "mariadb://", "postgres://", "postgresql://", "sqlite:"];
 
-/// Reads `handlers`.
-pub fn handlers(root: &Section<'_>) -> HandlerSettings {
+/// Reads `handlers`; `publish` is read elsewhere, because triggers use the same connections.
+pub fn handlers(root: &Section<'_>, publish: PublishConnections) -> HandlerSettings {
     let section = root.section("handlers");
     let settings = HandlerSettings {
         exec: exec(section.section("exec")),
         http: http(section.section("http")),
         mail: read_mail::mail(root),
         sql: sql(section.section("sql")),
+        publish,
     };
     section.finish();
     settings

@@ -4,7 +4,8 @@ use runner_queue::tls::TlsFiles;
 
 use super::Secret;
 use super::section::Section;
-use crate::trigger::{RabbitMqSettings, ReadUrl, TriggerSettings};
+use crate::messaging::{RabbitMqSettings, ReadUrl};
+use crate::trigger::TriggerSettings;
 
 /// Connections; each is a socket and a supervisor.
 const MAX_CONNECTIONS: usize = 50;
@@ -45,7 +46,7 @@ fn one(connection: &Section<'_>) -> Option<RabbitMqSettings> {
         return None;
     };
     if !url.value.is_empty()
-        && let Err(why) = check(&url.value)
+        && let Err(why) = check(&url.value, &tls)
     {
         // The text itself may hold a password, so only the reason is said.
         let message = format!("{} cannot be used: {why}", connection.path_of("url"));
@@ -62,12 +63,12 @@ fn one(connection: &Section<'_>) -> Option<RabbitMqSettings> {
 }
 
 #[cfg(feature = "amqp")]
-fn check(url: &Secret) -> Result<(), String> {
-    crate::trigger::check_url(url.expose())
+fn check(url: &Secret, tls: &TlsFiles) -> Result<(), String> {
+    crate::messaging::amqp::check_url(url.expose(), tls)
 }
 
 #[cfg(not(feature = "amqp"))]
-fn check(_url: &Secret) -> Result<(), String> {
+fn check(_url: &Secret, _tls: &TlsFiles) -> Result<(), String> {
     Ok(())
 }
 
@@ -89,4 +90,41 @@ fn tls(connection: &Section<'_>) -> TlsFiles {
     }
     section.finish();
     tls
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use crate::config::{Environment, Settings};
+
+    #[test]
+    fn files_of_tls_beside_a_url_without_tls_are_refused() {
+        for (text, code) in [
+            (
+                "rabbitmq: {connections: {main: {url: 'amqp://a:hunter2@h/', tls: {ca_file: a.pem}}}}",
+                "CFG_RABBITMQ",
+            ),
+            (
+                "redis_connections: {main: {url: 'redis://a:hunter2@h/', tls: {ca_file: a.pem}}}",
+                "CFG_REDIS",
+            ),
+        ] {
+            let refused = Settings::parse("c", text, &Environment::default()).unwrap_err();
+            let said = format!("{refused:?}");
+            assert!(said.contains(code) && said.contains("is without TLS"), "{said}");
+            assert!(!said.contains("hunter2"), "{said}");
+        }
+    }
+
+    #[test]
+    fn every_form_of_a_connection_is_read() {
+        let text =
+            "redis_connections: {a: 'redis://h', b: {host: 'h:1', database: 3}, c: {cluster: {addresses: ['h:2']}}}";
+        let settings = Settings::parse("c", text, &Environment::default()).unwrap();
+        let places: Vec<String> = settings.triggers.redis.values().map(|one| one.place()).collect();
+        assert_eq!(places, ["h:6379/0", "h:1/3", "cluster h:2"]);
+        assert_eq!(settings.handlers.publish.redis.len(), 3);
+        let refused = Settings::parse("c", "redis_connections: {a: {}}", &Environment::default()).unwrap_err();
+        assert!(format!("{refused:?}").contains("redis_connections.a.host is missing"));
+    }
 }

@@ -1,8 +1,10 @@
-//! Reads `redis`: which server, how it is reached, and the login.
+//! Reads `redis`: which server, how it is reached, and the login; and `redis_connections`, where each entry says so of one more
+//! server.
 //!
 //! One of `host`, `url`, `sentinel` and `cluster` says where; what a URL leaves out, the other keys may add. A
 //! variable of the environment overrides what the file says instead of contradicting it.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use runner_queue::redis::{Password, RedisSentinels, RedisSettings, RedisTarget, RedisTls};
@@ -20,20 +22,48 @@ const MAX_ADDRESSES: usize = 64;
 /// How many replicas must confirm an enqueue.
 const DURABILITY: [(&str, u32); 2] = [("acknowledged", 0), ("replicated", 1)];
 
-/// Reads `redis`; `None` if there is no such section, nor a variable that names a server.
-pub fn read(root: &Section<'_>) -> Option<RedisSettings> {
-    let redis = root.section("redis");
-    let written = redis.written();
-    let settings = target(&redis, written).map(|settings| {
-        let settings = login(&redis, settings);
-        no_half_login(&redis, &settings);
-        tls(&redis, settings)
+/// Connections besides that of the broker.
+const MAX_CONNECTIONS: usize = 50;
+
+/// Reads `redis_connections`: servers that messages come from and go to, by the names that manifests use.
+pub fn connections(root: &Section<'_>) -> BTreeMap<String, RedisSettings> {
+    let sections = root.named("redis_connections", "url");
+    if sections.len() > MAX_CONNECTIONS {
+        let message = format!("redis_connections names more than {MAX_CONNECTIONS}");
+        root.reader().error("CFG_RANGE", &root.place(), message);
+    }
+    let mut all = BTreeMap::new();
+    for (name, section) in sections.into_iter().take(MAX_CONNECTIONS) {
+        // A command reads the references that it needs only; one that it cannot read leaves a connection without a server.
+        let url = section.late_secret("url");
+        let unread = url.as_ref().is_some_and(|found| found.value.is_empty());
+        let settings = server(&section, !unread, url.filter(|_| !unread));
+        section.finish();
+        all.insert(name, settings.unwrap_or_else(|| RedisSettings::at("")));
+    }
+    all
+}
+
+/// The server that a section describes, with its `url` if it has one.
+fn server(section: &Section<'_>, written: bool, url: Option<Located<Secret>>) -> Option<RedisSettings> {
+    let settings = target(section, written, url).map(|settings| {
+        let settings = login(section, settings);
+        no_half_login(section, &settings);
+        tls(section, settings)
     });
     if settings.is_none() {
         // Read anyway, so that the keys are known.
         let nothing = RedisSettings::of(RedisTarget::Cluster(Vec::new()));
-        let _known = tls(&redis, login(&redis, nothing));
+        let _known = tls(section, login(section, nothing));
     }
+    settings
+}
+
+/// Reads `redis`; `None` if there is no such section, nor a variable that names a server.
+pub fn read(root: &Section<'_>) -> Option<RedisSettings> {
+    let redis = root.section("redis");
+    let written = redis.written();
+    let settings = server(&redis, written, redis.secret("url"));
     let allow_eviction = redis.flag("allow_eviction").unwrap_or(false);
     let replicas = redis.choice("durability", &DURABILITY).unwrap_or(0);
     redis.finish();
@@ -62,9 +92,9 @@ struct RedisRoute {
     settings: Option<RedisSettings>,
 }
 
-fn target(redis: &Section<'_>, written: bool) -> Option<RedisSettings> {
+fn target(redis: &Section<'_>, written: bool, url: Option<Located<Secret>>) -> Option<RedisSettings> {
     let mut ways = Vec::new();
-    ways.extend(redis.secret("url").map(|found| from_url(redis, &found)));
+    ways.extend(url.map(|found| from_url(redis, &found)));
     ways.extend(redis.text("host").map(|found| from_host(redis, &found)));
     let sentinel = sentinels(redis, &mut ways);
     ways.extend(cluster(redis));
@@ -74,13 +104,16 @@ fn target(redis: &Section<'_>, written: bool) -> Option<RedisSettings> {
     let Some(way) = ways.next() else {
         if written || sentinel.written {
             let hint = "write host: 127.0.0.1:6379, or remove the section to keep tasks in a file";
-            let message = "redis.host is missing (or redis.url, redis.sentinel, redis.cluster)";
-            fault(redis, &redis.place(), message, hint);
+            let of = |key| redis.path_of(key);
+            let (host, url, sentinel, cluster) = (of("host"), of("url"), of("sentinel"), of("cluster"));
+            let message = format!("{host} is missing (or {url}, {sentinel}, {cluster})");
+            fault(redis, &redis.place(), &message, hint);
         }
         return None;
     };
     for other in ways {
-        let message = format!("redis.{} and redis.{} both say where the server is", way.key, other.key);
+        let (one, two) = (redis.path_of(way.key), redis.path_of(other.key));
+        let message = format!("{one} and {two} both say where the server is");
         redis
             .reader()
             .error_hint("CFG_TWICE", &other.place, message, "keep one of them");
@@ -89,7 +122,11 @@ fn target(redis: &Section<'_>, written: bool) -> Option<RedisSettings> {
     match &mut settings.target {
         RedisTarget::Sentinels(target) => sentinel.complete(redis, &way.place, target),
         _ if sentinel.written && !said_outside => {
-            let message = format!("redis.sentinel does not go with redis.{}", way.key);
+            let message = format!(
+                "{} does not go with {}",
+                redis.path_of("sentinel"),
+                redis.path_of(way.key)
+            );
             fault(redis, &sentinel.place, &message, "keep one of them");
         }
         _ => {}
@@ -102,7 +139,8 @@ fn from_url(redis: &Section<'_>, found: &Located<Secret>) -> RedisRoute {
         let hint =
             "for example redis://host:6379/0, rediss://host:6379 or redis-sentinel://a:26379,b:26379?master=name";
         // The text itself may hold a password, so only the reason is said.
-        fault(redis, &found.place, &format!("redis.url cannot be used: {why}"), hint);
+        let path = redis.path_of("url");
+        fault(redis, &found.place, &format!("{path} cannot be used: {why}"), hint);
     });
     if let Ok(settings) = &mut settings
         && found.value.is_reference()
@@ -114,7 +152,7 @@ fn from_url(redis: &Section<'_>, found: &Located<Secret>) -> RedisRoute {
             password_of(&mut settings)
                 .take()
                 .map(|p| p.expose().to_owned())
-                .ok_or_else(|| "redis.url has none".to_owned())
+                .ok_or_else(|| "the URL has none".to_owned())
         };
         let password = password_of(settings);
         *password = password.take().map(|password| password.read_from(read));
@@ -131,7 +169,7 @@ fn from_host(redis: &Section<'_>, found: &Located<String>) -> RedisRoute {
     let target = if text.starts_with('/') {
         Some(RedisTarget::Socket(PathBuf::from(text)))
     } else {
-        address(redis, "redis.host", found, PORT).map(RedisTarget::Server)
+        address(redis, &redis.path_of("host"), found, PORT).map(RedisTarget::Server)
     };
     RedisRoute {
         key: "host",
@@ -159,7 +197,7 @@ fn address(redis: &Section<'_>, key: &str, found: &Located<String>, port: u16) -
                 redis,
                 &found.place,
                 &message,
-                "for example redis:6379; a URL goes under redis.url",
+                &format!("for example redis:6379; a URL goes under {}", redis.path_of("url")),
             );
             None
         }
@@ -211,7 +249,7 @@ fn sentinels(redis: &Section<'_>, ways: &mut Vec<RedisRoute>) -> Sentinel {
     if let Some(found) = found
         && let Some(first) = found.first()
     {
-        let addresses = addresses(redis, "redis.sentinel.addresses", &found, SENTINEL_PORT);
+        let addresses = addresses(redis, &section.path_of("addresses"), &found, SENTINEL_PORT);
         ways.push(RedisRoute {
             key: "sentinel",
             place: first.place.clone(),
@@ -243,7 +281,10 @@ impl Sentinel {
                 redis,
                 place,
                 message,
-                "redis.sentinel.master: mymaster, or ?master=mymaster in the URL",
+                &format!(
+                    "{}.master: mymaster, or ?master=mymaster in the URL",
+                    redis.path_of("sentinel")
+                ),
             );
         }
     }
@@ -252,10 +293,11 @@ impl Sentinel {
 fn cluster(redis: &Section<'_>) -> Option<RedisRoute> {
     let section = redis.section("cluster");
     let found = section.list("addresses");
+    let path = section.path_of("addresses");
     section.finish();
     let found = found?;
     let place = found.first()?.place.clone();
-    let addresses = addresses(redis, "redis.cluster.addresses", &found, PORT);
+    let addresses = addresses(redis, &path, &found, PORT);
     Some(RedisRoute {
         key: "cluster",
         place,
@@ -295,15 +337,20 @@ fn no_half_login(redis: &Section<'_>, settings: &RedisSettings) {
             fault(redis, &place, &message, &hint);
         }
     };
-    half("redis.password", &settings.username, &settings.password);
+    half(&redis.path_of("password"), &settings.username, &settings.password);
     if let RedisTarget::Sentinels(sentinels) = &settings.target {
-        half("redis.sentinel.password", &sentinels.username, &sentinels.password);
+        let key = format!("{}.password", redis.path_of("sentinel"));
+        half(&key, &sentinels.username, &sentinels.password);
     }
 }
 
 fn twice(redis: &Section<'_>, key: &str, in_url: bool, place: &SettingPlace) {
     if in_url && matches!(place, SettingPlace::File(_)) {
-        let message = format!("redis.{key} and redis.url both say it; keep one of them");
+        let message = format!(
+            "{} and {} both say it; keep one of them",
+            redis.path_of(key),
+            redis.path_of("url")
+        );
         redis.reader().error("CFG_TWICE", place, message);
     }
 }
@@ -332,17 +379,20 @@ fn tls(redis: &Section<'_>, mut settings: RedisSettings) -> RedisSettings {
     }
     if tls.cert_file.is_some() != tls.key_file.is_some() {
         let hint = "a client certificate needs both cert_file and key_file";
-        fault(redis, &place, "redis.tls names one half of a client certificate", hint);
+        let message = format!("{} names one half of a client certificate", redis.path_of("tls"));
+        fault(redis, &place, &message, hint);
     }
     let plain_url = redis.place_of("url").is_some() || redis.variable("url").is_some();
     match &settings.target {
         RedisTarget::Socket(_) => {
-            let message = "redis.tls does not go with a socket, which never leaves this machine";
-            fault(redis, &place, message, "remove redis.tls");
+            let path = redis.path_of("tls");
+            let message = format!("{path} does not go with a socket, which never leaves this machine");
+            fault(redis, &place, &message, &format!("remove {path}"));
         }
         RedisTarget::Server(_) if plain_url && settings.tls.is_none() => {
-            let message = "redis.url begins with redis://, which is without TLS, and redis.tls asks for it";
-            fault(redis, &place, message, "write rediss://, or remove redis.tls");
+            let (url, tls) = (redis.path_of("url"), redis.path_of("tls"));
+            let message = format!("{url} begins with redis://, which is without TLS, and {tls} asks for it");
+            fault(redis, &place, &message, &format!("write rediss://, or remove {tls}"));
         }
         _ => settings.tls = Some(tls),
     }

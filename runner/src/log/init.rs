@@ -30,7 +30,10 @@ use super::{Format, LogSettings};
 const WAITING_LINES: usize = 65_536;
 
 /// Libraries that log every frame and handshake at debug; operators have no use for that detail.
-const CHATTY: [&str; 6] = ["h2", "hyper", "hyper_util", "mio", "reqwest", "rustls"];
+const CHATTY: [&str; 7] = ["h2", "hyper", "hyper_util", "lapin", "mio", "reqwest", "rustls"];
+
+/// What logs the content of messages, at `warn`: a message that RabbitMQ returns to its publisher, who reports that without it.
+const TELLS_CONTENT: &str = "lapin::returned_messages";
 
 /// The target of the program's own lines on standard error; the console output leaves them out.
 pub const ONLY_FILE: &str = "runner::end";
@@ -177,6 +180,7 @@ fn targets(level: LevelFilter) -> Targets {
     Targets::new()
         .with_default(level)
         .with_targets(CHATTY.map(|target| (target, quiet)))
+        .with_target(TELLS_CONTENT, LevelFilter::OFF)
 }
 
 fn non_blocking(output: &'static str, writer: impl io::Write + Send + 'static) -> (NonBlocking, WorkerGuard, LostBy) {

@@ -8,16 +8,7 @@ use jiff::Timestamp;
 use runner_core::clock::Clock;
 use runner_core::trigger::{TriggerDefinition, TriggerId};
 
-/// Why a trigger or a connection does not work.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct TriggerFault {
-    /// The stable code.
-    pub code: &'static str,
-    /// What happened; never a password.
-    pub why: String,
-    /// What to do about it.
-    pub hint: &'static str,
-}
+use crate::messaging::ConnectionFault;
 
 /// What a trigger does at the moment.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -31,7 +22,7 @@ pub enum ListenState {
     /// It holds messages until the broker takes their tasks: the broker's code.
     Holding(&'static str),
     /// It does not listen, and tries again.
-    Failing(TriggerFault),
+    Failing(ConnectionFault),
 }
 
 impl ListenState {
@@ -97,7 +88,7 @@ pub struct ConnectionStatus {
     /// Why the server takes nothing from publishers at the moment, if it says so.
     pub blocked: Option<String>,
     /// Why it is not connected.
-    pub fault: Option<TriggerFault>,
+    pub fault: Option<ConnectionFault>,
     /// Since when.
     pub since: Timestamp,
 }

@@ -24,12 +24,10 @@ use runner_queue::Broker;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
-pub use board::{Board, ConnectionStatus, ListenState, MessageCounts, TriggerFault, TriggerStatus};
+pub use board::{Board, ConnectionStatus, ListenState, MessageCounts, TriggerStatus};
 pub use intake::Intake;
-#[cfg(feature = "amqp")]
-pub use rabbitmq::check_url;
 pub use report::{ConnectionReport, FaultReport, InstanceReport, TriggerReport, reports};
-pub use settings::{RabbitMqSettings, ReadUrl, SecretReader, TriggerSettings};
+pub use settings::{SecretReader, TriggerSettings};
 pub use webhook::{AcceptedCall, HookAnswer, HookCall, HookParts, HookRefusal, HookResult, Hooks};
 
 use crate::health::Health;

@@ -14,8 +14,9 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
-use super::board::{Board, ListenState, TriggerFault};
+use super::board::{Board, ListenState};
 use crate::background::{self, BackgroundLoop};
+use crate::messaging::ConnectionFault;
 
 /// The kind of the documents.
 const KIND: &str = "triggers";
@@ -38,8 +39,8 @@ pub struct FaultReport {
     pub hint: String,
 }
 
-impl From<&TriggerFault> for FaultReport {
-    fn from(fault: &TriggerFault) -> Self {
+impl From<&ConnectionFault> for FaultReport {
+    fn from(fault: &ConnectionFault) -> Self {
         Self {
             code: fault.code.to_owned(),
             why: fault.why.clone(),

@@ -49,17 +49,12 @@ impl EnqueueSpec {
     /// Whether a field of the payload is part of the task.
     #[must_use]
     pub fn uses_payload(&self) -> bool {
-        let in_payload = match &self.payload {
-            EnqueuePayload::Text(text) => text.uses_payload(),
-            EnqueuePayload::Json(json) => json.uses_payload(),
-            EnqueuePayload::OfRun | EnqueuePayload::None => false,
-        };
         let mut others = self.group.iter().chain(self.headers.values());
-        in_payload || others.any(FunctionTemplate::uses_payload)
+        self.payload.uses_payload() || others.any(FunctionTemplate::uses_payload)
     }
 }
 
-/// The payload of a task that a function enqueues.
+/// The payload of a task that a function enqueues, and the body of a message that one publishes.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub enum EnqueuePayload {
     /// That of the run, byte for byte.
@@ -71,6 +66,18 @@ pub enum EnqueuePayload {
     Text(FunctionTemplate),
     /// This JSON, its texts filled.
     Json(JsonOfTemplates),
+}
+
+impl EnqueuePayload {
+    /// Whether a field of the payload of the run is named in it. That of the run as it is may be anything.
+    #[must_use]
+    pub fn uses_payload(&self) -> bool {
+        match self {
+            Self::Text(text) => text.uses_payload(),
+            Self::Json(json) => json.uses_payload(),
+            Self::OfRun | Self::None => false,
+        }
+    }
 }
 
 /// JSON whose texts are templates; a text that is one expression keeps the type of its value.

@@ -3,7 +3,7 @@
 //! Other rooms ask the methods here instead of matching, so that a new kind is an answer to each question below, a reader
 //! and a runner. How a kind is read and run is not known here.
 
-use super::{EnqueueSpec, ExecSpec, HttpSpec, MailSpec, SqlSpec};
+use super::{EnqueueSpec, ExecSpec, HttpSpec, MailSpec, PublishSpec, SqlSpec};
 use crate::task::check_json;
 
 /// The action of a function.
@@ -24,6 +24,8 @@ pub enum FunctionKind {
     Sql(SqlSpec),
     /// Another task.
     Enqueue(Box<EnqueueSpec>),
+    /// A message for RabbitMQ or Redis.
+    Publish(Box<PublishSpec>),
 }
 
 impl FunctionKind {
@@ -37,6 +39,7 @@ impl FunctionKind {
             Self::Mail(_) => "mail",
             Self::Sql(_) => "sql",
             Self::Enqueue(_) => "enqueue",
+            Self::Publish(_) => "publish",
         }
     }
 
@@ -45,7 +48,7 @@ impl FunctionKind {
     pub fn handler_type(&self) -> Option<&str> {
         match self {
             Self::Handler { kind } => Some(kind),
-            Self::Exec(_) | Self::Http(_) | Self::Mail(_) | Self::Sql(_) | Self::Enqueue(_) => None,
+            Self::Exec(_) | Self::Http(_) | Self::Mail(_) | Self::Sql(_) | Self::Enqueue(_) | Self::Publish(_) => None,
         }
     }
 
@@ -66,9 +69,16 @@ impl FunctionKind {
             Self::Enqueue(spec) if spec.uses_payload() => {
                 ("reads fields of its payload", "write the payload as a JSON object")
             }
-            Self::Handler { .. } | Self::Exec(_) | Self::Http(_) | Self::Mail(_) | Self::Sql(_) | Self::Enqueue(_) => {
-                return None;
+            Self::Publish(spec) if spec.uses_payload() => {
+                ("reads fields of its payload", "write the payload as a JSON object")
             }
+            Self::Handler { .. }
+            | Self::Exec(_)
+            | Self::Http(_)
+            | Self::Mail(_)
+            | Self::Sql(_)
+            | Self::Enqueue(_)
+            | Self::Publish(_) => return None,
         };
         if payload.is_empty() {
             return None;

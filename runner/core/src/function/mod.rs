@@ -7,6 +7,7 @@ mod exec;
 mod http;
 mod kind;
 mod mail;
+mod publish;
 mod schema;
 mod sql;
 mod template;
@@ -18,6 +19,7 @@ pub use exec::{
 pub use http::{HttpBody, HttpResult, HttpSpec, HttpTls, MAX_REDIRECTS, is_json_type};
 pub use kind::{CheckFinding, FunctionKind, PayloadFault};
 pub use mail::{MailAttachment, MailSpec};
+pub use publish::{ExchangeTarget, PublishSpec, PublishTarget};
 pub use schema::{PayloadCheck, PayloadSchema, SchemaFault};
 pub use sql::{DEFAULT_MAX_ROWS, RowBounds, SqlMode, SqlParameter, SqlSpec, SqlStatement};
 pub use template::{FunctionTemplate, FunctionTemplateFault, MAX_FILLED_BYTES, TEMPLATE_NAMES, TemplateScope};

@@ -1,6 +1,7 @@
 //! The Redis broker, in the exact format of asynq: Go programs share the same Redis and notice nothing.
 //!
-//! `format` is the content of Redis, `net` the connections, `ops` the operations; each knows only those before it.
+//! `format` is the content of Redis, `net` the connections, `ops` the operations; each knows only those before it. `client` is
+//! no broker: channels and streams of any Redis, over the same connections.
 //!
 //! `format::keys` and `format::wire` say what is stored where; every change of a task is one script, so that it is
 //! atomic. The data of this program is under `runner:`, apart from three fields of the task's hash, which others
@@ -12,6 +13,7 @@
 //! slot of a cluster, but for two that only one server runs: claims from several queues a call, which `ops::per_queue`
 //! makes queue by queue in a cluster, and commits of schedules, which `ops::cluster_commit` divides there.
 
+mod client;
 mod format;
 mod net;
 mod ops;
@@ -39,6 +41,7 @@ use self::ops::unanswered::UnansweredCalls;
 use self::ops::upkeep::NoteCursor;
 use crate::{Broker, BrokerResult};
 
+pub use self::client::{RedisClient, RedisClientError};
 #[cfg(feature = "contract")]
 pub use self::format::scripts::script_names;
 pub use self::net::settings::{Password, RedisSentinels, RedisSettings, RedisTarget, RedisTls};

@@ -14,9 +14,11 @@ use tokio::time::{Instant, timeout};
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 use super::consumer::Consuming;
-use super::{ANSWER, FIRST_PAUSE, LONGEST_PAUSE, RabbitMqSettings, Shared, dial, fault};
+use super::{ANSWER, FIRST_PAUSE, LONGEST_PAUSE, RabbitMqSettings, Shared};
 use crate::background::panic_text;
-use crate::trigger::{ListenState, TriggerFault};
+use crate::messaging::ConnectionFault;
+use crate::messaging::amqp::{self, fault};
+use crate::trigger::ListenState;
 
 /// How often the state of the connection is looked at, beside its own reports.
 const LOOK: Duration = Duration::from_secs(1);
@@ -95,14 +97,14 @@ impl Supervised {
         }
     }
 
-    async fn connect(&self) -> Result<Connection, TriggerFault> {
+    async fn connect(&self) -> Result<Connection, ConnectionFault> {
         let client = format!("runner {}", self.shared.instance);
         let named = |server| {
             self.shared
                 .board
                 .connection(&self.name, |status| status.server = server)
         };
-        dial::connect(&self.settings, &client, named).await
+        amqp::connect(&self.settings, &client, named).await
     }
 
     /// Until the connection breaks (why), or is closed since no trigger needs it or `stop` came.
@@ -111,7 +113,7 @@ impl Supervised {
         connection: Connection,
         wanted: &mut Wanted,
         stop: &CancellationToken,
-    ) -> Option<TriggerFault> {
+    ) -> Option<ConnectionFault> {
         let connection = Arc::new(connection);
         self.shared.board.connection(&self.name, |status| {
             (status.connected, status.fault, status.blocked) = (true, None, None);
@@ -192,7 +194,7 @@ impl Supervised {
         }
     }
 
-    fn broke(&self, wanted: &Wanted, fault: &TriggerFault) {
+    fn broke(&self, wanted: &Wanted, fault: &ConnectionFault) {
         self.shared.board.connection(&self.name, |status| {
             if status.fault.as_ref().map(|known| known.code) != Some(fault.code) {
                 let (code, error, help) = (fault.code, &fault.why, fault.hint);

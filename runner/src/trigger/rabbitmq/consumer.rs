@@ -19,9 +19,11 @@ use tokio::time::{Instant, timeout};
 use tokio_util::sync::CancellationToken;
 
 use super::message::{BadReason, to_delivery};
-use super::{ANSWER, FIRST_PAUSE, LONGEST_PAUSE, Shared, fault, kept, spec};
+use super::{ANSWER, FIRST_PAUSE, LONGEST_PAUSE, Shared, kept, spec};
 use crate::background::panic_text;
-use crate::trigger::{ListenState, MessageCounts, TriggerFault};
+use crate::messaging::ConnectionFault;
+use crate::messaging::amqp::fault;
+use crate::trigger::{ListenState, MessageCounts};
 
 /// How often the queue is asked for, so that a consumer that the server forgot does not look alive.
 const CHECK: Duration = Duration::from_secs(30);
@@ -94,7 +96,7 @@ impl Consuming {
     }
 
     /// Until `stop`; else why the channel does not consume.
-    async fn listen(&self, spec: &RabbitMqTrigger, stop: &CancellationToken) -> Result<(), TriggerFault> {
+    async fn listen(&self, spec: &RabbitMqTrigger, stop: &CancellationToken) -> Result<(), ConnectionFault> {
         let channel = answered(self.connection.create_channel()).await?;
         let begun = async {
             declare(&channel, spec).await?;
@@ -118,7 +120,7 @@ impl Consuming {
         result
     }
 
-    async fn consume(&self, at: &mut Listening<'_>, stop: &CancellationToken) -> Result<(), TriggerFault> {
+    async fn consume(&self, at: &mut Listening<'_>, stop: &CancellationToken) -> Result<(), ConnectionFault> {
         let mut check = tokio::time::interval(CHECK);
         check.reset();
         loop {
@@ -149,7 +151,7 @@ impl Consuming {
         batch: Vec<Message>,
         at: &Listening<'_>,
         stop: &CancellationToken,
-    ) -> Result<bool, TriggerFault> {
+    ) -> Result<bool, ConnectionFault> {
         let mut good: Vec<(u64, Delivery)> = Vec::with_capacity(batch.len());
         let mut bad: Vec<(Message, BadReason)> = Vec::new();
         for mut message in batch {
@@ -188,7 +190,7 @@ impl Consuming {
         bad: Vec<(Message, BadReason)>,
         at: &Listening<'_>,
         stop: &CancellationToken,
-    ) -> Result<bool, TriggerFault> {
+    ) -> Result<bool, ConnectionFault> {
         for (message, why) in bad {
             let BadReason(why) = why;
             tracing::warn!(
@@ -223,7 +225,7 @@ impl Consuming {
 }
 
 /// Acknowledges messages. `all`: nothing that came before is left, so one acknowledgement is enough.
-async fn acknowledge(tags: &[u64], all: bool, at: &Listening<'_>) -> Result<(), TriggerFault> {
+async fn acknowledge(tags: &[u64], all: bool, at: &Listening<'_>) -> Result<(), ConnectionFault> {
     let each = if all {
         &tags[tags.len().saturating_sub(1)..]
     } else {
@@ -251,14 +253,14 @@ fn gather(first: Message, consumer: &mut Consumer) -> Vec<Message> {
 }
 
 /// The answer of the server, within [`ANSWER`].
-async fn answered<T>(call: impl Future<Output = lapin::Result<T>>) -> Result<T, TriggerFault> {
+async fn answered<T>(call: impl Future<Output = lapin::Result<T>>) -> Result<T, ConnectionFault> {
     match timeout(ANSWER, call).await {
         Ok(answer) => answer.map_err(|error| fault::of_use(&error)),
         Err(_) => Err(fault::slow(ANSWER)),
     }
 }
 
-async fn look_at_queue(channel: &Channel, spec: &RabbitMqTrigger) -> Result<(), TriggerFault> {
+async fn look_at_queue(channel: &Channel, spec: &RabbitMqTrigger) -> Result<(), ConnectionFault> {
     let options = QueueDeclareOptions {
         passive: true,
         ..QueueDeclareOptions::default()
@@ -268,7 +270,7 @@ async fn look_at_queue(channel: &Channel, spec: &RabbitMqTrigger) -> Result<(), 
 }
 
 /// Looks whether the queue is there, or makes it; then binds it.
-async fn declare(channel: &Channel, spec: &RabbitMqTrigger) -> Result<(), TriggerFault> {
+async fn declare(channel: &Channel, spec: &RabbitMqTrigger) -> Result<(), ConnectionFault> {
     let durable = QueueDeclareOptions {
         durable: true,
         ..QueueDeclareOptions::default()

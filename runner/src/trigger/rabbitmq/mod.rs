@@ -6,11 +6,8 @@
 
 mod connection;
 mod consumer;
-mod dial;
-mod fault;
 mod kept;
 mod message;
-mod shallow;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -23,10 +20,8 @@ use tokio::task::JoinHandle;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
-pub use dial::check_url;
-
-use super::settings::RabbitMqSettings;
-use super::{Board, EventSource, Intake, ListenState, TriggerFault, TriggerParts};
+use super::{Board, EventSource, Intake, ListenState, TriggerParts};
+use crate::messaging::{ConnectionFault, RabbitMqSettings};
 
 /// How long the end of a connection may take: its triggers finish the batch that they are enqueueing.
 const END: Duration = Duration::from_secs(5);
@@ -143,8 +138,8 @@ fn spec(trigger: &TriggerDefinition) -> Option<&RabbitMqTrigger> {
     }
 }
 
-fn unknown_connection(name: &str) -> TriggerFault {
-    TriggerFault {
+fn unknown_connection(name: &str) -> ConnectionFault {
+    ConnectionFault {
         code: "amqp_connection_unknown",
         why: format!("no connection {name:?} is defined under rabbitmq.connections"),
         hint: "define it in config.yaml and restart, or correct the connection in the manifest",

@@ -11,8 +11,9 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use super::{Hook, HookTable, Hooks, spec};
+use crate::messaging::ConnectionFault;
 use crate::trigger::settings::SecretReader;
-use crate::trigger::{EventSource, ListenState, MessageCounts, TriggerFault};
+use crate::trigger::{EventSource, ListenState, MessageCounts};
 
 /// How soon a changed secret is in force, and a file that was missing is found.
 const REREAD: Duration = Duration::from_secs(10);
@@ -187,8 +188,8 @@ fn table(hooks: &Hooks, triggers: impl Iterator<Item = (Arc<TriggerDefinition>, 
     table
 }
 
-fn unread(why: String) -> TriggerFault {
-    TriggerFault {
+fn unread(why: String) -> ConnectionFault {
+    ConnectionFault {
         code: "hook_secret",
         why,
         hint: "calls with this secret get 401; a file is read again every 10 seconds, a variable at the next start",

@@ -5,7 +5,8 @@ use std::sync::atomic::Ordering;
 
 use serde::Serialize;
 
-use crate::trigger::{ConnectionStatus, ListenState, TriggerFault, TriggerStatus};
+use crate::messaging::ConnectionFault;
+use crate::trigger::{ConnectionStatus, ListenState, TriggerStatus};
 use crate::web::app_state::AppState;
 use crate::web::format::{self, InstantText, Locale};
 
@@ -18,7 +19,7 @@ struct FaultRow {
 }
 
 impl FaultRow {
-    fn new(fault: &TriggerFault) -> Self {
+    fn new(fault: &ConnectionFault) -> Self {
         Self {
             code: fault.code,
             why: format::cut(&fault.why, format::IN_A_LIST * 4),

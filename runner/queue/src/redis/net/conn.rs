@@ -25,6 +25,8 @@ const LOADS: usize = 3;
 pub(in crate::redis) struct Conn {
     dialer: Dialer,
     live: Reconnecting<LiveConnection>,
+    /// Whether the server is given our scripts.
+    scripts: bool,
     clock: OnceLock<Arc<dyn Clock>>,
 }
 
@@ -40,7 +42,17 @@ impl Conn {
         Ok(Self {
             dialer: Dialer::new(settings)?,
             live: Reconnecting::default(),
+            scripts: true,
             clock: OnceLock::new(),
+        })
+    }
+
+    /// To a server that only gets plain commands: one of others, where our scripts have no business.
+    pub(in crate::redis) fn without_scripts(settings: &RedisSettings) -> BrokerResult<Self> {
+        let scripts = false;
+        Ok(Self {
+            scripts,
+            ..Self::new(settings)?
         })
     }
 
@@ -106,7 +118,11 @@ impl Conn {
         // The scripts before anything else: all callers share this connection, so a missing script would cost each of
         // them a second round trip.
         let mut link = self.dialer.shared().await?;
-        let hashes = Arc::new(link.load_scripts().await?);
+        let hashes = match self.scripts {
+            true => link.load_scripts().await?,
+            false => Hashes::new(Vec::new()),
+        };
+        let hashes = Arc::new(hashes);
         Ok(LiveConnection { link, hashes })
     }
 }

@@ -57,12 +57,7 @@ pub(super) fn read(field: &Field<'_>, report: &mut Report<'_>) -> Option<Functio
     let mut spec = EnqueueSpec::new(kind.unwrap_or_default());
     spec.options = read_task_options(&map, report);
     if let Some(f) = map.get("payload", report) {
-        spec.payload = match &f.node.value {
-            Value::Text(text) if text == "payload" => EnqueuePayload::OfRun,
-            Value::Text(text) if text == "none" => EnqueuePayload::None,
-            Value::Map(_) | Value::List(_) => read_json(f, report).map_or(EnqueuePayload::None, EnqueuePayload::Json),
-            _ => template::read(f, CODE, report).map_or(EnqueuePayload::None, EnqueuePayload::Text),
-        };
+        spec.payload = read_payload(f, CODE, report);
     }
     for (name, span) in [
         ("delay", &mut spec.delay),
@@ -87,6 +82,16 @@ pub(super) fn read(field: &Field<'_>, report: &mut Report<'_>) -> Option<Functio
         read_headers(f, &mut spec, report);
     }
     Some(FunctionKind::Enqueue(Box::new(spec)))
+}
+
+/// What is sent: `payload`, `none`, a text, or JSON.
+pub(super) fn read_payload(field: &Field<'_>, code: &str, report: &mut Report<'_>) -> EnqueuePayload {
+    match &field.node.value {
+        Value::Text(text) if text == "payload" => EnqueuePayload::OfRun,
+        Value::Text(text) if text == "none" => EnqueuePayload::None,
+        Value::Map(_) | Value::List(_) => read_json(field, report).map_or(EnqueuePayload::None, EnqueuePayload::Json),
+        _ => template::read(field, code, report).map_or(EnqueuePayload::None, EnqueuePayload::Text),
+    }
 }
 
 fn read_json(field: &Field<'_>, report: &mut Report<'_>) -> Option<JsonOfTemplates> {

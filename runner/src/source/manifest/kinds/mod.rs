@@ -7,6 +7,7 @@ mod exec_limits;
 mod handler;
 mod http;
 mod mail;
+mod publish;
 mod sql;
 mod template;
 #[cfg(test)]
@@ -68,6 +69,12 @@ pub const KINDS: &[Kind] = &[
         main: ("type", "task:report"),
         read: enqueue::read,
     },
+    Kind {
+        key: "publish",
+        own: publish::OWN,
+        main: ("exchange", "events"),
+        read: publish::read,
+    },
 ];
 
 /// The keys that say what to run.
@@ -110,6 +117,7 @@ pub fn doubts(kind: &FunctionKind) -> Vec<(String, String)> {
         | FunctionKind::Http(_)
         | FunctionKind::Mail(_)
         | FunctionKind::Sql(_)
-        | FunctionKind::Enqueue(_) => Vec::new(),
+        | FunctionKind::Enqueue(_)
+        | FunctionKind::Publish(_) => Vec::new(),
     }
 }

@@ -7,7 +7,8 @@ use std::time::Duration;
 use jiff::tz::TimeZone;
 use runner_core::cron::DstRule;
 use runner_core::function::{
-    EnqueuePayload, ExecLimits, ExecSpec, FunctionKind, HttpResult, HttpSpec, Shell, SqlMode, SqlParameter,
+    EnqueuePayload, ExecLimits, ExecSpec, FunctionKind, HttpResult, HttpSpec, PublishTarget, Shell, SqlMode,
+    SqlParameter,
 };
 
 use crate::source::ScheduleContext;
@@ -384,6 +385,62 @@ fn a_task_that_cannot_be_enqueued_is_refused() {
             "E150 template error in enqueue.payload",
         ),
         ("enqueue: {type: a, max_retry: 1}", "E110 unknown key"),
+    ] {
+        is_refused(text, expected);
+    }
+}
+
+#[test]
+fn a_published_message_goes_to_an_exchange_a_channel_or_a_stream() {
+    let FunctionKind::Publish(spec) =
+        kind("name: a\npublish: {exchange: orders, routing_key: 'o.{{ payload.kind }}'}\n")
+    else {
+        panic!("not publish")
+    };
+    let PublishTarget::Exchange(target) = &spec.target else {
+        panic!("no exchange")
+    };
+    assert_eq!((spec.connection.as_str(), target.exchange.as_str()), ("main", "orders"));
+    assert!(target.persistent && target.mandatory && spec.uses_payload() && spec.body == EnqueuePayload::OfRun);
+    let FunctionKind::Publish(spec) =
+        kind("name: a\npublish: {connection: other, redis: {stream: s, max_len: 9}, body: none, headers: {a: b}}\n")
+    else {
+        panic!("not publish")
+    };
+    let (stream, max_len) = ("s".to_owned(), Some(9));
+    assert_eq!(spec.target, PublishTarget::Stream { stream, max_len });
+    assert!(spec.headers.contains_key("a") && !spec.uses_payload());
+}
+
+#[test]
+fn a_message_that_cannot_be_published_is_refused() {
+    for (text, expected) in [
+        ("publish: {}", "E360 publish goes nowhere"),
+        ("publish: {exchange: 'x{{ payload.y }}'}", "E360 publish.exchange"),
+        ("publish: {exchange: ''}", "E360 publish.routing_key is required"),
+        (
+            "publish: {exchange: x, redis: {channel: c}}",
+            "E360 publish.exchange does not go with publish.redis",
+        ),
+        ("publish: {redis: {}}", "E360 publish.redis must have either"),
+        (
+            "publish: {redis: {channel: c, stream: s}}",
+            "E360 publish.redis must have either",
+        ),
+        (
+            "publish: {redis: {channel: c, max_len: 1}}",
+            "E360 publish.redis.max_len is for a stream",
+        ),
+        (
+            "publish: {redis: {channel: c}, headers: {a: b}}",
+            "E360 publish.headers does not go with a channel",
+        ),
+        (
+            "publish: {redis: {stream: s}, headers: {id: b}}",
+            "E360 publish.headers.id: every entry has",
+        ),
+        ("publish: {exchange: x, body: '{{ nothing }}'}", "E150 template error"),
+        ("publish: {exchange: x, key: y}", "E110 unknown key \"key\""),
     ] {
         is_refused(text, expected);
     }

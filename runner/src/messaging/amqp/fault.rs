@@ -5,14 +5,14 @@ use std::time::Duration;
 use lapin::protocol::{AMQPErrorKind, AMQPHardError, AMQPSoftError};
 use lapin::{Error, ErrorKind};
 
-use crate::trigger::TriggerFault;
+use crate::messaging::ConnectionFault;
 
-fn fault(code: &'static str, why: String, hint: &'static str) -> TriggerFault {
-    TriggerFault { code, why, hint }
+fn fault(code: &'static str, why: String, hint: &'static str) -> ConnectionFault {
+    ConnectionFault { code, why, hint }
 }
 
 /// The settings refer to what cannot be read.
-pub(super) fn secret(why: String) -> TriggerFault {
+pub fn secret(why: String) -> ConnectionFault {
     fault(
         "amqp_secret",
         why,
@@ -21,7 +21,7 @@ pub(super) fn secret(why: String) -> TriggerFault {
 }
 
 /// The URL cannot be used.
-pub(super) fn url(why: String) -> TriggerFault {
+pub fn url(why: String) -> ConnectionFault {
     let hint = "amqp://user:password@host:5672/vhost, with %2f for the vhost /";
     fault(
         "amqp_url",
@@ -31,13 +31,13 @@ pub(super) fn url(why: String) -> TriggerFault {
 }
 
 /// No socket.
-pub(super) fn unreachable(error: &std::io::Error) -> TriggerFault {
+pub fn unreachable(error: &std::io::Error) -> ConnectionFault {
     let hint = "is RabbitMQ running, and the address right?";
     fault("amqp_unreachable", error.to_string(), hint)
 }
 
 /// Certificates, names or files of TLS.
-pub(super) fn tls(why: String) -> TriggerFault {
+pub fn tls(why: String) -> ConnectionFault {
     fault(
         "amqp_tls",
         why,
@@ -46,7 +46,7 @@ pub(super) fn tls(why: String) -> TriggerFault {
 }
 
 /// No answer in time.
-pub(super) fn slow(limit: Duration) -> TriggerFault {
+pub fn slow(limit: Duration) -> ConnectionFault {
     let why = format!("no answer within {} s", limit.as_secs());
     fault(
         "amqp_no_answer",
@@ -56,7 +56,7 @@ pub(super) fn slow(limit: Duration) -> TriggerFault {
 }
 
 /// The consumer was ended by the server.
-pub(super) fn cancelled(queue: &str) -> TriggerFault {
+pub fn cancelled(queue: &str) -> ConnectionFault {
     let why = format!("the server ended the consumer: the queue {queue:?} was deleted or has moved");
     fault(
         "amqp_consumer_cancelled",
@@ -65,8 +65,52 @@ pub(super) fn cancelled(queue: &str) -> TriggerFault {
     )
 }
 
+/// The code of a message that reached no queue.
+pub const UNROUTABLE: &str = "amqp_unroutable";
+
+/// The message was returned.
+pub fn unroutable(why: &str) -> ConnectionFault {
+    let hint = "no queue is bound to the exchange for this routing key; mandatory: false lets such messages go";
+    fault(UNROUTABLE, format!("the message reached no queue: {why}"), hint)
+}
+
+/// The server says that it could not keep the message.
+pub fn nacked() -> ConnectionFault {
+    let why = "the server refused to keep the message".to_owned();
+    fault(
+        "amqp_nacked",
+        why,
+        "a queue of the exchange is full, or has lost its leader",
+    )
+}
+
+/// The channel was opened without confirms, which this program never does.
+pub fn not_asked() -> ConnectionFault {
+    let why = "the channel has no confirms".to_owned();
+    fault("amqp_failed", why, "this is a fault of runner, please report it")
+}
+
+/// No confirm in time.
+pub fn unconfirmed(limit: Duration) -> ConnectionFault {
+    let why = format!(
+        "no confirm within {} s; the server may have the message",
+        limit.as_secs()
+    );
+    fault("amqp_unconfirmed", why, "the server, its disk or the network hangs")
+}
+
+/// The server takes nothing from publishers.
+pub fn blocked() -> ConnectionFault {
+    let why = "the server takes no messages from publishers: its memory or disk alarm is on".to_owned();
+    fault(
+        "amqp_blocked",
+        why,
+        "free memory or disk of the server, or raise its limits",
+    )
+}
+
 /// Our own code failed.
-pub(super) fn panicked(why: &str) -> TriggerFault {
+pub fn panicked(why: &str) -> ConnectionFault {
     fault(
         "trigger_panicked",
         format!("a panic: {why}"),
@@ -75,12 +119,12 @@ pub(super) fn panicked(why: &str) -> TriggerFault {
 }
 
 /// The connection broke.
-pub(super) fn lost() -> TriggerFault {
+pub fn lost() -> ConnectionFault {
     fault("amqp_lost", "the connection broke".to_owned(), "it is made again")
 }
 
 /// A connection could not be made.
-pub(super) fn of_connecting(error: &Error) -> TriggerFault {
+pub fn of_connecting(error: &Error) -> ConnectionFault {
     let why = words(error);
     match kind(error) {
         Some(AMQPErrorKind::Soft(AMQPSoftError::ACCESSREFUSED)) => {
@@ -96,7 +140,7 @@ pub(super) fn of_connecting(error: &Error) -> TriggerFault {
 }
 
 /// A call on a connection or a channel failed.
-pub(super) fn of_use(error: &Error) -> TriggerFault {
+pub fn of_use(error: &Error) -> ConnectionFault {
     let why = words(error);
     match kind(error) {
         Some(AMQPErrorKind::Soft(AMQPSoftError::NOTFOUND)) => {

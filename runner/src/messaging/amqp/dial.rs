@@ -25,14 +25,16 @@ use tokio_util::compat::{Compat, TokioAsyncReadCompatExt as _};
 
 use super::fault;
 use super::shallow::ShallowStream;
-use crate::trigger::TriggerFault;
-use crate::trigger::settings::RabbitMqSettings;
+use crate::messaging::{ConnectionFault, RabbitMqSettings};
 
 /// How long connecting may take, login included.
 const CONNECT: Duration = Duration::from_secs(10);
 
 /// Seconds between two signs of life; a server that is silent for two of them is given up.
 const HEARTBEAT: u16 = 10;
+
+const PLAIN_WITH_TLS: &str =
+    "it begins with amqp://, which is without TLS, and tls is set beside it: write amqps://, or remove tls";
 
 /// Any stream of bytes: a socket, or TLS over one.
 trait Duplex: AsyncRead + AsyncWrite + Send + Unpin {}
@@ -82,13 +84,17 @@ fn bytes(stream: impl Duplex + 'static) -> Bytes {
     stream.compat()
 }
 
-/// Whether a URL can be used.
+/// Whether a URL can be used with these files of TLS.
 ///
 /// # Errors
 ///
 /// Why not; never the URL, which may hold a password.
-pub fn check_url(url: &str) -> Result<(), String> {
-    parse(url).map(drop)
+pub fn check_url(url: &str, files: &TlsFiles) -> Result<(), String> {
+    let plain = parse(url)?.scheme == AMQPScheme::AMQP;
+    match plain && *files != TlsFiles::default() {
+        true => Err(PLAIN_WITH_TLS.to_owned()),
+        false => Ok(()),
+    }
 }
 
 /// `host:port/vhost`, without user and password.
@@ -113,11 +119,15 @@ fn parse(url: &str) -> Result<AMQPUri, String> {
 }
 
 /// Connects; `named` is called with the name of the server as soon as that is known.
-pub(super) async fn connect(
+///
+/// # Errors
+///
+/// Why there is no connection; never a password.
+pub async fn connect(
     settings: &RabbitMqSettings,
     client: &str,
     named: impl FnOnce(String),
-) -> Result<Connection, TriggerFault> {
+) -> Result<Connection, ConnectionFault> {
     let url = settings.url.clone();
     let read = tokio::task::spawn_blocking(move || url.read()).await;
     let url = read
@@ -125,6 +135,9 @@ pub(super) async fn connect(
         .and_then(|url| url)
         .map_err(fault::secret)?;
     let uri = parse(&url).map_err(fault::url)?;
+    if uri.scheme == AMQPScheme::AMQP && settings.tls != TlsFiles::default() {
+        return Err(fault::url(PLAIN_WITH_TLS.to_owned()));
+    }
     named(server(&uri));
     let socket = timeout(CONNECT, open(&uri, &settings.tls)).await;
     let socket = socket.map_err(|_| fault::slow(CONNECT)).and_then(|socket| socket)?;
@@ -144,7 +157,7 @@ pub(super) async fn connect(
     }
 }
 
-async fn open(uri: &AMQPUri, files: &TlsFiles) -> Result<Bytes, TriggerFault> {
+async fn open(uri: &AMQPUri, files: &TlsFiles) -> Result<Bytes, ConnectionFault> {
     let (host, port) = (uri.authority.host.as_str(), uri.authority.port);
     let stream = TcpStream::connect((host, port))
         .await
