@@ -16,6 +16,7 @@ mod cli_runs;
 mod cli_schedule;
 mod cli_sources;
 mod deploy;
+mod events;
 mod faults;
 mod fleet;
 mod golden;
@@ -78,6 +79,7 @@ fn main() -> std::process::ExitCode {
         cli_sources::tests(),
         cli_messages::tests(),
         deploy::tests(),
+        events::tests(),
         golden::tests(),
         growth::tests(),
         hooks::tests(),

@@ -45,6 +45,7 @@
 
 mod background;
 mod diagnose;
+mod events;
 mod facts;
 
 pub mod health;

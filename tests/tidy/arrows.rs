@@ -69,6 +69,7 @@ const ROOMS: &[Room] = &[
         "runner/src/messaging/",
         "core queue::tls queue::redis sdk handlers",
     ),
+    room("events", "runner/src/events/", "core queue metrics messaging"),
     room("health", "runner/src/health.rs", "core queue background log metrics"),
     room("source", "runner/src/source/", "core background log text"),
     room(
@@ -81,17 +82,17 @@ const ROOMS: &[Room] = &[
     room(
         "worker",
         "runner/src/worker/",
-        "background log metrics health core queue sdk",
+        "background log metrics health core queue sdk events",
     ),
     room(
         "scheduler",
         "runner/src/scheduler/",
-        "background log metrics health core queue",
+        "background log metrics health core queue events",
     ),
     room(
         "upkeep",
         "runner/src/upkeep/",
-        "background log metrics health core queue sdk source",
+        "background log metrics health core queue sdk source events",
     ),
     room(
         "web",
@@ -102,13 +103,13 @@ const ROOMS: &[Room] = &[
     room(
         "config",
         "runner/src/config/",
-        "background log metrics health messaging text core queue queue::tls queue::redis handlers source trigger diagnose facts worker scheduler web",
+        "background log metrics health messaging text core queue queue::tls queue::redis handlers source trigger diagnose facts worker scheduler web events",
     ),
     // Commands and wiring may use every room; no other room opens a store.
     room(
         "cli",
         "runner/src/cli/",
-        "background log metrics health messaging text core queue queue::redis queue::embedded sdk client handlers source trigger diagnose facts worker scheduler upkeep web config",
+        "background log metrics health messaging text core queue queue::redis queue::embedded sdk client handlers source trigger diagnose facts worker scheduler upkeep web config events",
     ),
 ];
 

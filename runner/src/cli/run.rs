@@ -25,13 +25,16 @@ use super::state_store::BrokerStateStore;
 use super::store_users::StoreUse;
 use super::{assemble, banner, print, signals};
 use crate::config::{Access, BrokerSettings, SealingKey, Settings};
+#[cfg(feature = "amqp")]
+use crate::events;
+use crate::events::Events;
 use crate::health::{self, Health};
 use crate::log::{LostLines, Reopen};
 use crate::metrics::Metrics;
 use crate::scheduler::{self, Differences, InstanceScope, SchedulerParts, coming};
 use crate::source::{self, Catalog};
 use crate::trigger::{self, Board, HookParts, Hooks, TriggerParts};
-use crate::upkeep::{broker_setup, known_types, lost_lines};
+use crate::upkeep::{broker_setup, known_types, lost_lines, rejections};
 use crate::web;
 use crate::worker::{self, Worker, WorkerParts};
 
@@ -47,6 +50,7 @@ struct Components {
     broker: Arc<dyn Broker>,
     metrics: Arc<Metrics>,
     health: Arc<Health>,
+    events: Events,
     /// So that commands find this process.
     _held: Option<StoreUse>,
     catalog: Catalog,
@@ -65,6 +69,8 @@ struct Running {
     scheduler: Option<JoinHandle<()>>,
     triggers: Option<JoinHandle<()>>,
     worker: Option<Worker>,
+    /// The sending of events, and what ends it.
+    events: Option<(JoinHandle<()>, CancellationToken)>,
     web: Option<Web>,
     probes: Option<Web>,
 }
@@ -285,6 +291,11 @@ impl Running {
                 Err(_) => tracing::warn!("a hook that runs at the end did not return in time"),
             }
         }
+        // After everything that makes some.
+        if let Some((task, stop)) = self.events {
+            stop.cancel();
+            finished("sending of events", task, until - CLOSING).await;
+        }
         components.sources.cancel();
         for (what, web) in [("dashboard", self.web), ("address of the probes", self.probes)] {
             if let Some(web) = web {
@@ -338,15 +349,19 @@ impl Components {
             }
         };
         let health = Arc::new(Health::new(clock.clone(), metrics.clone()));
-        let both = (metrics.clone(), health.clone());
-        let caveats = broker_setup::watch(broker.clone(), both, found, stopping.clone());
+        let instance = worker::Instance::of_process();
+        let events = match &settings.events {
+            Some(events) => Events::new(events, instance.name(), clock.clone(), metrics.clone()),
+            None => Events::default(),
+        };
+        let reports = (metrics.clone(), health.clone(), events.clone());
+        let caveats = broker_setup::watch(broker.clone(), reports, found, stopping.clone());
         let sources = CancellationToken::new();
         let sources_settings = source::SourceSettings {
             keep: BrokerStateStore::of_run(broker.clone(), settings, key),
             ..assemble::sources(settings, code)
         };
         let catalog = Catalog::start(sources_settings, functions.clone(), clock.clone(), sources.clone()).await;
-        let instance = worker::Instance::of_process();
         let queues = settings.worker.queues.keys().cloned().collect();
         health::watch(broker.clone(), health.clone(), queues, stopping.clone());
         let board = Arc::new(Board::new(clock.clone()));
@@ -365,6 +380,7 @@ impl Components {
             broker,
             metrics,
             health,
+            events,
             _held: held,
             caveats,
             catalog,
@@ -414,6 +430,8 @@ impl Components {
         };
         // From here on nothing fails.
         let (web, probes) = (web.map(Serving::start), probes.map(Serving::start));
+        let events = send_events(settings, self.events.clone());
+        rejections::watch(self.catalog.clone(), self.events.clone(), stopping.clone());
         let scheduler = settings.roles.scheduler.then(|| schedule(self, stopping.clone()));
         // In every process: the program that it is part of may serve hooks by a web server of its own.
         let triggers = Some(listen(self, settings, stopping.clone()));
@@ -425,6 +443,7 @@ impl Components {
                 clock: self.clock.clone(),
                 metrics: self.metrics.clone(),
                 health: self.health.clone(),
+                events: self.events.clone(),
                 settings: settings.worker.clone(),
                 instance: self.instance.clone(),
             })
@@ -438,6 +457,7 @@ impl Components {
             scheduler,
             triggers,
             worker,
+            events,
             web,
             probes,
         })
@@ -532,6 +552,7 @@ fn schedule(components: &Components, stop: CancellationToken) -> JoinHandle<()> 
         clock: components.clock.clone(),
         metrics: components.metrics.clone(),
         health: components.health.clone(),
+        events: components.events.clone(),
         instance: format!("{}:{}:{}", me.host, me.pid, me.id),
         scope: InstanceScope {
             host: me.host.clone(),
@@ -541,6 +562,21 @@ fn schedule(components: &Components, stop: CancellationToken) -> JoinHandle<()> 
     let catalog = components.catalog.clone();
     let report = move |found: Differences| catalog.set_others(found.problems, found.superseded);
     tokio::spawn(scheduler::run(parts, report, stop))
+}
+
+/// Starts what sends events, if the settings say where to.
+#[cfg(feature = "amqp")]
+fn send_events(settings: &Settings, events: Events) -> Option<(JoinHandle<()>, CancellationToken)> {
+    let to = settings.events.clone()?;
+    let server = settings.triggers.rabbitmq.get(&to.connection)?.clone();
+    let stop = CancellationToken::new();
+    let task = tokio::spawn(events::send(events, to, server, stop.clone()));
+    Some((task, stop))
+}
+
+#[cfg(not(feature = "amqp"))]
+fn send_events(_settings: &Settings, _events: Events) -> Option<(JoinHandle<()>, CancellationToken)> {
+    None
 }
 
 /// Starts what listens to events for triggers.

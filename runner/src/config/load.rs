@@ -13,7 +13,9 @@ use super::own::OwnSection;
 use super::reader::Reader;
 use super::section::Section;
 use super::settings::{AuthSettings, BrokerSettings, Settings};
-use super::{read_auth, read_handlers, read_log, read_rabbitmq, read_redis, read_server, read_stores, read_work};
+use super::{
+    read_auth, read_events, read_handlers, read_log, read_rabbitmq, read_redis, read_server, read_stores, read_work,
+};
 use crate::messaging::publishers;
 use crate::source::SourceSettings;
 use crate::text::Report;
@@ -259,6 +261,7 @@ fn read(root: &Section<'_>, purpose: Purpose) -> Settings {
             rabbitmq: triggers.rabbitmq.keys().cloned().collect(),
             ..read_work::sources(root)
         },
+        events: read_events::read(root, &triggers),
         triggers,
         data_dir: server.data_dir,
         worker: read_work::worker(root),

@@ -12,6 +12,7 @@ mod load;
 mod masking;
 mod own;
 mod read_auth;
+mod read_events;
 mod read_handlers;
 mod read_log;
 mod read_mail;

@@ -10,6 +10,7 @@ use runner_handlers::HandlerSettings;
 use runner_queue::redis::RedisSettings;
 
 use super::Secret;
+use crate::events::EventSettings;
 use crate::log::LogSettings;
 use crate::source::SourceSettings;
 use crate::trigger::TriggerSettings;
@@ -39,6 +40,8 @@ pub struct Settings {
     pub source: SourceSettings,
     /// Where triggers listen.
     pub triggers: TriggerSettings,
+    /// Where lifecycle events go; `None`: nowhere.
+    pub events: Option<EventSettings>,
     /// The worker.
     pub worker: WorkerSettings,
     /// What functions of manifests may do.

@@ -53,6 +53,11 @@ struct OutputLabel {
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct OutcomeLabel {
+    outcome: &'static str,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct DamageLabel {
     damage: &'static str,
 }
@@ -103,6 +108,7 @@ pub struct Metrics {
     trimmed: Counter,
     log_lines_lost: Family<OutputLabel, Counter>,
     records_trimmed: Counter,
+    events: Family<OutcomeLabel, Counter>,
     active: Gauge,
     leader: Gauge,
     unsafe_policy: Gauge,
@@ -167,6 +173,7 @@ impl Default for Metrics {
                 "records_trimmed",
                 "Decisions, locks and counters of days that this process deleted from its file because they are bounded",
             ),
+            events: shown.plain("events", "Lifecycle events by outcome: sent or dropped"),
             repaired: shown.plain(
                 "repaired",
                 "Damaged tasks that this process repaired, by kind of damage",
@@ -324,6 +331,22 @@ impl Metrics {
             .inc_by(lines as u64);
     }
 
+    /// Lifecycle events reached their server.
+    pub fn events_sent(&self, count: usize) {
+        self.events_with("sent", count);
+    }
+
+    /// Lifecycle events will never be sent.
+    pub fn events_dropped(&self, count: usize) {
+        self.events_with("dropped", count);
+    }
+
+    fn events_with(&self, outcome: &'static str, count: usize) {
+        self.events
+            .get_or_create(&OutcomeLabel { outcome })
+            .inc_by(count as u64);
+    }
+
     /// Records were deleted to keep them within their bounds.
     pub fn records_trimmed(&self, records: u64) {
         self.records_trimmed.inc_by(records);
@@ -374,7 +397,7 @@ mod tests {
     use super::*;
 
     /// Names that alerts of users depend on; changing one breaks them.
-    const NAMES: [&str; 21] = [
+    const NAMES: [&str; 22] = [
         "runner_tasks_processed counter",
         "runner_task_duration_seconds histogram",
         "runner_fires counter",
@@ -394,6 +417,7 @@ mod tests {
         "runner_archive_trimmed counter",
         "runner_log_lines_lost counter",
         "runner_records_trimmed counter",
+        "runner_events counter",
         "runner_repaired counter",
         "runner_broker_unsafe_policy gauge",
     ];
@@ -413,6 +437,7 @@ mod tests {
         metrics.broker_error("broker_full");
         metrics.log_lines_lost("file", 1);
         metrics.repaired(&[("ghost", 1)]);
+        metrics.events_sent(1);
         let text = metrics.render();
         let found: Vec<&str> = text.lines().filter_map(|line| line.strip_prefix("# TYPE ")).collect();
         assert_eq!(found, NAMES);

@@ -141,6 +141,7 @@ impl Scheduler {
     fn report(&mut self, commit: &Commit, decision: &Decision) {
         self.metrics
             .decided(decision.kind.as_str(), u64::from(decision.count.max(1)));
+        self.events.decided(decision);
         let fire = commit.fires.iter().find(|f| f.nominal == decision.nominal);
         let late = fire.map(|f| decision.decided_at.duration_since(f.fire_at));
         match decision.kind {

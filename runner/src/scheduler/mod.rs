@@ -37,6 +37,7 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 
 use crate::background::BackgroundLoop;
+use crate::events::Events;
 use crate::health::Health;
 use crate::metrics::Metrics;
 use agenda::Agenda;
@@ -81,6 +82,7 @@ pub struct Scheduler {
     scope: InstanceScope,
     agenda: Agenda,
     lines: FireLines,
+    events: Events,
     leads: bool,
     own_grace: Duration,
     renew_at: Option<Instant>,
@@ -118,6 +120,7 @@ impl Scheduler {
             scope,
             agenda: Agenda::default(),
             lines: FireLines::default(),
+            events: Events::default(),
             leads: false,
             own_grace,
             renew_at: None,
@@ -127,6 +130,11 @@ impl Scheduler {
             offset: jiff::SignedDuration::ZERO,
             failures: 0,
         }
+    }
+
+    /// Reports decisions to other programs as well.
+    pub fn reporting_to(self, events: Events) -> Self {
+        Self { events, ..self }
     }
 
     /// One pass. The order matters: the clock is measured before anything is decided by it; a removed schedule is

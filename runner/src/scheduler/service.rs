@@ -13,6 +13,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::{Differences, InstanceScope, Peers, Scheduler};
 use crate::background;
+use crate::events::Events;
 use crate::health::Health;
 use crate::metrics::Metrics;
 
@@ -34,6 +35,8 @@ pub struct SchedulerParts {
     pub metrics: Arc<Metrics>,
     /// Where failures of the broker are reported.
     pub health: Arc<Health>,
+    /// Gets decisions about occurrences that were missed.
+    pub events: Events,
     /// `host:pid:random`, unique among all instances.
     pub instance: String,
     /// What this instance has in common with the one that is started in its place.
@@ -52,12 +55,14 @@ pub async fn run(
         clock,
         metrics,
         health,
+        events,
         instance,
         scope,
     } = parts;
     let mut peers = Peers::new(broker.clone(), plan.clone(), instance.clone(), on_differences);
     let mut changes = plan.clone();
     let scheduler = Scheduler::new(broker.clone(), plan, clock, metrics, health, instance.clone(), scope);
+    let scheduler = scheduler.reporting_to(events);
     // Before anything is registered: what another instance has in a newer version is left to it.
     if !matches!(timeout(FIRST_LOOK, peers.look()).await, Ok(Ok(()))) {
         tracing::debug!("other instances could not be looked at yet");

@@ -1,7 +1,7 @@
 //! Checks how the broker is configured: once before the start, and from then on in the background.
 //!
 //! A broker that may delete tasks prevents the start. Everything else is logged when it appears and when it goes,
-//! counted, and shown by the dashboard.
+//! counted, and shown by the dashboard; so is what keeps lifecycle events from being sent.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,6 +12,7 @@ use tokio::sync::{Notify, watch};
 use tokio_util::sync::CancellationToken;
 
 use crate::background::{self, BackgroundLoop};
+use crate::events::Events;
 use crate::health::Health;
 use crate::metrics::Metrics;
 
@@ -61,7 +62,7 @@ pub async fn first_look(broker: &dyn Broker) -> Result<Vec<Caveat>, UnsafeBroker
 /// Checks periodically until `stop`; `found` was found before the start.
 pub fn watch(
     broker: Arc<dyn Broker>,
-    (metrics, health): (Arc<Metrics>, Arc<Health>),
+    (metrics, health, events): (Arc<Metrics>, Arc<Health>, Events),
     found: Vec<Caveat>,
     stop: CancellationToken,
 ) -> Caveats {
@@ -70,6 +71,7 @@ pub fn watch(
         broker,
         metrics,
         health,
+        events,
         latest,
     };
     tokio::spawn(async move { background::run(setup, &Notify::new(), &stop).await });
@@ -80,6 +82,7 @@ struct BrokerSetupLoop {
     broker: Arc<dyn Broker>,
     metrics: Arc<Metrics>,
     health: Arc<Health>,
+    events: Events,
     latest: watch::Sender<Vec<Caveat>>,
 }
 
@@ -103,10 +106,11 @@ impl BackgroundLoop for BrokerSetupLoop {
 
 impl BrokerSetupLoop {
     fn note(&mut self, answer: BrokerResult<Vec<Caveat>>) {
-        let found = match answer {
+        let mut found = match answer {
             Ok(found) => found,
             Err(error) => return self.health.failed("read how the broker is configured", &error),
         };
+        found.extend(self.events.caveats());
         let before = self.latest.borrow().clone();
         for caveat in found.iter().filter(|caveat| !before.contains(caveat)) {
             let Caveat {

@@ -21,6 +21,7 @@ use super::served_queues::ServedQueues;
 use super::services::BrokerServices;
 use super::settings::WorkerSettings;
 use super::survived::Survived;
+use crate::events::Events;
 use crate::health::Health;
 use crate::metrics::{Metrics, Successes};
 
@@ -41,6 +42,8 @@ pub struct WorkerParts {
     pub metrics: Arc<Metrics>,
     /// Where failures of the broker are reported.
     pub health: Arc<Health>,
+    /// Gets what happens to tasks.
+    pub events: Events,
     /// Queues, concurrency and the like.
     pub settings: WorkerSettings,
     /// This process among the others.
@@ -55,6 +58,7 @@ pub(super) struct WorkerContext {
     pub clock: Arc<dyn Clock>,
     pub metrics: Arc<Metrics>,
     pub health: Arc<Health>,
+    pub events: Events,
     /// Counters of successes, for each queue that is named in the settings: the hot path looks up no label.
     pub successes: HashMap<QueueName, Successes>,
     pub served: ServedQueues,
@@ -86,6 +90,7 @@ impl WorkerContext {
             clock,
             metrics,
             health,
+            events,
             settings,
             instance,
         } = parts;
@@ -107,6 +112,7 @@ impl WorkerContext {
                 .collect(),
             metrics,
             health,
+            events,
             served: ServedQueues::new(&settings.queues),
             settings,
             instance,

@@ -73,6 +73,7 @@ fn worker(scene: &Scene, broker: Arc<dyn Broker>, long: &Long) -> Worker {
         clock,
         metrics,
         health,
+        events: Default::default(),
         settings,
         instance: Instance::named("here"),
     })

@@ -121,6 +121,7 @@ impl Recoverer {
         for task in recovered {
             log(task, what);
             self.ctx.metrics.lost(task.queue.as_str(), task.poison);
+            self.ctx.events.recovered(task);
         }
         // They are delayed tasks now: the forwarder must know when the first of them is due.
         if !recovered.is_empty() {

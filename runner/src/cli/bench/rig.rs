@@ -145,6 +145,7 @@ impl Bench {
             clock: self.clock.clone(),
             metrics,
             health,
+            events: Default::default(),
             settings,
             instance: worker::Instance::named("bench"),
         });

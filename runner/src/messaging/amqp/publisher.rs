@@ -109,8 +109,12 @@ impl AmqpPublisher {
         }
     }
 
-    /// A channel that no other message uses.
-    async fn channel(&self) -> Result<Channel, ConnectionFault> {
+    /// A channel with confirms that no other message uses.
+    ///
+    /// # Errors
+    ///
+    /// Why there is none.
+    pub async fn channel(&self) -> Result<Channel, ConnectionFault> {
         let connection = self.connection().await?;
         if connection.status().blocked() {
             return Err(fault::blocked());

@@ -50,7 +50,7 @@ impl ClaimLoop {
                     tracing::warn!(task_id = %task.id, task_type = %task.kind, "verdict came too late; the task is no longer held here");
                     self.shared.worker.survived.add([settlement.claim]);
                 }
-                Settled::Accepted => (),
+                Settled::Accepted => self.shared.worker.events.settled(&settlement),
             }
             done.push(slot);
         }
