@@ -41,6 +41,7 @@ mod redis_faults;
 mod redis_links;
 mod redis_setup;
 mod redis_storm;
+mod redis_streams;
 mod rotation;
 mod run_files;
 mod service_manager;
@@ -93,6 +94,7 @@ fn main() -> std::process::ExitCode {
         redis_links::tests(),
         redis_setup::tests(),
         redis_storm::tests(),
+        redis_streams::tests(),
         pages::tests(),
         payload_schema::tests(),
         probes::tests(),

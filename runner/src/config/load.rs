@@ -259,6 +259,7 @@ fn read(root: &Section<'_>, purpose: Purpose) -> Settings {
             zone: server.web.zone.clone(),
             dst,
             rabbitmq: triggers.rabbitmq.keys().cloned().collect(),
+            redis: triggers.redis.keys().cloned().collect(),
             ..read_work::sources(root)
         },
         events: read_events::read(root, &triggers),

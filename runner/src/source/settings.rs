@@ -38,6 +38,8 @@ pub struct SourceSettings {
     pub vet: FunctionCheck,
     /// The connections to RabbitMQ that triggers can name.
     pub rabbitmq: Vec<String>,
+    /// The connections to Redis that triggers may name.
+    pub redis: Vec<String>,
     /// How long the last known set stays in force when all rows or all files are gone at once.
     pub mass_delete: Duration,
     /// Where the files and rows in force are saved for a restart while they are unreachable or broken.
@@ -58,6 +60,7 @@ impl Default for SourceSettings {
             sync_interval: Duration::from_secs(10),
             vet: FunctionCheck::default(),
             rabbitmq: Vec::new(),
+            redis: Vec::new(),
             mass_delete: DEFAULT_MASS_DELETE,
             keep: None,
         }
@@ -74,6 +77,7 @@ impl SourceSettings {
             dst: self.dst,
             vet: self.vet.clone(),
             rabbitmq: self.rabbitmq.clone(),
+            redis: self.redis.clone(),
         }
     }
 }

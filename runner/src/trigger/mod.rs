@@ -8,8 +8,10 @@
 mod board;
 mod identity;
 mod intake;
+mod kept;
 #[cfg(feature = "amqp")]
 mod rabbitmq;
+mod redis_stream;
 mod report;
 mod settings;
 mod webhook;
@@ -31,6 +33,7 @@ pub use settings::{SecretReader, TriggerSettings};
 pub use webhook::{AcceptedCall, HookAnswer, HookCall, HookParts, HookRefusal, HookResult, Hooks};
 
 use crate::health::Health;
+use crate::messaging::ConnectionFault;
 
 /// What the end of listening may take: batches under way are enqueued and confirmed.
 pub const LAST_BATCHES: Duration = Duration::from_secs(6);
@@ -108,12 +111,10 @@ fn sources(parts: &TriggerParts, intake: &Intake) -> Vec<Box<dyn EventSource>> {
     all
 }
 
-#[cfg(feature = "amqp")]
 fn listening(parts: &TriggerParts, intake: &Intake) -> Vec<Box<dyn EventSource>> {
-    vec![Box::new(rabbitmq::RabbitMq::new(parts, intake))]
-}
-
-#[cfg(not(feature = "amqp"))]
-fn listening(_parts: &TriggerParts, _intake: &Intake) -> Vec<Box<dyn EventSource>> {
-    Vec::new()
+    vec![
+        #[cfg(feature = "amqp")]
+        Box::new(rabbitmq::RabbitMq::new(parts, intake)),
+        Box::new(redis_stream::RedisStreams::new(parts, intake)),
+    ]
 }

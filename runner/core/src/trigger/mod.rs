@@ -4,12 +4,14 @@
 //! for each kind.
 
 mod rabbitmq;
+mod redis_stream;
 mod webhook;
 
 pub use rabbitmq::{
     BadMessage, Binding, BodyFormat, DEFAULT_CONNECTION, DEFAULT_PREFETCH, DEFAULT_REMEMBER, DeclareQueue,
     ExchangeType, MAX_BODY, MESSAGE_VALUES, RabbitMqTrigger,
 };
+pub use redis_stream::{DEFAULT_BATCH, DEFAULT_TAKE_OVER, ENTRY_VALUES, RedisStreamTrigger, StreamStart};
 pub use webhook::{
     DEFAULT_TOLERANCE, HookBody, HookCredential, HookMethod, REQUEST_VALUES, SignatureForm, WebhookTrigger,
 };
@@ -92,6 +94,7 @@ impl TriggerDefinition {
     pub fn describe(&self) -> String {
         match &self.kind {
             TriggerKind::RabbitMq(trigger) => format!("queue {} of {}", trigger.queue, trigger.connection),
+            TriggerKind::RedisStream(trigger) => format!("stream {} of {}", trigger.stream, trigger.connection),
             TriggerKind::Webhook(trigger) => {
                 let methods: Vec<&str> = trigger.methods.iter().map(|method| method.as_str()).collect();
                 format!("{} /hooks/{}", methods.join(" "), self.id.as_str().replace(':', "/"))
@@ -105,6 +108,8 @@ impl TriggerDefinition {
 pub enum TriggerKind {
     /// A queue of RabbitMQ.
     RabbitMq(RabbitMqTrigger),
+    /// A stream of Redis.
+    RedisStream(RedisStreamTrigger),
     /// Calls over HTTP.
     Webhook(WebhookTrigger),
 }
@@ -115,6 +120,7 @@ impl TriggerKind {
     pub const fn key(&self) -> &'static str {
         match self {
             Self::RabbitMq(_) => "rabbitmq",
+            Self::RedisStream(_) => "redis_stream",
             Self::Webhook(_) => "webhook",
         }
     }

@@ -1,7 +1,7 @@
 //! The Redis broker, in the exact format of asynq: Go programs share the same Redis and notice nothing.
 //!
-//! `format` is the content of Redis, `net` the connections, `ops` the operations; each knows only those before it. `client` is
-//! no broker: channels and streams of any Redis, over the same connections.
+//! `format` is the content of Redis, `net` the connections, `ops` the operations; each knows only those before it. `client` and
+//! `stream_reader` are no broker: channels and streams of any Redis, over the same connections.
 //!
 //! `format::keys` and `format::wire` say what is stored where; every change of a task is one script, so that it is
 //! atomic. The data of this program is under `runner:`, apart from three fields of the task's hash, which others
@@ -17,6 +17,7 @@ mod client;
 mod format;
 mod net;
 mod ops;
+mod stream_reader;
 
 use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, OnceLock};
@@ -50,6 +51,7 @@ pub use self::net::url::percent_decoded;
 pub use self::ops::ceiling::RedisCeiling;
 #[cfg(feature = "contract")]
 pub use self::ops::cluster_commit::{Cut, PausedCommits};
+pub use self::stream_reader::{GroupStart, StreamEntry, StreamReader, TakenOver};
 
 /// A broker over one Redis server.
 pub struct RedisBroker {

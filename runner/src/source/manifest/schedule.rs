@@ -35,6 +35,8 @@ pub struct ScheduleContext {
     pub vet: FunctionCheck,
     /// The connections to RabbitMQ that the settings name.
     pub rabbitmq: Vec<String>,
+    /// The connections to Redis that triggers may name.
+    pub redis: Vec<String>,
 }
 
 impl ScheduleContext {
@@ -173,6 +175,7 @@ fn read_fields(
             dst: context.dst,
             vet: context.vet.clone(),
             rabbitmq: context.rabbitmq.clone(),
+            redis: context.redis.clone(),
         },
         _ => context.clone(),
     };

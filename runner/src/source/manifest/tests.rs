@@ -15,6 +15,7 @@ use super::{Reading, ScheduleContext, read};
 fn context() -> ScheduleContext {
     ScheduleContext {
         rabbitmq: vec!["main".to_owned()],
+        redis: vec!["main".to_owned()],
         zone_name: "UTC".into(),
         zone: TimeZone::UTC,
         dst: DstRule::default(),

@@ -346,6 +346,7 @@ impl Reader<'_> {
                             dst: context.dst,
                             vet: context.vet.clone(),
                             rabbitmq: Vec::new(),
+                            redis: Vec::new(),
                         };
                     }
                 }

@@ -15,14 +15,16 @@ use lapin::types::{AMQPValue, FieldTable};
 use lapin::{Channel, Connection, Consumer, ExchangeKind};
 use runner_core::trigger::{BadMessage, DeclareQueue, ExchangeType, RabbitMqTrigger, TriggerDefinition};
 use runner_queue::{Delivery, Refusal};
+use serde_json::json;
 use tokio::time::{Instant, timeout};
 use tokio_util::sync::CancellationToken;
 
 use super::message::{BadReason, to_delivery};
-use super::{ANSWER, FIRST_PAUSE, LONGEST_PAUSE, Shared, kept, spec};
+use super::{ANSWER, FIRST_PAUSE, LONGEST_PAUSE, Shared, spec};
 use crate::background::panic_text;
 use crate::messaging::ConnectionFault;
 use crate::messaging::amqp::fault;
+use crate::trigger::kept::{self, BadEvent};
 use crate::trigger::{ListenState, MessageCounts};
 
 /// How often the queue is asked for, so that a consumer that the server forgot does not look alive.
@@ -212,7 +214,8 @@ impl Consuming {
                     continue;
                 }
                 BadMessage::Keep => {
-                    if !kept::keep(&self.shared, &self.trigger, &message, &why, stop).await {
+                    let event = bad_event(&message, &why);
+                    if !kept::keep(&self.shared.intake, &self.shared.instance, &self.trigger, &event, stop).await {
                         return Ok(false);
                     }
                 }
@@ -221,6 +224,18 @@ impl Consuming {
             answered(at.channel.basic_ack(message.delivery_tag, BasicAckOptions::default())).await?;
         }
         Ok(true)
+    }
+}
+
+fn bad_event<'a>(message: &'a Message, why: &'a str) -> BadEvent<'a> {
+    BadEvent {
+        why,
+        body: &message.data,
+        facts: json!({
+            "message_id": message.properties.message_id().as_ref().map(ToString::to_string),
+            "exchange": message.exchange.to_string(),
+            "routing_key": message.routing_key.to_string(),
+        }),
     }
 }
 

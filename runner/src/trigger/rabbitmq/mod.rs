@@ -6,7 +6,6 @@
 
 mod connection;
 mod consumer;
-mod kept;
 mod message;
 
 use std::collections::BTreeMap;
@@ -134,7 +133,7 @@ impl EventSource for RabbitMq {
 fn spec(trigger: &TriggerDefinition) -> Option<&RabbitMqTrigger> {
     match &trigger.kind {
         TriggerKind::RabbitMq(spec) => Some(spec),
-        TriggerKind::Webhook(_) => None,
+        TriggerKind::RedisStream(_) | TriggerKind::Webhook(_) => None,
     }
 }
 

@@ -133,6 +133,15 @@ impl Dialer {
         }
     }
 
+    /// As [`Self::dedicated`]; in a cluster the owner of the key is asked for first, because nothing else notices for this
+    /// caller that a slot has moved.
+    pub(in crate::redis) async fn dedicated_to_owner(&self, key: &str) -> Result<Connection, DialError> {
+        if let Some(cluster) = &self.0.cluster {
+            cluster.refresh_slots().await?;
+        }
+        self.dedicated(key).await
+    }
+
     /// A connection of the caller's own that listens to a channel.
     pub(in crate::redis) async fn listener(&self) -> Result<PubSub, DialError> {
         if let Some(cluster) = &self.0.cluster {

@@ -21,6 +21,7 @@ fn context() -> ScheduleContext {
         dst: DstRule::default(),
         vet: Default::default(),
         rabbitmq: Default::default(),
+        redis: Default::default(),
     }
 }
 

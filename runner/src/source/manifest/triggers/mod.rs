@@ -1,6 +1,7 @@
 //! The `triggers` of a function: a list of maps, each with an id and one kind, which has a file here that reads its keys.
 
 mod rabbitmq;
+mod redis_stream;
 mod template;
 mod webhook;
 
@@ -50,7 +51,11 @@ impl<'a> TriggerContext<'a> {
 type Read = fn(&Field<'_>, &TriggerContext<'_>, &mut Report<'_>) -> Option<TriggerKind>;
 
 /// The kinds of triggers by their keys.
-const KINDS: &[(&str, Read)] = &[("rabbitmq", rabbitmq::read), ("webhook", webhook::read)];
+const KINDS: &[(&str, Read)] = &[
+    ("rabbitmq", rabbitmq::read),
+    ("redis_stream", redis_stream::read),
+    ("webhook", webhook::read),
+];
 
 /// Reads every trigger of the function called `function`; `schedules` are the ids that are taken.
 pub fn read_triggers(

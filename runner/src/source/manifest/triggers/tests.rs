@@ -14,6 +14,7 @@ use crate::source::manifest::{Reading, ScheduleContext, read};
 fn reading(triggers: &str) -> Reading {
     let context = ScheduleContext {
         rabbitmq: vec!["main".to_owned(), "billing".to_owned()],
+        redis: vec!["main".to_owned()],
         zone_name: "UTC".into(),
         zone: TimeZone::UTC,
         dst: DstRule::default(),
@@ -218,6 +219,30 @@ fn what_cannot_be_used_is_said() {
         (
             "  - id: x\n    rabbitmq: {queue: q, body: bytes, payload: '{{ message.body }}'}\n",
             "E143 triggers[0].rabbitmq.payload names message.body",
+        ),
+        (
+            "  - id: x\n    redis_stream: {}\n",
+            "E147 triggers[0].redis_stream.stream is required",
+        ),
+        (
+            "  - id: x\n    redis_stream: {stream: s, body: json}\n",
+            "E147 triggers[0].redis_stream.body says what the field",
+        ),
+        (
+            "  - id: x\n    redis_stream: {stream: s, dead_stream: d}\n",
+            "E147 triggers[0].redis_stream.dead_stream goes with",
+        ),
+        (
+            "  - id: x\n    redis_stream: {stream: s, take_over: 1s}\n",
+            "E147 triggers[0].redis_stream.take_over",
+        ),
+        (
+            "  - id: x\n    redis_stream: {stream: s, dedupe: '{{ message.id }}'}\n",
+            "E144 template error in triggers[0].redis_stream.dedupe: an entry has no value",
+        ),
+        (
+            "  - id: x\n    redis_stream: {stream: s, connection: mian}\n",
+            "W217 connection \"mian\" is not defined",
         ),
         (
             "  - id: x\n    rabbitmq: {queue: q, connection: mian}\n",

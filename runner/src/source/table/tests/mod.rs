@@ -25,6 +25,7 @@ fn context() -> ScheduleContext {
     let zone = jiff::tz::TimeZone::get("Asia/Shanghai").unwrap();
     ScheduleContext {
         rabbitmq: vec!["main".to_owned()],
+        redis: vec!["main".to_owned()],
         zone_name: "Asia/Shanghai".into(),
         zone,
         dst: DstRule::default(),

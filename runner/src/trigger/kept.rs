@@ -1,4 +1,4 @@
-//! Messages of which no task could be made, kept in the broker: the last ones of each trigger and host.
+//! Events of which no task could be made, kept in the broker: the last ones of each trigger and host.
 
 use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError};
@@ -6,13 +6,12 @@ use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use lapin::message::Delivery as Message;
 use runner_core::trigger::TriggerDefinition;
-use serde_json::json;
+use serde_json::{Value, json};
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
-use super::Shared;
+use super::Intake;
 
 /// The kind of their documents.
 const KIND: &str = "bad-messages";
@@ -40,26 +39,32 @@ fn next_place(trigger: &str) -> u64 {
     place
 }
 
-/// Keeps a message until the broker has it; false: `stop` came first.
+/// What is kept of an event.
+pub(super) struct BadEvent<'a> {
+    /// Why no task could be made of it.
+    pub(super) why: &'a str,
+    /// Its content.
+    pub(super) body: &'a [u8],
+    /// An object with what its kind knows of it.
+    pub(super) facts: Value,
+}
+
+/// Keeps an event until the broker has it; false: `stop` came first.
 pub(super) async fn keep(
-    shared: &Shared,
+    intake: &Intake,
+    instance: &str,
     trigger: &TriggerDefinition,
-    message: &Message,
-    why: &str,
+    event: &BadEvent<'_>,
     stop: &CancellationToken,
 ) -> bool {
-    let host = shared.instance.split(':').next().unwrap_or_default();
+    let host = instance.split(':').next().unwrap_or_default();
     let name = format!("{}@{host}#{}", trigger.id, next_place(&trigger.id.to_string()));
-    let body = document(trigger, message, why);
+    let body = document(trigger, event);
     loop {
-        let kept = shared
-            .intake
-            .broker()
-            .keep_document(KIND, &name, body.clone(), KEPT_FOR)
-            .await;
+        let kept = intake.broker().keep_document(KIND, &name, body.clone(), KEPT_FOR).await;
         match kept {
             Ok(()) => return true,
-            Err(error) => shared.intake.failed("keep a message that cannot become a task", &error),
+            Err(error) => intake.failed("keep a message that cannot become a task", &error),
         }
         if timeout(PAUSE, stop.cancelled()).await.is_ok() {
             return false;
@@ -67,18 +72,18 @@ pub(super) async fn keep(
     }
 }
 
-fn document(trigger: &TriggerDefinition, message: &Message, why: &str) -> Vec<u8> {
-    let body = &message.data[..message.data.len().min(MAX_BODY)];
+fn document(trigger: &TriggerDefinition, event: &BadEvent<'_>) -> Vec<u8> {
+    let body = &event.body[..event.body.len().min(MAX_BODY)];
     let text = std::str::from_utf8(body).ok();
-    let document = json!({
+    let mut document = json!({
         "trigger": trigger.id.as_str(),
-        "why": why,
-        "message_id": message.properties.message_id().as_ref().map(ToString::to_string),
-        "exchange": message.exchange.to_string(),
-        "routing_key": message.routing_key.to_string(),
-        "bytes": message.data.len(),
+        "why": event.why,
+        "bytes": event.body.len(),
         "body": text,
         "body_base64": text.is_none().then(|| STANDARD.encode(body)),
     });
+    if let (Value::Object(all), Value::Object(facts)) = (&mut document, &event.facts) {
+        all.extend(facts.clone());
+    }
     document.to_string().into_bytes()
 }

@@ -1,0 +1,162 @@
+//! Triggers that read streams of Redis, each as a consumer of a group.
+//!
+//! One task and one connection for each trigger (`listening`). An entry is acknowledged when its task is durable. What a consumer
+//! held when it died is taken over by another one; receipts make one task of it.
+
+mod entry;
+mod fault;
+mod listening;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use runner_core::trigger::{RedisStreamTrigger, TriggerDefinition, TriggerId, TriggerKind};
+use runner_queue::redis::{RedisClient, RedisSettings};
+use tokio::task::JoinHandle;
+use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
+
+use super::{Board, EventSource, Intake, ListenState, TriggerParts};
+
+/// How long the end of a trigger may take: it waits for the read under way, and enqueues and acknowledges what came.
+const END: Duration = Duration::from_secs(5);
+
+/// The pause after a failure; doubled with each further one.
+const FIRST_PAUSE: Duration = Duration::from_secs(1);
+
+/// The longest pause.
+const LONGEST_PAUSE: Duration = Duration::from_secs(30);
+
+/// What all triggers share.
+#[derive(Clone)]
+struct Shared {
+    intake: Intake,
+    board: Arc<Board>,
+    instance: Arc<str>,
+    /// The name of this process as a consumer; no other process ever has it.
+    consumer: Arc<str>,
+}
+
+/// All triggers of this kind.
+pub(super) struct RedisStreams {
+    shared: Shared,
+    settings: BTreeMap<String, RedisSettings>,
+    clients: BTreeMap<String, Arc<RedisClient>>,
+    running: BTreeMap<TriggerId, Started>,
+}
+
+/// A trigger that reads.
+struct Started {
+    trigger: Arc<TriggerDefinition>,
+    stop: CancellationToken,
+    task: JoinHandle<()>,
+}
+
+impl RedisStreams {
+    pub(super) fn new(parts: &TriggerParts, intake: &Intake) -> Self {
+        let unique = runner_core::task::TaskId::random();
+        Self {
+            shared: Shared {
+                intake: intake.clone(),
+                board: Arc::clone(&parts.board),
+                instance: parts.instance.as_str().into(),
+                consumer: format!("runner:{}:{unique}", parts.instance).into(),
+            },
+            settings: parts.settings.redis.clone(),
+            clients: BTreeMap::new(),
+            running: BTreeMap::new(),
+        }
+    }
+
+    /// The client of a connection; why there is none.
+    fn client(&mut self, name: &str) -> Result<Arc<RedisClient>, super::ConnectionFault> {
+        if let Some(client) = self.clients.get(name) {
+            return Ok(Arc::clone(client));
+        }
+        let settings = self.settings.get(name).ok_or_else(|| fault::unknown_connection(name))?;
+        let client = Arc::new(RedisClient::lazy(settings).map_err(|error| fault::of(&error))?);
+        self.clients.insert(name.to_owned(), Arc::clone(&client));
+        Ok(client)
+    }
+
+    /// Starts a trigger once its predecessor has ended.
+    fn start(&mut self, trigger: Arc<TriggerDefinition>, before: Option<JoinHandle<()>>) {
+        let Some(spec) = spec(&trigger).cloned() else { return };
+        let client = match self.client(&spec.connection) {
+            Ok(client) => client,
+            Err(fault) => {
+                self.shared.board.listens(&trigger, ListenState::Failing(fault));
+                return;
+            }
+        };
+        self.shared.board.listens(&trigger, ListenState::Starting);
+        let stop = CancellationToken::new();
+        let reading = listening::StreamTriggerTask {
+            trigger: Arc::clone(&trigger),
+            spec,
+            client,
+            shared: self.shared.clone(),
+        };
+        let stopped = stop.clone();
+        let task = tokio::spawn(async move {
+            if let Some(before) = before {
+                ended(before).await;
+            }
+            reading.run(stopped).await;
+        });
+        self.running.insert(trigger.id.clone(), Started { trigger, stop, task });
+    }
+}
+
+async fn ended(task: JoinHandle<()>) {
+    let abort = task.abort_handle();
+    if timeout(END, task).await.is_err() {
+        abort.abort();
+    }
+}
+
+#[async_trait]
+impl EventSource for RedisStreams {
+    fn takes(&self, trigger: &TriggerDefinition) -> bool {
+        spec(trigger).is_some()
+    }
+
+    fn adopt(&mut self, triggers: Vec<Arc<TriggerDefinition>>) {
+        let stays = |one: &Started| triggers.iter().any(|trigger| trigger.does_the_same(&one.trigger));
+        let over: Vec<TriggerId> = self
+            .running
+            .iter()
+            .filter(|(_, one)| !stays(one))
+            .map(|(id, _)| id.clone())
+            .collect();
+        let mut ending: BTreeMap<TriggerId, JoinHandle<()>> = BTreeMap::new();
+        for (id, one) in over.iter().filter_map(|id| self.running.remove_entry(id)) {
+            one.stop.cancel();
+            ending.insert(id, one.task);
+        }
+        for trigger in triggers {
+            if !self.running.contains_key(&trigger.id) {
+                let before = ending.remove(&trigger.id);
+                self.start(trigger, before);
+            }
+        }
+    }
+
+    async fn end(&mut self) {
+        let all = std::mem::take(&mut self.running);
+        for one in all.values() {
+            one.stop.cancel();
+        }
+        futures_util::future::join_all(all.into_values().map(|one| ended(one.task))).await;
+    }
+}
+
+/// What a trigger of this kind says.
+fn spec(trigger: &TriggerDefinition) -> Option<&RedisStreamTrigger> {
+    match &trigger.kind {
+        TriggerKind::RedisStream(spec) => Some(spec),
+        TriggerKind::RabbitMq(_) | TriggerKind::Webhook(_) => None,
+    }
+}

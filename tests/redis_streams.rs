@@ -1,0 +1,232 @@
+//! Triggers of Redis streams: the whole program beside real servers.
+
+use std::time::Duration;
+
+use nix::sys::signal::Signal;
+use redis::aio::MultiplexedConnection;
+use serde_json::Value;
+
+use crate::kit::{self, RedisDb, Runner, Site, eventually_within};
+
+/// The tests of this module.
+pub fn tests() -> Vec<kit::Trial> {
+    kit::trials![
+        needs(Redis): each_entry_becomes_one_task, bad_entries_hold_up_no_other, a_group_that_is_gone_is_not_made_again,
+            no_entry_is_lost_or_doubled_when_the_program_is_killed;
+        needs(Cluster): a_stream_of_a_cluster_is_read;
+    ]
+}
+
+/// Longer than the longest pause between two attempts, on a busy machine.
+const PATIENCE: Duration = Duration::from_secs(120);
+
+const GROUP: &str = "runner:orders:new";
+
+/// A function that keeps its tasks, with a trigger on the stream `orders`.
+fn manifest(more: &str) -> String {
+    let head =
+        "name: orders\nhandler: echo\nretention: 1h\ntriggers:\n  - id: new\n    redis_stream:\n      stream: orders\n";
+    format!("{head}{more}")
+}
+
+fn site(db: &RedisDb, more: &str) -> Site {
+    let site = Site::new(&format!("redis_connections:\n  main: {}\n", db.url()));
+    site.write("manifests/orders.yaml", &manifest(more));
+    site
+}
+
+async fn ask<T: redis::FromRedisValue>(link: &mut MultiplexedConnection, words: &[&str]) -> T {
+    let mut command = redis::cmd(words[0]);
+    command.arg(&words[1..]);
+    command
+        .query_async(link)
+        .await
+        .unwrap_or_else(|error| panic!("{words:?}: {error}"))
+}
+
+/// How many tasks were done, and how many there are.
+async fn counts(site: &Site) -> (u64, u64) {
+    let queues = site.cli(["ls", "queues", "--json"]).await.json();
+    let number = |what: &str| queues[0][what].as_u64().unwrap_or_default();
+    (number("processed"), number("size"))
+}
+
+async fn until_done(site: &Site, runner: &Runner, count: u64) {
+    eventually_within(PATIENCE * 2, "the tasks are done", async || {
+        match counts(site).await.0 {
+            found if found >= count => Ok(()),
+            found => Err(format!("{found} of {count}\n{}", runner.child.tail())),
+        }
+    })
+    .await;
+}
+
+/// What `runner ls triggers` says of the trigger, once it fits.
+async fn until_state(site: &Site, runner: &Runner, fits: impl Fn(&Value) -> bool) -> Value {
+    eventually_within(PATIENCE, "the state of the trigger", async || {
+        let listed = site.cli(["ls", "triggers", "--json"]).await.json();
+        match &listed[0]["instances"][0] {
+            state if fits(state) => Ok(state.clone()),
+            state => Err(format!("{state}\n{}", runner.child.tail())),
+        }
+    })
+    .await
+}
+
+/// Entries that were given out and not acknowledged.
+async fn pending(link: &mut MultiplexedConnection, group: &str) -> u64 {
+    let (count, ..): (u64, redis::Value, redis::Value, redis::Value) = ask(link, &["XPENDING", "orders", group]).await;
+    count
+}
+
+async fn each_entry_becomes_one_task() {
+    let db = kit::redis().fresh_db();
+    let mut link = db.connect().await;
+    let _: String = ask(&mut link, &["XADD", "orders", "1-1", "n", "1"]).await;
+    let site = site(&db, "      dedupe: '{{ entry.fields.n }}'\n");
+    let runner = site.start().await;
+    until_done(&site, &runner, 1).await;
+    for n in ["2", "1", "3"] {
+        let _: String = ask(&mut link, &["XADD", "orders", "*", "n", n]).await;
+    }
+    until_done(&site, &runner, 3).await;
+    let state = until_state(&site, &runner, |state| state["repeated"] == 1).await;
+    assert_eq!((&state["state"], &state["enqueued"]), (&"listening".into(), &3.into()));
+    let task = site.cli(["task", "show", "orders:new@msg-2", "--json"]).await.json();
+    assert!(task.to_string().contains(r#"{\"n\":\"2\"}"#), "{task}");
+    let metrics = runner.http.get("/metrics").await.body;
+    let line = r#"runner_trigger_messages_total{trigger="orders:new",outcome="enqueued"} 3"#;
+    assert!(metrics.contains(line), "{metrics}");
+    assert!(
+        runner.http.get("/queue").await.body.contains("orders:new"),
+        "the first page shows it"
+    );
+    assert_eq!(pending(&mut link, GROUP).await, 0);
+    assert!(runner.stop().await.success());
+    let consumers: Vec<redis::Value> = ask(&mut link, &["XINFO", "CONSUMERS", "orders", GROUP]).await;
+    assert!(
+        consumers.is_empty(),
+        "a consumer that holds nothing leaves: {consumers:?}"
+    );
+}
+
+async fn bad_entries_hold_up_no_other() {
+    let db = kit::redis().fresh_db();
+    let mut link = db.connect().await;
+    let site = site(
+        &db,
+        "      field: body\n      create: true\n      on_bad_entry: dead_letter\n",
+    );
+    let runner = site.start().await;
+    until_state(&site, &runner, |state| state["state"] == "listening").await;
+    let first: String = ask(&mut link, &["XADD", "orders", "*", "body", "no json"]).await;
+    let _: String = ask(&mut link, &["XADD", "orders", "*", "other", "{}"]).await;
+    let _: String = ask(&mut link, &["XADD", "orders", "*", "body", "{}"]).await;
+    until_done(&site, &runner, 1).await;
+    let state = until_state(&site, &runner, |state| state["bad"] == 2).await;
+    assert_eq!(state["last_bad"][1], "the entry has no field \"body\"");
+    let dead: Vec<(String, Vec<String>)> = ask(&mut link, &["XRANGE", "orders.dead", "-", "+"]).await;
+    assert_eq!(dead[0].1[..4], ["body", "no json", "runner-entry", first.as_str()]);
+    // Kept here, and acknowledged.
+    site.write("manifests/orders.yaml", &manifest("      field: body\n"));
+    let _: String = ask(&mut link, &["XADD", "orders", "*", "other", "x"]).await;
+    until_state(&site, &runner, |state| state["bad"] == 3).await;
+    let _: String = ask(&mut link, &["XADD", "orders", "*", "body", "{}"]).await;
+    until_done(&site, &runner, 2).await;
+    assert!(runner.stop().await.success());
+    assert_eq!(pending(&mut link, GROUP).await, 0);
+}
+
+async fn a_group_that_is_gone_is_not_made_again() {
+    let db = kit::redis().fresh_db();
+    let mut link = db.connect().await;
+    let site = site(&db, "      from: new\n");
+    let runner = site.start().await;
+    let code = |code: &'static str| move |state: &Value| state["fault"]["code"] == code;
+    until_state(&site, &runner, code("redis_stream_missing")).await;
+    assert_eq!(
+        runner.http.get("/readyz").await.status,
+        200,
+        "everything else continues"
+    );
+    let before: String = ask(&mut link, &["XADD", "orders", "*", "n", "0"]).await;
+    until_state(&site, &runner, |state| state["state"] == "listening").await;
+    let _: u64 = ask(&mut link, &["XGROUP", "DESTROY", "orders", GROUP]).await;
+    until_state(&site, &runner, code("redis_group_gone")).await;
+    let _: String = ask(&mut link, &["XADD", "orders", "*", "n", "1"]).await;
+    // Neither does a restart make it.
+    assert!(runner.stop().await.success());
+    let runner = site.start().await;
+    until_state(&site, &runner, code("redis_group_gone")).await;
+    let _: String = ask(&mut link, &["XGROUP", "CREATE", "orders", GROUP, &before]).await;
+    until_done(&site, &runner, 1).await;
+    assert_eq!(pending(&mut link, GROUP).await, 0);
+    assert!(runner.stop().await.success());
+}
+
+async fn no_entry_is_lost_or_doubled_when_the_program_is_killed() {
+    let (entries, kills) = (10_000, if kit::long() { 12 } else { 4 });
+    let db = kit::redis().fresh_db();
+    let mut link = db.connect().await;
+    let mut pipe = redis::pipe();
+    for n in 0..entries {
+        pipe.cmd("XADD").arg("orders").arg("*").arg("n").arg(n).ignore();
+    }
+    let () = pipe.query_async(&mut link).await.expect("entries");
+    // Few at a time, so that the kills come in between; a task leaves nothing but its receipt.
+    let mut site = site(&db, "");
+    let text = manifest("      batch: 50\n      take_over: 5s\n").replace("retention: 1h\n", "");
+    site.write("manifests/orders.yaml", &text);
+    site.env = vec![("RUNNER_ROLES".to_owned(), "worker,web".to_owned())];
+    let worker = site.start().await;
+    site.env = vec![("RUNNER_ROLES".to_owned(), "scheduler".to_owned())];
+    let mut runner = site.launch();
+    for _ in 0..kills {
+        let so_far = counts(&site).await.0;
+        eventually_within(PATIENCE, "entries become tasks", async || match counts(&site).await.0 {
+            more if more > so_far || more >= entries => Ok(()),
+            same => Err(format!("still {same}\n{}", runner.child.tail())),
+        })
+        .await;
+        runner.kill9();
+        runner = site.launch();
+    }
+    eventually_within(PATIENCE * 2, "all entries are tasks, and those are done", async || {
+        let (left, (done, waiting)) = (pending(&mut link.clone(), GROUP).await, counts(&site).await);
+        let over = left == 0 && waiting == 0 && done >= entries;
+        over.then_some(())
+            .ok_or_else(|| format!("{left} left, {done} done, {waiting} wait\n{}", runner.child.tail()))
+    })
+    .await;
+    runner.signal(Signal::SIGTERM);
+    assert!(runner.ended().await.success());
+    let (done, left) = (counts(&site).await.0, pending(&mut link, GROUP).await);
+    let mut fault = kit::Fault::new("F37-streams");
+    fault
+        .figure("entries", entries)
+        .figure("kills", kills)
+        .figure("tasks", done);
+    let (doubled, lost) = (done.saturating_sub(entries), entries.saturating_sub(done));
+    fault
+        .require("duplicates", doubled, doubled == 0)
+        .require("lost", lost, lost == 0);
+    fault.require("unacknowledged", left, left == 0);
+    fault.end(|| worker.child.tail());
+}
+
+async fn a_stream_of_a_cluster_is_read() {
+    let cluster = kit::cluster().await;
+    let addresses = cluster.addresses().join(", ");
+    let site = Site::new(&format!(
+        "redis_connections:\n  main: {{cluster: {{addresses: [{addresses}]}}}}\n"
+    ));
+    site.write("manifests/orders.yaml", &manifest("      create: true\n"));
+    let runner = site.start().await;
+    until_state(&site, &runner, |state| state["state"] == "listening").await;
+    for n in ["1", "2"] {
+        let owner = &cluster.nodes[cluster.owner("orders").await];
+        let _: String = owner.ask(&["XADD", "orders", "*", "n", n]).await;
+    }
+    until_done(&site, &runner, 2).await;
+    assert!(runner.stop().await.success());
+}
