@@ -5,7 +5,8 @@ use serde_json::json;
 use crate::kit::{self, Site, eventually};
 
 pub fn tests() -> Vec<kit::Trial> {
-    kit::trials![needs(): runs_are_listed_and_their_output_is_printed, a_run_is_followed_to_its_end]
+    kit::trials![needs(): runs_are_listed_and_their_output_is_printed, a_run_is_followed_to_its_end,
+        a_function_is_run_by_its_name]
 }
 
 /// The lines of a log without the time at which they came.
@@ -108,4 +109,47 @@ async fn a_run_is_followed_to_its_end() {
         followed.stderr
     );
     runner.stop().await;
+}
+
+async fn a_function_is_run_by_its_name() {
+    let site = Site::new("");
+    site.write(
+        "manifests/say.yaml",
+        "name: say\nexec: {script: 'echo \"$(cat)\"; test -z \"$(cat)\"'}\npayload: {day: today}\nretry: 0\n---\n\
+         name: fail\nexec: [\"false\"]\nretry: 0\n",
+    );
+    let runner = site.start().await;
+    // With the payload of its manifest, or with another one.
+    let run = site.cli(["run", "say", "--wait"]).await.ok();
+    assert_eq!(lines(&run.stdout), [r#"out: {"day":"today"}"#], "{}", run.stderr);
+    let run = site.cli(["run", "say", "--payload", "7", "--wait=1m"]).await.ok();
+    assert_eq!(lines(&run.stdout), ["out: 7"], "{}", run.stderr);
+    let run = site.cli(["run", "fail", "--wait"]).await;
+    assert_eq!(run.status.code(), Some(1));
+    assert!(run.stderr.contains("fail did not succeed: archived"), "{}", run.stderr);
+    // Without waiting the id is printed.
+    let id = site.cli(["run", "say"]).await.ok().stdout;
+    eventually("it has run", async || {
+        let logs = site.cli(["logs", id.trim()]).await;
+        match logs.stderr.contains("success") {
+            true => Ok(()),
+            false => Err(logs.stderr),
+        }
+    })
+    .await;
+    runner.stop().await;
+
+    for (arguments, code, why) in [
+        (&["run", "sya"][..], 1, "did you mean say?"),
+        (&["run", "--wait"], 2, "which function?"),
+        (&["run", "say", "--payload", "{"], 65, "not JSON"),
+        (&["run", "say", "--wait=1s"], 1, "has not ended within 1s; it continues"),
+    ] {
+        let run = site.cli(arguments).await;
+        assert!(
+            run.stderr.contains(why) && run.status.code() == Some(code),
+            "{arguments:?}: {}",
+            run.stderr
+        );
+    }
 }

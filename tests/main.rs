@@ -9,6 +9,7 @@
 mod brokers;
 mod chaos;
 mod cli;
+mod cli_doctor;
 mod cli_ends;
 mod cli_lists;
 mod cli_messages;
@@ -73,6 +74,7 @@ fn main() -> std::process::ExitCode {
         tidy::tests(),
         brokers::tests(),
         cli::tests(),
+        cli_doctor::tests(),
         cli_ends::tests(),
         cli_lists::tests(),
         cli_runs::tests(),

@@ -87,6 +87,7 @@ async fn run(db: &SqlDb, spec: SqlSpec, trial: Trial) -> Outcome {
         description: String::new(),
         kind: FunctionKind::Sql(spec),
         options: Default::default(),
+        payload: None,
         payload_schema: None,
         revision: "1".into(),
     }]);

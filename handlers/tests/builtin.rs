@@ -16,6 +16,7 @@ fn function(name: &str, kind: FunctionKind) -> Function {
         description: String::new(),
         kind,
         options: Default::default(),
+        payload: None,
         payload_schema: None,
         revision: "1".into(),
     }

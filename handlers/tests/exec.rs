@@ -21,6 +21,7 @@ fn registry(spec: ExecSpec, settings: ExecSettings) -> Registry {
         description: String::new(),
         kind: FunctionKind::Exec(spec),
         options: Default::default(),
+        payload: None,
         payload_schema: None,
         revision: "1".into(),
     }]);

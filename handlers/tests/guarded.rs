@@ -62,6 +62,7 @@ async fn run_with(spec: ExecSpec, settings: ExecSettings) -> TrialReport {
         description: String::new(),
         kind: FunctionKind::Exec(spec),
         options: Default::default(),
+        payload: None,
         payload_schema: None,
         revision: "1".into(),
     }]);

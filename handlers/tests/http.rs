@@ -117,6 +117,7 @@ fn registry(spec: HttpSpec, settings: HttpSettings) -> Registry {
         description: String::new(),
         kind: FunctionKind::Http(spec),
         options: Default::default(),
+        payload: None,
         payload_schema: None,
         revision: "1".into(),
     }]);

@@ -51,6 +51,7 @@ async fn call(spec: HttpSpec, settings: HttpSettings) -> TrialReport {
         description: String::new(),
         kind: FunctionKind::Http(spec),
         options: Default::default(),
+        payload: None,
         payload_schema: None,
         revision: "1".into(),
     }]);
@@ -94,6 +95,7 @@ async fn within_300_ms(address: SocketAddr) -> Outcome {
         description: String::new(),
         kind: FunctionKind::Http(spec(address)),
         options: Default::default(),
+        payload: None,
         payload_schema: None,
         revision: "1".into(),
     }]);

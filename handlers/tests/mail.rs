@@ -47,6 +47,7 @@ async fn run(spec: MailSpec, mail: MailSettings, trial: Trial) -> TrialReport {
         description: String::new(),
         kind: FunctionKind::Mail(Box::new(spec)),
         options: Default::default(),
+        payload: None,
         payload_schema: None,
         revision: "1".into(),
     }]);

@@ -62,6 +62,7 @@ async fn a_prefix_that_does_not_know_a_type_leaves_it_to_a_shorter_one() {
         description: String::new(),
         kind: runner_core::function::FunctionKind::Handler { kind: "k".into() },
         options: Default::default(),
+        payload: None,
         payload_schema: None,
         revision: String::new(),
     }]);

@@ -39,8 +39,66 @@ pub struct Check {
     offline: bool,
 }
 
+/// What a check has found.
+pub(super) struct Looked<'c> {
+    /// Errors and warnings, in the form of `check_findings`.
+    pub(super) findings: Vec<Value>,
+    /// The settings, if they can be used.
+    pub(super) settings: Option<&'c Settings>,
+    checked: Checked,
+    known: BTreeSet<ScheduleId>,
+    /// Whether the table could not be read.
+    table_unseen: bool,
+    /// Whether the broker could not be asked.
+    broker_unseen: bool,
+}
+
+impl Looked<'_> {
+    /// The number of functions that the manifests define.
+    pub(super) fn functions(&self) -> usize {
+        self.checked.functions.len()
+    }
+}
+
 impl Check {
+    /// Of everything that the settings name.
+    pub(super) fn of_everything() -> Self {
+        Self {
+            paths: Vec::new(),
+            json: false,
+            offline: false,
+        }
+    }
+
     pub async fn run(self, context: &CommandContext, registrars: Vec<Registrar>) -> anyhow::Result<()> {
+        let looked = self.look(context, registrars).await?;
+        let findings = looked.findings;
+        let errors = findings.iter().filter(|f| f["severity"] == "error").count();
+        if self.json {
+            print::json(&Value::Array(findings))?;
+        } else {
+            let notes = notes(&looked.checked, &looked.known);
+            print::text(&report(&findings, &notes, errors, looked.settings))?;
+        }
+        match (errors, looked.table_unseen, looked.broker_unseen) {
+            (0, false, false) => Ok(()),
+            (0, true, false) => Err(unseen("the table")),
+            (0, false, true) => Err(unseen("the broker")),
+            (0, true, true) => Err(unseen("the table and the broker")),
+            (errors, ..) => Err(ProblemsFound(errors).into()),
+        }
+    }
+
+    /// Everything that is wrong, without saying it.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`read_settings`].
+    pub(super) async fn look<'c>(
+        &self,
+        context: &'c CommandContext,
+        registrars: Vec<Registrar>,
+    ) -> anyhow::Result<Looked<'c>> {
         let mut findings = Vec::new();
         let settings = read_settings(context, &mut findings)?;
         // Manifests depend on the settings only for the zone; if the settings are invalid the defaults will do for a
@@ -95,20 +153,14 @@ impl Check {
             let new: Vec<Value> = found.iter().filter(is_new).cloned().collect();
             findings.extend(new);
         }
-        let errors = findings.iter().filter(|f| f["severity"] == "error").count();
-        if self.json {
-            print::json(&Value::Array(findings))?;
-        } else {
-            let notes = notes(&checked, &broker.known);
-            print::text(&report(&findings, &notes, errors, read))?;
-        }
-        match (errors, table.unseen, broker.unseen) {
-            (0, false, false) => Ok(()),
-            (0, true, false) => Err(unseen("the table")),
-            (0, false, true) => Err(unseen("the broker")),
-            (0, true, true) => Err(unseen("the table and the broker")),
-            (errors, ..) => Err(ProblemsFound(errors).into()),
-        }
+        Ok(Looked {
+            findings,
+            settings: read,
+            checked,
+            known: broker.known,
+            table_unseen: table.unseen,
+            broker_unseen: broker.unseen,
+        })
     }
 
     fn paths(&self, settings: &Settings) -> Vec<PathBuf> {
@@ -236,11 +288,7 @@ fn report(findings: &[Value], notes: &[String], errors: usize, settings: Option<
     let warnings = findings.len() - errors;
     out + &format!(
         "{}, {}{origin}\n",
-        counted(errors, "error"),
-        counted(warnings, "warning")
+        print::counted(errors, "error"),
+        print::counted(warnings, "warning")
     )
-}
-
-fn counted(count: usize, word: &str) -> String {
-    format!("{count} {word}{}", if count == 1 { "" } else { "s" })
 }

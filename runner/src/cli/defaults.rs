@@ -83,6 +83,7 @@ mod tests {
             description: String::new(),
             kind,
             options,
+            payload: None,
             payload_schema: None,
             revision: String::new(),
         }

@@ -2,17 +2,13 @@
 
 use std::time::Duration;
 
-use anyhow::bail;
 use clap::Args;
 use runner_core::function::FunctionOptions;
 use runner_core::task::{QueueName, Run, Task, TaskId, Unique};
-use runner_queue::Refusal;
 
 use super::exit::{BadData, Usage};
 use super::preflight::Manifests;
-use super::reasons::ReasonPrinter;
-use super::{CommandContext, payload, preflight, print, values};
-use crate::diagnose::TaskFacts;
+use super::{CommandContext, payload, print, send, values};
 
 /// Enqueue a task and print its id.
 #[derive(Debug, Args)]
@@ -70,26 +66,8 @@ impl EnqueueCommand {
         let here = Manifests::read(context).await?;
         let defaults = here.types.of(&self.kind);
         let task = self.task(context, &defaults)?;
-        let (now, zone) = (context.clock.now(), &context.settings()?.source.zone);
-        let printer = ReasonPrinter { now, zone };
-        if let Some(reason) = TaskFacts::to_enqueue(&task, now).never_runs(now) {
-            return Err(BadData(printer.line(&reason)).into());
-        }
-        here.accept(&task.kind, task.payload.as_deref().unwrap_or_default())?;
-        let broker = context.broker().await?;
-        for reason in preflight::warnings(context, broker.as_ref(), &here, &task).await {
-            print::note(&format!("warning: {}", printer.line(&reason)));
-        }
-        let answers = broker.enqueue(std::slice::from_ref(&task)).await?;
-        match answers.into_iter().next() {
-            Some(Ok(enqueued)) => Ok(print::done(enqueued.id.as_str())?),
-            Some(Err(Refusal::Invalid(error))) => Err(BadData(error.to_string()).into()),
-            Some(Err(refusal)) => {
-                let why = preflight::refusal(&*broker, &task, &refusal).await;
-                bail!("not enqueued: {why}")
-            }
-            None => bail!("the broker gave no answer"),
-        }
+        let (_, enqueued) = send::send(context, &here, &task).await?;
+        Ok(print::done(enqueued.id.as_str())?)
     }
 
     fn task(self, context: &CommandContext, defaults: &FunctionOptions) -> anyhow::Result<Task> {

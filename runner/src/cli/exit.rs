@@ -60,10 +60,15 @@ pub struct Stopped(pub i32);
 #[error("{0} problems")]
 pub struct ProblemsFound(pub usize);
 
+/// The faults of the installation have been printed; only the exit code is left.
+#[derive(Debug, thiserror::Error)]
+#[error("{0} faults")]
+pub struct FaultsFound(pub usize);
+
 /// Prints why on standard error and yields the code.
 #[must_use]
 pub fn report(error: &anyhow::Error) -> ExitCode {
-    if is_closed_pipe(error) || error.is::<ProblemsFound>() {
+    if is_closed_pipe(error) || error.is::<ProblemsFound>() || error.is::<FaultsFound>() {
         return ExitCode::from(code(error));
     }
     match error.downcast_ref::<Refused>() {

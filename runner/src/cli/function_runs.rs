@@ -49,9 +49,20 @@ pub(super) async fn runs_of(broker: &dyn Broker, function: &str, queue: &QueueAr
     Ok(broker.runs(function, &queues, MAX_RUNS_KEPT).await?)
 }
 
-/// Says that there is no such function, and which one may be meant.
+/// Says that there is no such function nor a run of it, and which one may be meant.
 pub(super) fn no_function(name: &str, names: &[String]) -> String {
+    format!(
+        "no function {name} in the manifests, and no run of it is kept{}",
+        meant(name, names)
+    )
+}
+
+/// Says that there is no such function, and which one may be meant.
+pub(super) fn unknown_function(name: &str, names: &[String]) -> String {
+    format!("no function {name} in the manifests{}", meant(name, names))
+}
+
+fn meant(name: &str, names: &[String]) -> String {
     let meant = nearest(name, names.iter().map(String::as_str));
-    let hint = meant.map_or_else(String::new, |meant| format!("; did you mean {meant}?"));
-    format!("no function {name} in the manifests, and no run of it is kept{hint}")
+    meant.map_or_else(String::new, |meant| format!("; did you mean {meant}?"))
 }

@@ -1,17 +1,13 @@
 //! `runner logs`: what a run printed, and with `--follow` what it prints. Reads only.
 
-use std::time::Duration;
-
 use anyhow::bail;
 use clap::Args;
 use runner_core::task::{QueueName, TaskId, TaskState};
 use runner_queue::{Broker, LiveRun, Page, RunRecord};
 
+use super::follow::{ended, follow, print_text};
 use super::function_runs::{QueueArg, functions, no_function, runs_of};
 use super::{CommandContext, print};
-
-/// How often a run that continues is looked at; its worker writes its view once a second.
-const LOOK_AGAIN: Duration = Duration::from_millis(500);
 
 /// Active tasks of a queue among which a function's are searched.
 const ACTIVE_SEARCHED: Page = Page { number: 1, size: 1000 };
@@ -53,7 +49,7 @@ impl LogsCommand {
         };
         match found {
             Found::Record(record) => print_record(&record),
-            Found::Task(queue, id) if self.follow => follow(broker, &queue, &id).await,
+            Found::Task(queue, id) if self.follow => follow(broker, &queue, &id).await.map(|_| ()),
             Found::Task(queue, id) => print_task(broker, &queue, &id).await,
         }
     }
@@ -104,7 +100,7 @@ impl LogsCommand {
 
 fn print_record(record: &RunRecord) -> anyhow::Result<()> {
     print_text(record.output.as_deref().unwrap_or_default())?;
-    ended(record.attempt, &record.outcome.to_string(), record.error.as_deref());
+    ended(record.attempt, record.outcome, record.error.as_deref());
     Ok(())
 }
 
@@ -123,103 +119,9 @@ async fn print_task(broker: &dyn Broker, queue: &QueueName, id: &TaskId) -> anyh
     match broker.attempts(queue, id).await?.pop() {
         Some(last) => {
             print_text(last.log.as_deref().unwrap_or_default())?;
-            ended(last.number, &last.outcome.to_string(), last.error.as_deref());
+            ended(last.number, last.outcome, last.error.as_deref());
         }
         None => print::note(&format!("it has not run yet: it is {}", task.state)),
     }
     Ok(())
-}
-
-/// Prints until the task has ended for good.
-#[allow(clippy::disallowed_methods)] // pauses between looks: brokers do not announce output
-async fn follow(broker: &dyn Broker, queue: &QueueName, id: &TaskId) -> anyhow::Result<()> {
-    let mut shown = Shown::default();
-    loop {
-        let Some(task) = broker.glance(queue, id).await? else {
-            return match broker.run(queue, id).await? {
-                Some(record) if record.attempt > shown.ended => {
-                    print_text(shown.rest(record.output.as_deref().unwrap_or_default()))?;
-                    ended(record.attempt, &record.outcome.to_string(), record.error.as_deref());
-                    Ok(())
-                }
-                _ => Ok(()),
-            };
-        };
-        for attempt in broker.attempts(queue, id).await? {
-            if attempt.number > shown.ended {
-                print_text(shown.rest(attempt.log.as_deref().unwrap_or_default()))?;
-                ended(attempt.number, &attempt.outcome.to_string(), attempt.error.as_deref());
-                shown = Shown {
-                    ended: attempt.number,
-                    window: String::new(),
-                };
-            }
-        }
-        if matches!(task.state, TaskState::Completed | TaskState::Archived) {
-            return Ok(());
-        }
-        if let Some(live) = LiveRun::of(broker, &task).await? {
-            print_text(shown.rest(&live.output))?;
-            shown.window = live.output;
-        }
-        tokio::time::sleep(LOOK_AGAIN).await;
-    }
-}
-
-/// What was printed of a run that continues.
-#[derive(Default)]
-struct Shown {
-    /// The last attempt that has ended and was printed whole.
-    ended: u32,
-    /// What the last look at the next one showed: the end of its output.
-    window: String,
-}
-
-impl Shown {
-    /// The part of `text` that comes after what was printed. Both are ends of one growing text, so the longest overlap is right
-    /// unless the text repeats itself for longer than a window.
-    fn rest<'a>(&self, text: &'a str) -> &'a str {
-        if let Some(at) = text.find(&self.window) {
-            return &text[at + self.window.len()..];
-        }
-        let starts = self.window.char_indices().map(|(at, _)| &self.window[at..]);
-        starts
-            .into_iter()
-            .find_map(|end| text.strip_prefix(end))
-            .unwrap_or(text)
-    }
-}
-
-fn print_text(text: &str) -> anyhow::Result<()> {
-    match text {
-        "" => Ok(()),
-        text if text.ends_with('\n') => Ok(print::text(text)?),
-        text => Ok(print::text(&format!("{text}\n"))?),
-    }
-}
-
-fn ended(attempt: u32, outcome: &str, error: Option<&str>) {
-    let error = error.map_or_else(String::new, |error| format!(": {error}"));
-    print::note(&format!("attempt {attempt} ended: {outcome}{error}"));
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_growing_output_is_printed_once() {
-        let rest = |window: &str, text: &'static str| {
-            let window = window.to_owned();
-            Shown { ended: 0, window }.rest(text)
-        };
-        assert_eq!(rest("", "a\nb\n"), "a\nb\n");
-        assert_eq!(rest("a\n", "a\nb\n"), "b\n");
-        assert_eq!(rest("a\nb\n", "a\nb\n"), "");
-        // The window has moved on.
-        assert_eq!(rest("a\nb\nc\n", "b\nc\nd\n"), "d\n");
-        assert_eq!(rest("é\nü\n", "ü\nd\n"), "d\n");
-        // Nothing in common: more was printed between two looks than a window holds.
-        assert_eq!(rest("a\n", "x\ny\n"), "x\ny\n");
-    }
 }

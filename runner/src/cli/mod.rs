@@ -16,10 +16,12 @@ mod check_reasons;
 mod check_table;
 mod context;
 mod defaults;
+mod doctor;
 mod embed;
 mod enqueue;
 mod exit;
 mod file_store;
+mod follow;
 mod function_runs;
 mod hint;
 mod init;
@@ -41,12 +43,14 @@ mod print;
 mod queue;
 mod reasons;
 mod run;
+mod run_function;
 mod runs;
 mod schedule;
 mod schedule_foreign;
 mod schedule_named;
 mod schedule_pause;
 mod seal;
+mod send;
 mod serve;
 mod service_manager;
 mod signals;
@@ -99,8 +103,7 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Run the configured roles until a signal stops it (the default)
-    Run,
+    Run(run_function::RunCommand),
     Check(check::Check),
     Next(next::Next),
     Enqueue(enqueue::EnqueueCommand),
@@ -111,6 +114,7 @@ enum Command {
     Runs(runs::RunsCommand),
     Logs(logs::LogsCommand),
     Why(why::Why),
+    Doctor(doctor::DoctorCommand),
     Migrate(migrate::Migrate),
     #[cfg(feature = "embedded")]
     Backup(backup::BackupCommand),
@@ -186,21 +190,24 @@ fn own_command(
 }
 
 fn dispatch(cli: Cli, parts: AppParts) -> anyhow::Result<ExitCode> {
-    let command = cli.command.unwrap_or(Command::Run);
-    let purpose = match command {
-        Command::Run => Purpose::Serve,
-        Command::Check(_) => Purpose::Check,
+    let command = cli
+        .command
+        .unwrap_or_else(|| Command::Run(run_function::RunCommand::service()));
+    let purpose = match &command {
+        Command::Run(run) if run.is_service() => Purpose::Serve,
+        Command::Check(_) | Command::Doctor(_) => Purpose::Check,
         _ => Purpose::Command,
     };
     let config = cli.config.or_else(|| parts.config.clone());
     let context = CommandContext::new(config, purpose, Arc::new(SystemClock), &parts);
     match command {
-        Command::Run => {
+        Command::Run(run) if run.is_service() => {
             return match init_process::look_after() {
                 Some(code) => Ok(code),
                 None => serve::serve(&context, parts),
             };
         }
+        Command::Run(run) => single_threaded(run.run(&context))?,
         Command::Check(check) => single_threaded(check.run(&context, parts.registrars))?,
         Command::Next(next) => next.run(&context)?,
         Command::Init(init) => init.run()?,
@@ -212,6 +219,7 @@ fn dispatch(cli: Cli, parts: AppParts) -> anyhow::Result<ExitCode> {
         Command::Queue(queue) => single_threaded(queue.run(&context))?,
         Command::Runs(runs) => single_threaded(runs.run(&context))?,
         Command::Logs(logs) => single_threaded(logs.run(&context))?,
+        Command::Doctor(doctor) => single_threaded(doctor.run(&context, parts.registrars))?,
         Command::Why(why) => single_threaded(why.run(&context))?,
         #[cfg(feature = "embedded")]
         Command::Backup(backup) => single_threaded(backup.run(&context))?,

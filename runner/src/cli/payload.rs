@@ -30,6 +30,20 @@ pub(super) struct PayloadArgs {
 }
 
 impl PayloadArgs {
+    /// No payload.
+    pub(super) fn none() -> Self {
+        Self {
+            payload: None,
+            payload_file: None,
+            raw: false,
+        }
+    }
+
+    /// Whether there is one.
+    pub(super) fn is_given(&self) -> bool {
+        self.payload.is_some() || self.payload_file.is_some()
+    }
+
     /// The payload, if there is one.
     ///
     /// # Errors

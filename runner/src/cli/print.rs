@@ -4,6 +4,7 @@
 //! can control the terminal, wherever it comes from.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::io::{self, Write};
 use std::time::Duration;
 
@@ -357,11 +358,13 @@ pub fn payload(bytes: &Bytes) -> JsonField {
 
 /// This many tasks, in words.
 pub(super) fn task_count(tasks: u64) -> String {
-    if tasks == 1 {
-        "1 task".to_owned()
-    } else {
-        format!("{tasks} tasks")
-    }
+    counted(tasks, "task")
+}
+
+/// A number and what it counts.
+pub(super) fn counted<N: fmt::Display + PartialEq + From<u8>>(count: N, word: &str) -> String {
+    let plural = if count == N::from(1) { "" } else { "s" };
+    format!("{count} {word}{plural}")
 }
 
 /// Since when it is paused, by whom, until when and why.

@@ -29,6 +29,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
+use bytes::Bytes;
+
 use crate::task::{FUNCTION_PREFIX, QueueName, Task};
 
 /// Default number of retries of a function that no handler runs.
@@ -48,6 +50,8 @@ pub struct Function {
     pub kind: FunctionKind,
     /// The task options in its manifest; [`Function::task_options`] has the effective ones.
     pub options: FunctionOptions,
+    /// The payload in its manifest, over which schedules merge theirs: what a run by hand gets if it states none.
+    pub payload: Option<Bytes>,
     /// What its payload must be; `None`: anything.
     pub payload_schema: Option<PayloadSchema>,
     /// Changes with every change of the definition.
@@ -234,6 +238,7 @@ mod tests {
             description: String::new(),
             kind,
             options: FunctionOptions::default(),
+            payload: None,
             payload_schema: None,
             revision: "1".to_owned(),
         }

@@ -15,6 +15,7 @@ fn functions() -> Functions {
         description: String::new(),
         kind,
         options: FunctionOptions::default(),
+        payload: None,
         payload_schema: None,
         revision: String::new(),
     };

@@ -83,6 +83,7 @@ pub fn read_function(node: &Node, context: &ScheduleContext, report: &mut Report
         description,
         kind,
         options,
+        payload: payload.as_ref().map(|payload| payload.to_json().into_bytes().into()),
         payload_schema: schema,
         revision,
     };

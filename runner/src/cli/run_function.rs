@@ -1,0 +1,83 @@
+//! `runner run NAME`: runs one function once, on a worker, and waits for its end if asked. Without a name the command is the
+//! service itself (`serve`).
+
+use std::time::Duration;
+
+use anyhow::bail;
+use clap::Args;
+use runner_core::task::{AttemptOutcome, Task};
+
+use super::exit::Usage;
+use super::function_runs::unknown_function;
+use super::preflight::Manifests;
+use super::{CommandContext, follow, payload, print, send, values};
+
+/// Run the configured roles until a signal stops it (the default); with NAME, run that function once
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:\n  \
+    runner run                       the roles of ./config.yaml\n  \
+    runner run nightly-backup        enqueue the function and print the id of its task\n  \
+    runner run nightly-backup --wait\n  \
+    runner run invoice --payload '{\"month\": \"2026-11\"}' --wait=10m\n\n\
+    A running worker runs the function, with the options of its manifest and its payload, unless --payload states another.\n\
+    --wait prints what it prints and ends when it has ended for good: exit code 0 if it succeeded, else 1.")]
+pub struct RunCommand {
+    /// Name of the function; none: run as a service
+    name: Option<String>,
+    #[command(flatten)]
+    payload: payload::PayloadArgs,
+    /// Wait until it has ended, at most this long, and print its output
+    #[arg(long, value_name = "DURATION", num_args = 0..=1, require_equals = true, default_missing_value = "8760h",
+          value_parser = values::length)]
+    wait: Option<Duration>,
+}
+
+impl RunCommand {
+    /// The command that runs as a service.
+    pub(super) fn service() -> Self {
+        Self {
+            name: None,
+            payload: payload::PayloadArgs::none(),
+            wait: None,
+        }
+    }
+
+    /// Whether it runs as a service.
+    pub(super) fn is_service(&self) -> bool {
+        self.name.is_none() && self.wait.is_none() && !self.payload.is_given()
+    }
+
+    pub(super) async fn run(self, context: &CommandContext) -> anyhow::Result<()> {
+        let Some(name) = self.name else {
+            return Err(Usage("which function? `runner run NAME --payload …`".to_owned()).into());
+        };
+        let here = Manifests::read(context).await?;
+        let Some(function) = here.functions.get(&name) else {
+            bail!(unknown_function(&name, &here.functions.names()));
+        };
+        let mut task = Task::new(function.task_type());
+        task.payload = match self.payload.read()? {
+            Some(payload) => Some(payload),
+            None => function.payload.clone(),
+        };
+        function.task_options().apply(&mut task);
+        let (broker, sent) = send::send(context, &here, &task).await?;
+        let Some(limit) = self.wait else {
+            return Ok(print::done(sent.id.as_str())?);
+        };
+        print::note(&format!("task {} in queue {}", sent.id, sent.queue));
+        let end = follow::follow(broker.as_ref(), &sent.queue, &sent.id);
+        match tokio::time::timeout(limit, end).await {
+            Ok(ended) => match ended? {
+                Some(AttemptOutcome::Success) => Ok(()),
+                Some(outcome) => bail!("{name} did not succeed: {outcome}"),
+                None => bail!("nothing is known of its end: the task was deleted"),
+            },
+            Err(_) => bail!(
+                "{name} has not ended within {}; it continues, `runner logs -f {}` follows it",
+                print::took(limit),
+                sent.id
+            ),
+        }
+    }
+}
