@@ -4,16 +4,19 @@ use std::time::Duration;
 
 use nix::sys::signal::Signal;
 use redis::aio::MultiplexedConnection;
+use runner_queue::redis::{RedisClient, RedisSettings};
 use serde_json::Value;
 
-use crate::kit::{self, RedisDb, Runner, Site, eventually_within};
+use crate::kit::tls::Authority;
+use crate::kit::{self, RedisDb, RedisServer, Runner, Site, eventually_within};
 
 /// The tests of this module.
 pub fn tests() -> Vec<kit::Trial> {
     kit::trials![
-        needs(Redis): each_entry_becomes_one_task, bad_entries_hold_up_no_other, a_group_that_is_gone_is_not_made_again,
+        needs(Redis): each_entry_becomes_one_task, bad_entries_hold_up_no_other, a_group_that_is_gone_is_not_made_again, consumers_that_are_gone_are_forgotten,
             no_entry_is_lost_or_doubled_when_the_program_is_killed;
         needs(Cluster): a_stream_of_a_cluster_is_read;
+        needs(RedisTls): a_stream_is_written_and_read_over_tls;
     ]
 }
 
@@ -110,6 +113,14 @@ async fn each_entry_becomes_one_task() {
     );
 }
 
+/// Consumers of the group of the stream `orders`, by name.
+async fn consumers(link: &mut MultiplexedConnection) -> Vec<String> {
+    let all: Vec<std::collections::HashMap<String, redis::Value>> =
+        ask(link, &["XINFO", "CONSUMERS", "orders", GROUP]).await;
+    let name = |one: &std::collections::HashMap<String, redis::Value>| redis::from_redis_value(one["name"].clone());
+    all.iter().map(|one| name(one).expect("a name")).collect()
+}
+
 async fn bad_entries_hold_up_no_other() {
     let db = kit::redis().fresh_db();
     let mut link = db.connect().await;
@@ -162,6 +173,40 @@ async fn a_group_that_is_gone_is_not_made_again() {
     until_done(&site, &runner, 1).await;
     assert_eq!(pending(&mut link, GROUP).await, 0);
     assert!(runner.stop().await.success());
+}
+
+async fn consumers_that_are_gone_are_forgotten() {
+    let db = kit::redis().fresh_db();
+    let mut link = db.connect().await;
+    let _: String = ask(&mut link, &["XADD", "orders", "*", "n", "1"]).await;
+    let _: String = ask(&mut link, &["XGROUP", "CREATE", "orders", GROUP, "0"]).await;
+    let read = ["XREADGROUP", "GROUP", GROUP, "runner:holds", "STREAMS", "orders", ">"];
+    let _: redis::Value = ask(&mut link, &read).await;
+    for name in ["runner:gone", "other"] {
+        let _: u64 = ask(&mut link, &["XGROUP", "CREATECONSUMER", "orders", GROUP, name]).await;
+    }
+    let settings = RedisSettings::from_url(&db.url()).expect("settings");
+    let client = RedisClient::lazy(&settings).expect("a client");
+    let mut reader = client.reader("orders", GROUP, "x").await.expect("a connection");
+    let silent = Duration::from_secs(3600);
+    assert_eq!(
+        reader.forget("runner:", silent).await,
+        Ok(0),
+        "they were heard of just now"
+    );
+    eventually_within(PATIENCE, "one is forgotten", async || {
+        match reader_forgets(&client).await {
+            1 => Ok(()),
+            other => Err(other),
+        }
+    })
+    .await;
+    assert_eq!(consumers(&mut link).await, ["other", "runner:holds"]);
+}
+
+async fn reader_forgets(client: &RedisClient) -> u64 {
+    let mut reader = client.reader("orders", GROUP, "x").await.expect("a connection");
+    reader.forget("runner:", Duration::ZERO).await.expect("an answer")
 }
 
 async fn no_entry_is_lost_or_doubled_when_the_program_is_killed() {
@@ -229,4 +274,46 @@ async fn a_stream_of_a_cluster_is_read() {
     }
     until_done(&site, &runner, 2).await;
     assert!(runner.stop().await.success());
+}
+
+async fn a_stream_is_written_and_read_over_tls() {
+    let authority = Authority::new();
+    let pair = authority.sign("localhost", 2090);
+    let port = kit::free_port().to_string();
+    let text = |path: &std::path::Path| path.display().to_string();
+    let (cert, key, ca) = (text(&pair.cert), text(&pair.key), text(&authority.file()));
+    let files = [
+        "--tls-cert-file",
+        &cert,
+        "--tls-key-file",
+        &key,
+        "--tls-ca-cert-file",
+        &ca,
+    ];
+    let server = RedisServer::start(&[&["--tls-port", &port, "--tls-auth-clients", "no"][..], &files].concat());
+    let of = |ca: &str| {
+        let tls = format!("tls: {{ca_file: {ca}}}");
+        format!("redis_connections:\n  main: {{url: 'rediss://localhost:{port}', {tls}}}\n")
+    };
+    let site = Site::new(&of(&ca));
+    site.write(
+        "manifests/orders.yaml",
+        &manifest("      create: true\n      field: body\n"),
+    );
+    site.write(
+        "manifests/send.yaml",
+        "name: send\npublish: {redis: {stream: orders}}\n",
+    );
+    let runner = site.start().await;
+    until_state(&site, &runner, |state| state["state"] == "listening").await;
+    site.cli(["enqueue", "fn:send", "--payload", r#"{"n":1}"#]).await.ok();
+    until_done(&site, &runner, 2).await;
+    assert!(runner.stop().await.success());
+    // Nothing falls back to plain text, and a server that is not trusted gets nothing.
+    let other = Authority::new();
+    site.write("config.yaml", &of(&text(&other.file())));
+    let runner = site.start().await;
+    until_state(&site, &runner, |state| state["fault"]["code"] == "redis_refused").await;
+    assert!(runner.stop().await.success());
+    drop(server);
 }

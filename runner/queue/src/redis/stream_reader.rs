@@ -14,6 +14,21 @@ use crate::{BrokerError, BrokerResult};
 
 const DOING: &str = "read a stream";
 
+/// Takes consumers off a group that begin with a name, hold nothing and have been silent: in one step, because what a consumer is
+/// given in between would be lost with it.
+///
+/// KEYS: the stream. ARGV: the group, the beginning of the names, the silence in milliseconds. Returns how many.
+const FORGET: &str = "local gone = 0 \
+    for _, consumer in ipairs(redis.call('XINFO', 'CONSUMERS', KEYS[1], ARGV[1])) do \
+        local of = {} \
+        for i = 1, #consumer, 2 do of[consumer[i]] = consumer[i + 1] end \
+        if of.pending == 0 and of.idle > tonumber(ARGV[3]) and string.sub(of.name, 1, #ARGV[2]) == ARGV[2] then \
+            redis.call('XGROUP', 'DELCONSUMER', KEYS[1], ARGV[1], of.name) \
+            gone = gone + 1 \
+        end \
+    end \
+    return gone";
+
 /// An entry of a stream.
 #[derive(Clone, PartialEq, Eq)]
 pub struct StreamEntry {
@@ -159,6 +174,18 @@ impl StreamReader {
         let mut command = redis::cmd("XACK");
         command.arg(&self.stream).arg(&self.group).arg(ids);
         Ok(self.ask(&command, RESPONSE_TIMEOUT).await.map(drop)?)
+    }
+
+    /// Takes consumers off the group whose names begin like this, that hold nothing and have been silent for this long; how many.
+    ///
+    /// # Errors
+    ///
+    /// Also if the user may run no scripts.
+    pub async fn forget(&mut self, names: &str, silent: Duration) -> Result<u64, RedisClientError> {
+        let mut command = redis::cmd("EVAL");
+        command.arg(FORGET).arg(1).arg(&self.stream);
+        command.arg(&self.group).arg(names).arg(silent.as_millis() as u64);
+        Ok(reply::count(self.ask(&command, RESPONSE_TIMEOUT).await?))
     }
 
     /// Takes this consumer off the group if it holds nothing: no other consumer has its name, so nothing comes in between.

@@ -14,7 +14,7 @@ use tokio::time::{Instant, timeout};
 use tokio_util::sync::CancellationToken;
 
 use super::entry::to_delivery;
-use super::{FIRST_PAUSE, LONGEST_PAUSE, Shared, fault};
+use super::{CONSUMERS, FIRST_PAUSE, LONGEST_PAUSE, Shared, fault};
 use crate::background::panic_text;
 use crate::messaging::ConnectionFault;
 use crate::trigger::kept::{self, BadEvent};
@@ -26,6 +26,9 @@ const WAIT: Duration = Duration::from_secs(1);
 
 /// How long leaving the group may take.
 const LEAVE: Duration = Duration::from_secs(2);
+
+/// A consumer with our name that is silent for this long is gone: a live one reads every second.
+const SILENT: Duration = Duration::from_secs(3600);
 
 /// Dead entries of a stream that are kept, the oldest go first.
 const DEAD_KEPT: u64 = 100_000;
@@ -245,6 +248,10 @@ impl StreamTriggerTask {
                 break;
             }
             from = taken.next;
+        }
+        // Those of processes that were killed would stay for good. A user without the right to run scripts leaves them there.
+        if let Err(error) = reader.forget(CONSUMERS, SILENT).await {
+            tracing::debug!(trigger = self.trigger.id.as_str(), %error, "consumers that are gone stay in the group");
         }
         Ok(true)
     }

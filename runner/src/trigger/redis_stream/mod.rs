@@ -23,6 +23,9 @@ use super::{Board, EventSource, Intake, ListenState, TriggerParts};
 /// How long the end of a trigger may take: it waits for the read under way, and enqueues and acknowledges what came.
 const END: Duration = Duration::from_secs(5);
 
+/// How the names of our consumers begin.
+const CONSUMERS: &str = "runner:";
+
 /// The pause after a failure; doubled with each further one.
 const FIRST_PAUSE: Duration = Duration::from_secs(1);
 
@@ -62,7 +65,7 @@ impl RedisStreams {
                 intake: intake.clone(),
                 board: Arc::clone(&parts.board),
                 instance: parts.instance.as_str().into(),
-                consumer: format!("runner:{}:{unique}", parts.instance).into(),
+                consumer: format!("{CONSUMERS}{}:{unique}", parts.instance).into(),
             },
             settings: parts.settings.redis.clone(),
             clients: BTreeMap::new(),
