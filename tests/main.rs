@@ -6,6 +6,7 @@
 // Outside the program there is no clock to inject; tests wait by polling.
 #![allow(clippy::disallowed_methods)]
 
+mod after;
 mod brokers;
 mod chaos;
 mod cli;
@@ -71,6 +72,7 @@ fn main() -> std::process::ExitCode {
     }
     kit::run(vec![
         kit::own_tests::tests(),
+        after::tests(),
         tidy::tests(),
         brokers::tests(),
         cli::tests(),

@@ -33,7 +33,7 @@ use crate::log::{LostLines, Reopen};
 use crate::metrics::Metrics;
 use crate::scheduler::{self, Differences, InstanceScope, SchedulerParts, coming};
 use crate::source::{self, Catalog};
-use crate::trigger::{self, Board, HookParts, Hooks, TriggerParts};
+use crate::trigger::{self, AfterTriggers, Board, HookParts, Hooks, TriggerParts};
 use crate::upkeep::{broker_setup, known_types, lost_lines, rejections};
 use crate::web;
 use crate::worker::{self, Worker, WorkerParts};
@@ -365,6 +365,8 @@ impl Components {
         let queues = settings.worker.queues.keys().cloned().collect();
         health::watch(broker.clone(), health.clone(), queues, stopping.clone());
         let board = Arc::new(Board::new(clock.clone()));
+        // Before the first task can end.
+        broker.follow_by(Arc::new(AfterTriggers::new(catalog.watch_triggers(), board.clone())));
         let hooks = Hooks::new(HookParts {
             broker: broker.clone(),
             health: health.clone(),

@@ -3,6 +3,7 @@
 //! This room fires nothing, and an error in a source never stops the program: what cannot be
 //! read keeps its last known version, and is reported.
 
+mod after;
 mod calls;
 mod catalog;
 mod code;

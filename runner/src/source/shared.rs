@@ -16,6 +16,7 @@ use runner_core::schedule::{
 use runner_core::task::{FUNCTION_PREFIX, TypePattern};
 use runner_core::trigger::TriggerDefinition;
 
+use super::after;
 use super::calls;
 use super::status::{Rejected, SourceError, SourceState, SourceStatus};
 use super::types::TypeOptions;
@@ -224,8 +225,14 @@ impl Shared {
         let mut definitions: Vec<Definition> = parts().flat_map(completed).collect();
         let refused = calls::take_refused(&self.functions, &mut definitions);
         let triggers = parts().flat_map(|p| &p.triggers);
-        self.publish_triggers(triggers.map(|t| types.complete_trigger(t)).collect());
+        let mut triggers = triggers.map(|t| types.complete_trigger(t)).collect();
+        let circles = after::resolve(
+            &after::types_of(self.functions.all().values().map(|f| &**f)),
+            &mut triggers,
+        );
+        self.publish_triggers(triggers);
         let mut problems: Vec<Problem> = parts().flat_map(|p| p.problems.iter().cloned()).collect();
+        problems.extend(circles);
         problems.extend(refused.iter().flat_map(|r| r.problems.iter().cloned()));
         calls::drop_triggered(&mut problems, &definitions);
         problems.extend(calls::doubts(&self.functions, &definitions));

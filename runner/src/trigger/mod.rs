@@ -5,6 +5,7 @@
 //! which returns when they are durable, and only then may a source confirm its events; how each trigger and connection is
 //! doing is noted on the [`Board`], which pages, commands and metrics show.
 
+mod after;
 mod board;
 mod identity;
 mod intake;
@@ -26,6 +27,7 @@ use runner_queue::Broker;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
+pub use after::AfterTriggers;
 pub use board::{Board, ConnectionStatus, ListenState, MessageCounts, TriggerStatus};
 pub use intake::Intake;
 pub use report::{ConnectionReport, FaultReport, InstanceReport, TriggerReport, reports};
@@ -104,7 +106,10 @@ pub async fn run(mut parts: TriggerParts, stop: CancellationToken) {
 }
 
 fn sources(parts: &TriggerParts, intake: &Intake) -> Vec<Box<dyn EventSource>> {
-    let mut all: Vec<Box<dyn EventSource>> = vec![Box::new(webhook::WebhookSource::new(Arc::clone(&parts.hooks)))];
+    let mut all: Vec<Box<dyn EventSource>> = vec![
+        Box::new(after::AfterSource::new(parts)),
+        Box::new(webhook::WebhookSource::new(Arc::clone(&parts.hooks))),
+    ];
     if parts.listens {
         all.extend(listening(parts, intake));
     }

@@ -9,8 +9,8 @@ use tokio::net::TcpStream;
 
 use super::calls::Made;
 
-/// Scripts that only a cluster uses.
-const CLUSTER_ONLY: [&str; 4] = ["commit_intend", "commit_fire", "commit_finish", "repair_scan"];
+/// Scripts, and parts of scripts, that only a cluster uses to the full.
+const CLUSTER_ONLY: [&str; 5] = ["commit_intend", "commit_fire", "commit_finish", "repair_scan", "follow"];
 
 /// A value that can be corrupted.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]

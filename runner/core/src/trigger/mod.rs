@@ -3,10 +3,12 @@
 //! Neither reads manifests nor listens to anything: the source room creates triggers, the trigger room obeys them. One file
 //! for each kind.
 
+mod after;
 mod rabbitmq;
 mod redis_stream;
 mod webhook;
 
+pub use after::{AFTER_HEADER, AfterTrigger, ENDED_VALUES, FOLLOW_REMEMBER, FollowOn};
 pub use rabbitmq::{
     BadMessage, Binding, BodyFormat, DEFAULT_CONNECTION, DEFAULT_PREFETCH, DEFAULT_REMEMBER, DeclareQueue,
     ExchangeType, MAX_BODY, MESSAGE_VALUES, RabbitMqTrigger,
@@ -99,6 +101,7 @@ impl TriggerDefinition {
                 let methods: Vec<&str> = trigger.methods.iter().map(|method| method.as_str()).collect();
                 format!("{} /hooks/{}", methods.join(" "), self.id.as_str().replace(':', "/"))
             }
+            TriggerKind::After(trigger) => format!("{} of {}", trigger.on.as_str(), trigger.function),
         }
     }
 }
@@ -112,6 +115,8 @@ pub enum TriggerKind {
     RedisStream(RedisStreamTrigger),
     /// Calls over HTTP.
     Webhook(WebhookTrigger),
+    /// Ends of tasks of another function.
+    After(AfterTrigger),
 }
 
 impl TriggerKind {
@@ -122,6 +127,7 @@ impl TriggerKind {
             Self::RabbitMq(_) => "rabbitmq",
             Self::RedisStream(_) => "redis_stream",
             Self::Webhook(_) => "webhook",
+            Self::After(_) => "after",
         }
     }
 }

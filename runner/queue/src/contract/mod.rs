@@ -29,6 +29,7 @@ mod bulk;
 mod claim;
 mod clock;
 mod document;
+mod follow;
 mod group;
 mod history;
 mod holders;
@@ -71,6 +72,7 @@ pub fn all() -> Vec<Clause> {
         settle::clauses(),
         stale::clauses(),
         lost::clauses(),
+        follow::clauses(),
         states::clauses(),
         upkeep::clauses(),
         act::clauses(),

@@ -16,7 +16,9 @@ use super::rows::{self, RECORD, column, instant, span};
 use super::type_filter::ClaimFilter;
 use super::writer::Tx;
 use super::{EmbeddedBroker, moves, recover, settle};
-use crate::{Absolved, BrokerResult, Claim, Claims, Exchanged, KnownTypes, Settled, Settlement, Suspicion, TaskRecord};
+use crate::{
+    Absolved, BrokerResult, Claim, Claims, Exchanged, FollowUps, KnownTypes, Settled, Settlement, Suspicion, TaskRecord,
+};
 
 /// Position of the columns of suspicion, after those of [`RECORD`].
 const SUSPICION_FROM: usize = 16;
@@ -50,6 +52,10 @@ impl Claims for EmbeddedBroker {
         self.wakeups.wake(self.type_filter.set_types(types));
     }
 
+    fn follow_by(&self, follow_ups: Arc<dyn FollowUps>) {
+        self.follow_ups.set(follow_ups);
+    }
+
     async fn claim(&self, queues: &[QueueName], max: usize, lease: Duration) -> BrokerResult<Vec<Claim>> {
         self.prepare_claim(lease).await;
         let wanted = self.wanted(queues, max, lease);
@@ -59,8 +65,8 @@ impl Claims for EmbeddedBroker {
     }
 
     async fn settle(&self, settlements: &[Settlement]) -> BrokerResult<Vec<Settled>> {
-        let settlements = settlements.to_vec();
-        let change = move |tx: &mut Tx<'_>| settle::settle(tx, &settlements);
+        let ends = self.follow_ups.ends(settlements).into_owned();
+        let change = move |tx: &mut Tx<'_>| settle::settle(tx, &ends);
         self.writer.write("settle claims", change).await
     }
 
@@ -77,8 +83,8 @@ impl Claims for EmbeddedBroker {
             ([], _) => (Vec::new(), self.claim(queues, max, lease).await?),
             (some, 0) => (self.settle(some).await?, Vec::new()),
             (some, _) => {
-                let (some, wanted) = (some.to_vec(), self.wanted(queues, max, lease));
-                let change = move |tx: &mut Tx<'_>| Ok((settle::settle(tx, &some)?, claim(tx, &wanted)?));
+                let (ends, wanted) = (self.follow_ups.ends(some).into_owned(), self.wanted(queues, max, lease));
+                let change = move |tx: &mut Tx<'_>| Ok((settle::settle(tx, &ends)?, claim(tx, &wanted)?));
                 self.writer.write("settle and claim tasks", change).await?
             }
         };

@@ -83,6 +83,8 @@ use probe::WriteProbe;
 use readers::Readers;
 use rows::micros;
 use type_filter::ClaimFilter;
+
+use crate::seam::GivenFollowUps;
 use wakeups::Wakeups;
 use writer::Writer;
 
@@ -102,6 +104,8 @@ pub struct EmbeddedBroker {
     /// The server recorded with claims; known from the first heartbeat on.
     claimant: OnceLock<String>,
     type_filter: Arc<ClaimFilter>,
+    /// Which tasks follow others.
+    follow_ups: Arc<GivenFollowUps>,
     last_heartbeat: Arc<servers::LastHeartbeat>,
     dead_workers: dead_workers::DeadWorkers,
     /// The attempt record at which the last repair ended.
@@ -155,6 +159,7 @@ impl EmbeddedBroker {
             clock,
             claimant: OnceLock::new(),
             type_filter: Arc::default(),
+            follow_ups: Arc::default(),
             last_heartbeat: Arc::default(),
             dead_workers: dead_workers::DeadWorkers::default(),
             repaired_to: AtomicI64::new(0),

@@ -1,5 +1,6 @@
 //! Recovers tasks whose workers fell silent, and records the suspicion that they crashed them.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -11,10 +12,11 @@ use super::connection::Statements as _;
 use super::error::SqlError;
 use super::rows::{self, RECORD, column, instant, span};
 use super::writer::Tx;
-use super::{moves, runs};
-use crate::seam::trace_of;
+use super::{moves, receipts, runs};
+use crate::seam::{GivenFollowUps, trace_of};
 use crate::{
-    Absolved, Attempt, Claim, LEASE_EXPIRED, LONGEST_LEASE, Recovered, TaskRecord, after_crash, longest_run, poison,
+    Absolved, Attempt, Claim, EndedTask, LEASE_EXPIRED, LONGEST_LEASE, Recovered, TaskEnd, TaskRecord, after_crash,
+    longest_run, poison,
 };
 
 /// Columns read after those of [`RECORD`]: when and by whom the task was claimed, crashes counted before, whether the
@@ -30,6 +32,8 @@ pub(super) struct Rules {
     pub(super) lease: Duration,
     /// Crashes after which a task is archived as poison; 0: never.
     pub(super) poison_after: u32,
+    /// Which tasks follow others.
+    pub(super) follow_ups: Arc<GivenFollowUps>,
 }
 
 /// An active task whose worker is gone. Unreadable columns of its run count as unknown.
@@ -161,6 +165,12 @@ fn recover_one(tx: &mut Tx<'_>, rules: &Rules, queue: &QueueName, lost: Lost) ->
         )?;
     } else {
         moves::clear_suspicion(tx, &[seq])?;
+        let error = if poisonous {
+            poison(crashes)
+        } else {
+            LEASE_EXPIRED.to_owned()
+        };
+        enqueue_followers(tx, rules, record, seq, &error)?;
     }
     runs::record_attempt(tx, seq, &attempt)?;
     if let Some(trace) = trace_of(record, Some(&attempt), None) {
@@ -174,6 +184,29 @@ fn recover_one(tx: &mut Tx<'_>, rules: &Rules, queue: &QueueName, lost: Lost) ->
         lost: crashes,
         poison: poisonous,
     }))
+}
+
+/// Enqueues what follows a task that was lost for good.
+fn enqueue_followers(
+    tx: &mut Tx<'_>,
+    rules: &Rules,
+    record: &TaskRecord,
+    seq: i64,
+    error: &str,
+) -> Result<(), SqlError> {
+    if !rules.follow_ups.follow(&record.kind) {
+        return Ok(());
+    }
+    let run: i64 = tx.conn.value("SELECT run FROM tasks WHERE seq = ?", [seq])?;
+    let ended = EndedTask {
+        task: record,
+        run: u64::try_from(run).unwrap_or_default(),
+        end: TaskEnd::Failed,
+        result: None,
+        error: Some(error),
+    };
+    receipts::enqueue(tx, &rules.follow_ups.after_end(&ended))?;
+    Ok(())
 }
 
 /// Shortens impossibly long leases, which were written with a wrong clock. A live worker extends its lease anyway; that

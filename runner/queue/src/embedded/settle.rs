@@ -11,8 +11,8 @@ use super::connection::Statements as _;
 use super::error::SqlError;
 use super::rows::{column, instant, span, to_json};
 use super::writer::Tx;
-use super::{moves, runs};
-use crate::seam::trace_of;
+use super::{moves, receipts, runs};
+use crate::seam::{Ends, trace_of};
 use crate::{Claim, Settled, Settlement, Verdict};
 
 /// Claims that one statement looks up, largest first; with few sizes all of them stay prepared.
@@ -60,19 +60,21 @@ fn look_up(tx: &Tx<'_>, chunk: &[&Claim], found: &mut Vec<Option<i64>>) -> Resul
 }
 
 /// Ends claims with their verdicts.
-pub(super) fn settle(tx: &mut Tx<'_>, settlements: &[Settlement]) -> Result<Vec<Settled>, SqlError> {
+pub(super) fn settle(tx: &mut Tx<'_>, ends: &Ends<'_>) -> Result<Vec<Settled>, SqlError> {
+    let settlements = &ends.settlements;
     let claims: Vec<&Claim> = settlements.iter().map(|s| &s.claim).collect();
     let held = rows_of(tx, &claims)?;
     let mut seen = HashSet::new();
     let mut batch = Batch::default();
     let mut answers = Vec::with_capacity(settlements.len());
-    for (settlement, seq) in settlements.iter().zip(held) {
+    for (place, (settlement, seq)) in settlements.iter().zip(held).enumerate() {
         // All rows were looked up before any claim ended, so a claim that is settled twice here must be caught here.
         let Some(seq) = seq.filter(|seq| seen.insert(*seq)) else {
             answers.push(Settled::Stale);
             continue;
         };
         end(tx, settlement, seq, &mut batch)?;
+        receipts::enqueue(tx, ends.after(place))?;
         answers.push(Settled::Accepted);
     }
     for (queue, seqs) in batch.gone {

@@ -40,6 +40,7 @@ use self::ops::signals::PushWatches;
 use self::ops::task_views::LargeTasks;
 use self::ops::unanswered::UnansweredCalls;
 use self::ops::upkeep::NoteCursor;
+use crate::seam::GivenFollowUps;
 use crate::{Broker, BrokerResult};
 
 pub use self::client::{RedisClient, RedisClientError};
@@ -67,6 +68,8 @@ pub struct RedisBroker {
     /// Who its claims are noted for: host and process id, and a sign that tells it from a namesake. Set once.
     claimant: OnceLock<String>,
     unanswered: UnansweredCalls,
+    /// Which tasks follow others.
+    follow_ups: GivenFollowUps,
     /// How long its claims last; zero before the first one.
     lease_ms: AtomicU64,
     passed: PassedOver,
@@ -100,6 +103,7 @@ impl RedisBroker {
             delayed: Arc::default(),
             claimant: OnceLock::new(),
             unanswered: UnansweredCalls::default(),
+            follow_ups: GivenFollowUps::default(),
             lease_ms: AtomicU64::new(0),
             passed: PassedOver::default(),
             stop_channel: keys::stop(settings.database),

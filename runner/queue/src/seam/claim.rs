@@ -10,7 +10,7 @@ use bytes::Bytes;
 use jiff::Timestamp;
 use runner_core::task::QueueName;
 
-use super::{Absolved, Attempt, BrokerResult, KnownTypes, TaskRecord};
+use super::{Absolved, Attempt, BrokerResult, FollowUps, KnownTypes, TaskRecord};
 
 /// A task that this process holds until its lease expires.
 ///
@@ -165,6 +165,11 @@ pub trait Claims: Send + Sync {
     /// Sets the task types that this broker claims from now on; initially all. Does not access the store. Waits for
     /// work that are under way check again.
     fn claims_types(&self, types: &KnownTypes);
+
+    /// Gives this broker the one who knows which tasks follow others; the first call counts. From then on whatever ends a task
+    /// for good, a settlement or a recovery, enqueues those that follow it in the same step, each id once. Does not access
+    /// the store.
+    fn follow_by(&self, follow_ups: Arc<dyn FollowUps>);
 
     /// Takes up to `max` tasks, from the first queue that has any onwards. Paused queues yield nothing.
     ///

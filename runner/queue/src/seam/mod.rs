@@ -11,8 +11,11 @@ mod ceiling;
 mod claim;
 mod decision;
 mod document;
+#[cfg(any(feature = "redis", feature = "embedded"))]
+mod ends;
 mod entry;
 mod error;
+mod follow;
 mod group;
 mod holders;
 mod inspect_queues;
@@ -42,8 +45,11 @@ pub use ceiling::Ceiling;
 pub use claim::{Claim, Claims, Exchanged, LONGEST_LEASE, Settled, Settlement, Suspicion, Verdict};
 pub use decision::{Decision, DecisionKind};
 pub use document::{Documents, MAX_DOCUMENT, MAX_DOCUMENTS};
+#[cfg(any(feature = "redis", feature = "embedded"))]
+pub(crate) use ends::{Ends, GivenFollowUps};
 pub use entry::{EnqueueEvent, EnqueueEventPage, Entries, EntryView, ForeignEntry, MAX_FOREIGN_ENTRIES};
 pub use error::{BoxError, BrokerError, BrokerResult, Cause};
+pub use follow::{EndedTask, FollowUps, TaskEnd};
 pub use group::{GroupInfo, GroupNames, GroupPage, GroupRule, Groups, MAX_SET, Reclaimed, SET_DEADLINE, StagedSet};
 pub use holders::{HOLD_AFTER_END, HOLD_AT_MOST, Held, Holders};
 pub use inspect_queues::{

@@ -120,6 +120,12 @@ pub trait Upkeep: Send + Sync {
     /// Moves tasks whose time has come to pending (or to their group), at most `limit` a queue and list.
     async fn forward(&self, queues: &[QueueName], limit: usize) -> BrokerResult<Forwarded>;
 
+    /// Enqueues what follows ended tasks and was only written down with their end, because its queue is on another server.
+    /// Returns how many that were. Where one step reaches all queues there are none.
+    async fn move_followers(&self) -> BrokerResult<usize> {
+        Ok(0)
+    }
+
     /// When the first lease on a task of these queues ends; `None` if there is none.
     async fn next_lease_end(&self, queues: &[QueueName]) -> BrokerResult<Option<Timestamp>>;
 

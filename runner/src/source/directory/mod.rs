@@ -33,6 +33,7 @@ use runner_core::duration;
 use runner_core::function::Function;
 use runner_core::schedule::{Definition, Problem, Source};
 
+use super::after;
 use super::manifest::{self, ScheduleContext};
 use super::saved_state::{SavedState, SavedText};
 use super::settings::ManifestSettings;
@@ -302,6 +303,7 @@ pub struct Checked {
 #[must_use]
 pub fn check_paths(paths: &[PathBuf], context: &ScheduleContext) -> Checked {
     let mut checked = Checked::default();
+    let mut triggers = Vec::new();
     for path in paths {
         let place = path.display().to_string();
         if path.is_dir() {
@@ -317,6 +319,7 @@ pub fn check_paths(paths: &[PathBuf], context: &ScheduleContext) -> Checked {
                     checked.problems.extend(contents.problems);
                     checked.functions.extend(contents.functions);
                     checked.definitions.extend(contents.definitions);
+                    triggers.extend(contents.triggers);
                 }
                 Err((error, _)) => {
                     let failed = manifest::Reading::failed(&place, "E106", error.to_string());
@@ -334,9 +337,12 @@ pub fn check_paths(paths: &[PathBuf], context: &ScheduleContext) -> Checked {
             for entry in reading.entries {
                 checked.functions.push(entry.function);
                 checked.definitions.extend(entry.schedules);
+                triggers.extend(entry.triggers);
             }
         }
         checked.problems.extend(reading.problems);
     }
+    let between = after::resolve(&after::types_of(&checked.functions), &mut triggers);
+    checked.problems.extend(between);
     checked
 }

@@ -9,15 +9,12 @@ use super::kinds;
 use super::options::{TASK_OPTIONS, read_task_options};
 use super::payload::ManifestPayload;
 use super::payload_schema::read_payload_schema;
-use super::places;
+use super::places::{self, MAX_FUNCTION_NAME};
 use super::schedule::{ScheduleContext, Scheduled, read_schedules};
 use super::triggers::{ReadTrigger, TriggerContext, read_triggers};
 use crate::source::calls::{BAD_PAYLOAD, NOT_TRIGGERED};
 use crate::text::yaml::{Mark, Node, Value};
 use crate::text::{Field, Fields, Report, quoted};
-
-/// The longest name of a function.
-pub const MAX_NAME: usize = 100;
 
 const ABOUT: [&str; 7] = [
     "apiVersion",
@@ -230,7 +227,7 @@ fn read_name<'a>(fields: &Fields<'a>, report: &mut Report<'_>) -> Option<&'a str
         return None;
     };
     let name = field.text("E111", report)?;
-    if places::is_name(name, MAX_NAME) {
+    if places::is_name(name, MAX_FUNCTION_NAME) {
         return Some(name);
     }
     refuse_name(field, name, report);
@@ -239,7 +236,7 @@ fn read_name<'a>(fields: &Fields<'a>, report: &mut Report<'_>) -> Option<&'a str
 
 fn refuse_name(field: &Field<'_>, name: &str, report: &mut Report<'_>) {
     let text = format!(
-        "name {} may use a-z, 0-9, \".\", \"_\", \"-\", begin and end with a letter or digit, at most {MAX_NAME}",
+        "name {} may use a-z, 0-9, \".\", \"_\", \"-\", begin and end with a letter or digit, at most {MAX_FUNCTION_NAME}",
         quoted(name)
     );
     let slug: String = name
@@ -254,7 +251,7 @@ fn refuse_name(field: &Field<'_>, name: &str, report: &mut Report<'_>) {
         })
         .collect();
     let slug = slug.trim_matches(|c: char| !c.is_ascii_alphanumeric());
-    let hint = places::is_name(slug, MAX_NAME).then(|| slug.to_owned());
+    let hint = places::is_name(slug, MAX_FUNCTION_NAME).then(|| slug.to_owned());
     report.error("E112", field.node.mark, text).hint = hint;
 }
 

@@ -115,7 +115,7 @@ fn names_in(text: &str) -> Vec<String> {
         };
         let value = value.split(" #").next().unwrap_or_default();
         let name = value.trim().trim_matches(['"', '\'']).to_owned();
-        if places::is_name(&name, function::MAX_NAME) && !names.contains(&name) {
+        if places::is_name(&name, places::MAX_FUNCTION_NAME) && !names.contains(&name) {
             names.push(name);
         }
     }

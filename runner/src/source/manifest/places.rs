@@ -133,6 +133,9 @@ pub fn meant(name: &str, path: &str) -> Option<String> {
     })
 }
 
+/// The longest name of a function.
+pub const MAX_FUNCTION_NAME: usize = 100;
+
 /// Lower-case letters, digits, `.`, `_` and `-`, a letter or digit at both ends, at most `max`.
 pub fn is_name(name: &str, max: usize) -> bool {
     let inner = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || "._-".contains(c);

@@ -5,6 +5,7 @@ use axum::extract::{Path, State};
 use axum::http::{HeaderName, header};
 use axum::response::{IntoResponse, Response};
 use runner_core::task::{Event, TaskState};
+use runner_core::trigger::AFTER_HEADER;
 use runner_queue::{Attempt, BrokerError, RunBy, TaskInfo};
 use serde::Serialize;
 
@@ -72,6 +73,8 @@ struct TaskPage {
     result: Option<PayloadText>,
     headers: Vec<(String, String)>,
     schedule: Option<(String, String)>,
+    /// The task after which it was started, and its address.
+    after: Option<(String, String)>,
     attempts: Vec<AttemptRow>,
     /// Whether it runs, so that there may be a live view now or later.
     active: bool,
@@ -176,6 +179,10 @@ fn page(
             .map(|(name, value)| (format::cut(name, IN_A_LIST), format::cut(value, LONGEST_ERROR)))
             .collect(),
         schedule: schedule.map(|id| (id.clone(), urls::schedule(id))),
+        after: record.headers.get(AFTER_HEADER).and_then(|before| {
+            let (queue, id) = before.split_once('/')?;
+            Some((id.to_owned(), urls::task(queue, id)))
+        }),
         attempts: attempts.iter().rev().map(|a| attempt(locale, a)).collect(),
         active: task.state == TaskState::Active,
         live: None,

@@ -86,6 +86,11 @@ pub(in crate::redis) fn waiting(queue_name: &str) -> String {
     format!("{}waiting", own(queue_name))
 }
 
+/// Tasks that follow ended ones of a queue and wait in other slots: see `settle.lua`.
+pub(in crate::redis) fn followers(queue_name: &str) -> String {
+    format!("{}followers", own(queue_name))
+}
+
 /// Ids of the last runs of a function, by when they ended; see `trace.lua`.
 pub(in crate::redis) fn runs(queue_name: &str, function: &str) -> String {
     format!("{}runs:{function}", own(queue_name))

@@ -35,7 +35,7 @@ scripts! {
     EnqueueOnce: fills [CLOCK, PUT] "enqueue_once",
     Exchange: drains [CLOCK, COUNT, CLAIMS, ACCEPT, TYPES, PICK, SUSPECTS] "exchange",
     Quarantine: drains [CLOCK, GUARD, CLAIMS, NOTES] "quarantine",
-    Settle: drains [CLOCK, GUARD, COUNT, CLAIMS, ACCEPT, NOTES, FORGET, TRIM, SUSPECTS, TRACE] "settle",
+    Settle: drains [CLOCK, GUARD, PUT, COUNT, CLAIMS, ACCEPT, NOTES, FORGET, TRIM, SUSPECTS, TRACE, FOLLOW] "settle",
     Extend: drains [CLOCK, CLAIMS] "extend",
     Unanswered: drains [CLOCK, CLAIMS] "unanswered",
     Forward: drains [CLOCK, CLAIMS] "forward",
@@ -92,6 +92,7 @@ struct Source {
 
 const CLOCK: &str = include_str!("scripts/clock.lua");
 const GUARD: &str = include_str!("scripts/guard.lua");
+const FOLLOW: &str = include_str!("scripts/follow.lua");
 const COUNT: &str = include_str!("scripts/count.lua");
 const TRIM: &str = include_str!("scripts/trim.lua");
 const CUT: &str = include_str!("scripts/cut.lua");

@@ -139,6 +139,11 @@ pub(in crate::redis) struct RoundTrip<'a> {
 }
 
 impl RoundTrip<'_> {
+    /// Whether no script may touch the keys of two queues.
+    pub(in crate::redis) fn is_apart(&self) -> bool {
+        self.conn.is_cluster()
+    }
+
     /// Limits the wait for each node of a cluster; the answers of the other nodes are not affected.
     pub(in crate::redis) fn within(&mut self, within: Option<Duration>) -> &mut Self {
         self.within = within;

@@ -2,6 +2,7 @@
 //!
 //! Not here: taking tasks (`exchange`, `per_queue`) and writing verdicts (`settle`).
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -13,7 +14,7 @@ use crate::redis::format::scripts::Script;
 use crate::redis::format::{convert, keys, reply};
 use crate::redis::ops::partial::PartialFailure;
 use crate::redis::ops::settle;
-use crate::{Absolved, BrokerResult, Claim, Claims, Exchanged, KnownTypes, Settled, Settlement};
+use crate::{Absolved, BrokerResult, Claim, Claims, Exchanged, FollowUps, KnownTypes, Settled, Settlement};
 
 #[async_trait]
 impl Claims for RedisBroker {
@@ -25,6 +26,10 @@ impl Claims for RedisBroker {
 
     fn claims_types(&self, types: &KnownTypes) {
         self.passed.know(types);
+    }
+
+    fn follow_by(&self, follow_ups: Arc<dyn FollowUps>) {
+        self.follow_ups.set(follow_ups);
     }
 
     async fn claim(&self, queues: &[QueueName], max: usize, lease: Duration) -> BrokerResult<Vec<Claim>> {

@@ -183,13 +183,14 @@ impl RedisBroker {
         if wanted > 0 {
             self.passed.prepare(&self.conn, queues).await;
         }
+        let ends = self.follow_ups.ends(settlements);
         if let [only] = &batches[..]
-            && settle::leaves_nothing(settlements, only)
+            && settle::leaves_nothing(&ends, only)
         {
             return self.exchange_at_once(settlements, only, queues, wanted, lease).await;
         }
         let mut trip = self.conn.trip(EXCHANGE).await?;
-        settle::add_settles(&mut trip, settlements, &batches, None);
+        settle::add_settles(&mut trip, &ends, &batches, None);
         let context = (wanted > 0).then(|| self.add_claim(&mut trip, queues, wanted, lease, None));
         let answers = trip.each().await;
         if wanted > 0 {
@@ -231,7 +232,7 @@ impl RedisBroker {
         let began = Instant::now();
         let mut trip = self.conn.trip(EXCHANGE).await?;
         let context = self.add_claim(&mut trip, queues, wanted, lease, Some(batch.0));
-        settle::ends(&mut trip, settlements, batch);
+        settle::end_args(&mut trip, settlements, batch);
         let answer = trip.one().await;
         if wanted > 0 {
             self.note_unanswered(&answer, queues, began);

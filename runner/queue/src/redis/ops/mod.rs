@@ -14,6 +14,7 @@ pub(in crate::redis) mod commit_intent;
 pub(in crate::redis) mod documents;
 pub(in crate::redis) mod epoch;
 pub(in crate::redis) mod exchange;
+mod follow;
 pub(in crate::redis) mod group;
 pub(in crate::redis) mod holders;
 pub(in crate::redis) mod inspect_queues;

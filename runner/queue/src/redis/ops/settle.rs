@@ -9,8 +9,9 @@ use crate::redis::RedisBroker;
 use crate::redis::format::scripts::Script;
 use crate::redis::format::{convert, keys, reply};
 use crate::redis::net::conn::RoundTrip;
+use crate::redis::ops::follow::follow_args;
 use crate::redis::ops::runs::trace_args;
-use crate::seam::{leaves_trace, trace_of};
+use crate::seam::{Ends, leaves_trace, trace_of};
 use crate::{BrokerResult, Settled, Settlement, Verdict};
 
 /// Settlements a script call, during which Redis does nothing else: about 1 ms.
@@ -44,7 +45,7 @@ impl RedisBroker {
             return Ok(Vec::new());
         }
         let mut trip = self.conn.trip("settle tasks").await?;
-        add_settles(&mut trip, settlements, &batches, expired_for);
+        add_settles(&mut trip, &self.follow_ups.ends(settlements), &batches, expired_for);
         let answers = trip.send().await?;
         Ok(settled(settlements.len(), &batches, answers))
     }
@@ -57,14 +58,14 @@ pub(in crate::redis) type Batches<'a> = Vec<Batch<'a>>;
 /// Adds one call of a script for each batch.
 pub(in crate::redis) fn add_settles(
     trip: &mut RoundTrip<'_>,
-    settlements: &[Settlement],
+    ends: &Ends<'_>,
     batches: &Batches<'_>,
     expired_for: Option<Duration>,
 ) {
     for batch in batches {
         // The cheaper script reads the claims of a whole batch with one command. It cannot check that a lease is over,
         // which a recovery needs.
-        if expired_for.is_none() && leaves_nothing(settlements, batch) {
+        if expired_for.is_none() && leaves_nothing(ends, batch) {
             trip.script(Script::Exchange, &[keys::part(batch.0.as_str(), "active")])
                 .arg(0)
                 .arg(0)
@@ -72,23 +73,23 @@ pub(in crate::redis) fn add_settles(
                 .arg(0);
             // Nothing is claimed, so the known types do not matter.
             trip.arg("").arg("").arg(0);
-            ends(trip, settlements, batch);
+            end_args(trip, &ends.settlements, batch);
         } else {
-            add_settle(trip, settlements, batch, expired_for);
+            add_settle(trip, ends, batch, expired_for);
         }
     }
 }
 
-/// Whether all verdicts of a batch end tasks that leave nothing behind, not even a lock or a run record.
-pub(in crate::redis) fn leaves_nothing(settlements: &[Settlement], (_, places): &Batch<'_>) -> bool {
+/// Whether all verdicts of a batch end tasks that leave nothing behind: no lock, no run record, no task that follows.
+pub(in crate::redis) fn leaves_nothing(ends: &Ends<'_>, (_, places): &Batch<'_>) -> bool {
     places.iter().all(|place| {
-        let settlement = &settlements[*place];
-        letter(settlement) == b'd' && !leaves_trace(settlement)
+        let settlement = &ends.settlements[*place];
+        letter(settlement) == b'd' && !leaves_trace(settlement) && ends.after(*place).is_empty()
     })
 }
 
 /// Encodes such a batch for the script that also claims: see `exchange.lua`.
-pub(in crate::redis) fn ends(trip: &mut RoundTrip<'_>, settlements: &[Settlement], (queue, places): &Batch<'_>) {
+pub(in crate::redis) fn end_args(trip: &mut RoundTrip<'_>, settlements: &[Settlement], (queue, places): &Batch<'_>) {
     let run_of = |place: &usize| settlements[*place].claim.run();
     // Those that were claimed together have one run and one lease, and mostly end together.
     let groups = places.chunk_by(|a, b| run_of(a) == run_of(b));
@@ -106,12 +107,8 @@ pub(in crate::redis) fn ends(trip: &mut RoundTrip<'_>, settlements: &[Settlement
     }
 }
 
-fn add_settle(
-    trip: &mut RoundTrip<'_>,
-    settlements: &[Settlement],
-    (queue, places): &Batch<'_>,
-    expired_for: Option<Duration>,
-) {
+fn add_settle(trip: &mut RoundTrip<'_>, ends: &Ends<'_>, (queue, places): &Batch<'_>, expired_for: Option<Duration>) {
+    let (settlements, apart) = (&ends.settlements, trip.is_apart());
     trip.script(Script::Settle, &[keys::part(queue.as_str(), "active")])
         .arg(keys::queue(queue.as_str()))
         .arg(keys::own(queue.as_str()))
@@ -135,7 +132,7 @@ fn add_settle(
                 .arg(convert::millis(suspicion.map_or(Duration::ZERO, |s| s.ran)));
         }
     }
-    // Attempts and run records follow all verdicts, each with its number, because most verdicts have neither.
+    // Attempts, run records and further tasks come after all verdicts, each with its number: most verdicts have none.
     for (number, place) in (1..).zip(places) {
         let settlement = &settlements[*place];
         attempt_args(trip, number, settlement);
@@ -143,6 +140,7 @@ fn add_settle(
         if let Some(trace) = trace_of(task, settlement.attempt.as_ref(), result) {
             trace_args(trip, number, &trace);
         }
+        follow_args(trip, (number, *queue), ends.after(*place), apart);
     }
 }
 

@@ -56,6 +56,14 @@ impl NoteCursor {
 
 #[async_trait]
 impl Upkeep for RedisBroker {
+    async fn move_followers(&self) -> BrokerResult<usize> {
+        if !self.conn.is_cluster() {
+            return Ok(0);
+        }
+        let queues: Vec<QueueName> = self.all_names().await?.into_iter().collect();
+        self.move_written(&queues).await
+    }
+
     async fn narrow(&self, queues: &[QueueName], lists: Lists) -> BrokerResult<Vec<QueueName>> {
         let parts: &[&str] = match lists {
             Lists::Pending => &["pending"],

@@ -1,5 +1,6 @@
 //! The `triggers` of a function: a list of maps, each with an id and one kind, which has a file here that reads its keys.
 
+mod after;
 mod rabbitmq;
 mod redis_stream;
 mod template;
@@ -55,6 +56,7 @@ const KINDS: &[(&str, Read)] = &[
     ("rabbitmq", rabbitmq::read),
     ("redis_stream", redis_stream::read),
     ("webhook", webhook::read),
+    ("after", after::read),
 ];
 
 /// Reads every trigger of the function called `function`; `schedules` are the ids that are taken.

@@ -5,8 +5,8 @@
 use jiff::tz::TimeZone;
 use runner_core::cron::DstRule;
 use runner_core::trigger::{
-    BadMessage, DeclareQueue, ExchangeType, HookBody, HookCredential, HookMethod, RabbitMqTrigger, SignatureForm,
-    TriggerDefinition, TriggerKind, WebhookTrigger,
+    BadMessage, DeclareQueue, ExchangeType, FollowOn, HookBody, HookCredential, HookMethod, RabbitMqTrigger,
+    SignatureForm, TriggerDefinition, TriggerKind, WebhookTrigger,
 };
 
 use crate::source::manifest::{Reading, ScheduleContext, read};
@@ -255,5 +255,40 @@ fn what_cannot_be_used_is_said() {
             said.iter().any(|line| line.starts_with(expected)),
             "{triggers}\n{expected}\n{said:#?}"
         );
+    }
+}
+
+#[test]
+fn another_function_is_followed_after_its_success_unless_said_otherwise() {
+    let after = |keys: &str| {
+        let reading = reading(&format!("  - id: x\n    after: {{{keys}}}\n"));
+        assert!(reading.problems.is_empty(), "{:#?}", reading.problems);
+        match reading.entries[0].triggers[0].kind.clone() {
+            TriggerKind::After(spec) => spec,
+            other => panic!("{other:?}"),
+        }
+    };
+    let spec = after("function: b");
+    assert_eq!((spec.function.as_str(), spec.on), ("b", FollowOn::Success));
+    assert!(spec.payload.is_none() && spec.task_type.is_none());
+    let spec = after("function: b, on: any, payload: {n: '{{ after.result.rows.0 }}'}");
+    assert_eq!(spec.on, FollowOn::Any);
+    assert!(matches!(spec.payload, Some(runner_core::template::JsonTemplate::Object(members)) if members.len() == 2));
+
+    for (keys, expected) in [
+        ("on: any", "E147 triggers[0].after.function is required"),
+        (
+            "function: 'fn:b'",
+            "E147 triggers[0].after.function \"fn:b\" is not the name",
+        ),
+        ("function: b, on: always", "E147 triggers[0].after.on"),
+        (
+            "function: b, payload: '{{ after.output }}'",
+            "E144 template error in triggers[0].after.payload: the end of a task has no value \"after.output\"",
+        ),
+    ] {
+        let problems = reading(&format!("  - id: x\n    after: {{{keys}}}\n")).problems;
+        let said: Vec<String> = problems.iter().map(|p| format!("{} {}", p.code, p.message)).collect();
+        assert!(said.iter().any(|line| line.starts_with(expected)), "{keys}\n{said:#?}");
     }
 }

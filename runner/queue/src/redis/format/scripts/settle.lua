@@ -11,7 +11,8 @@
 --   s snooze: delay in ms, what it waits for or ''
 -- then pairs of a key and a text to remember: the number of a claim (from 1) and a line about its attempt; `f` and the
 -- number, and function and record of a run; `s` and the number, and schedule and end of its task. In the latter two a line
--- break separates both parts.
+-- break separates both parts. `p` and the number, and a task that follows: it is enqueued; `w` and the number, and a task that
+-- follows in another slot: it is written down here. Such a task is a text: see follow.lua.
 -- Returns: one list, the numbers (from 1) of those claims that the caller no longer held.
 -- Of claims whose lease ran out, r has two more: crashes counted from now on, ms that the run took at most.
 local queue, own = ARGV[3], ARGV[4]
@@ -138,7 +139,7 @@ local function let_go(verdict, key, id, number, at)
 end
 
 local ended, numbers, stale = accept(queue, own, KEYS[1], ids, runs, untils, cutoff)
-local keepers, held = {}, {}
+local keepers, held, followed = {}, {}, {}
 for _, id in ipairs(ended) do
   local number, key = numbers[id], queue .. 't:' .. id
   local verdict = verdicts[number]
@@ -167,12 +168,17 @@ for i = at, #ARGV, 2 do
   number = tonumber(number)
   if what == '' then
     if keepers[number] then remember(keepers[number], ARGV[i + 1]) end
+  elseif held[number] and what == 'p' then
+    follow(queue, followed, ARGV[i + 1])
+  elseif held[number] and what == 'w' then
+    write_down(own, ARGV[i + 1])
   elseif held[number] then
     local name, text = string.match(ARGV[i + 1], '^([^\n]*)\n(.*)$')
     local trace = what == 'f' and trace_record or trace_end
     trace(own, held[number], name, text)
   end
 end
+for prefix, fresh in pairs(followed) do flush(prefix, fresh) end
 if #lists.archived > 0 then trim(queue, own, 1000) end
 tally(queue, done, failed)
 return {stale}

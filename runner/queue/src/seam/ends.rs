@@ -1,0 +1,140 @@
+//! Settlements together with the tasks that follow them, for brokers: what they were given (`follow`) is asked here.
+
+use std::borrow::Cow;
+use std::fmt::Write as _;
+use std::sync::{Arc, OnceLock};
+
+use runner_core::task::Task;
+
+use super::{Attempt, Delivery, EndedTask, FollowUps, Settlement, TaskEnd, Verdict};
+
+/// What a broker was given, if it was.
+#[derive(Default)]
+pub(crate) struct GivenFollowUps(OnceLock<Arc<dyn FollowUps>>);
+
+impl GivenFollowUps {
+    /// The first one counts.
+    pub(crate) fn set(&self, follow_ups: Arc<dyn FollowUps>) {
+        self.0.get_or_init(|| follow_ups);
+    }
+
+    /// Whether any task follows any other.
+    pub(crate) fn any(&self) -> bool {
+        self.0.get().is_some_and(|given| given.any())
+    }
+
+    /// Whether anything may follow a task of this type.
+    pub(crate) fn follow(&self, kind: &str) -> bool {
+        self.0.get().is_some_and(|given| given.any() && given.follow(kind))
+    }
+
+    /// The settlements with what follows each when it is accepted. Costs a look where nothing follows anything.
+    pub(crate) fn ends<'a>(&self, settlements: &'a [Settlement]) -> Ends<'a> {
+        let mut ends = Ends::of(settlements);
+        if !self.any() {
+            return ends;
+        }
+        for (place, settlement) in settlements.iter().enumerate() {
+            if !self.follow(&settlement.claim.task().kind) {
+                continue;
+            }
+            let next = ended_of(settlement).map_or_else(Vec::new, |ended| self.after_end(&ended));
+            if next.is_empty() {
+                continue;
+            }
+            ends.followers.resize_with(settlements.len(), Vec::new);
+            if let Some(attempt) = &mut ends.settlements.to_mut()[place].attempt {
+                note(attempt, &next);
+            }
+            ends.followers[place] = next;
+        }
+        ends
+    }
+
+    /// What follows a task that has ended. A task that no store would take is left out: whether a verdict is written must not
+    /// depend on it.
+    pub(crate) fn after_end(&self, ended: &EndedTask<'_>) -> Vec<Delivery> {
+        let Some(given) = self.0.get() else { return Vec::new() };
+        let mut all = given.after(ended);
+        all.retain(|delivery| match check(&delivery.task) {
+            Ok(()) => true,
+            Err(error) => {
+                let (task, kind) = (&ended.task.id, &delivery.task.kind);
+                tracing::warn!(code = "follow_up_refused", %task, kind, error, "a task that follows another cannot be enqueued");
+                false
+            }
+        });
+        all
+    }
+}
+
+/// Settlements, and the tasks that follow them.
+pub(crate) struct Ends<'a> {
+    pub(crate) settlements: Cow<'a, [Settlement]>,
+    /// One list for each settlement, or none at all where none is followed.
+    followers: Vec<Vec<Delivery>>,
+}
+
+impl<'a> Ends<'a> {
+    /// Followed by nothing.
+    pub(crate) fn of(settlements: &'a [Settlement]) -> Self {
+        Self {
+            settlements: Cow::Borrowed(settlements),
+            followers: Vec::new(),
+        }
+    }
+
+    /// What follows the settlement at this place.
+    pub(crate) fn after(&self, place: usize) -> &[Delivery] {
+        self.followers.get(place).map_or(&[], Vec::as_slice)
+    }
+
+    /// The same, for another thread.
+    #[cfg(feature = "embedded")]
+    pub(crate) fn into_owned(self) -> Ends<'static> {
+        Ends {
+            settlements: Cow::Owned(self.settlements.into_owned()),
+            followers: self.followers,
+        }
+    }
+}
+
+/// Names the tasks that follow in the log of the attempt, which people read next.
+fn note(attempt: &mut Attempt, next: &[Delivery]) {
+    let took = attempt.ended_at.duration_since(attempt.started_at).as_secs_f64();
+    let log = attempt.log.get_or_insert_default();
+    for Delivery { task, .. } in next {
+        let id = task.id.as_ref().map_or("", |id| id.as_str());
+        // Writing to a text cannot fail.
+        let _ = writeln!(
+            log,
+            "+{took:.3}s log: started {} {id} in queue {}",
+            task.kind, task.queue
+        );
+    }
+}
+
+fn check(task: &Task) -> Result<(), String> {
+    if task.id.is_none() {
+        return Err("it has no id".to_owned());
+    }
+    task.check().map_err(|error| error.to_string())
+}
+
+/// `None` while the task continues.
+fn ended_of(settlement: &Settlement) -> Option<EndedTask<'_>> {
+    let attempt = settlement.attempt.as_ref();
+    let (end, error) = match &settlement.verdict {
+        Verdict::Done => (TaskEnd::Succeeded, None),
+        Verdict::Revoke => (TaskEnd::Revoked, attempt.and_then(|a| a.error.as_deref())),
+        Verdict::Archive { error } => (TaskEnd::Failed, Some(error.as_str())),
+        Verdict::Retry { .. } | Verdict::HandBack | Verdict::Snooze { .. } => return None,
+    };
+    Some(EndedTask {
+        task: settlement.claim.task(),
+        run: settlement.claim.run(),
+        end,
+        result: settlement.result.as_deref().filter(|result| !result.is_empty()),
+        error,
+    })
+}

@@ -1,0 +1,198 @@
+//! Triggers that follow other functions, looked at together: whether those functions exist, and that none starts itself
+//! by way of others.
+//!
+//! A circle would run forever, so the triggers of one are not in force.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use runner_core::function::Function;
+use runner_core::schedule::Problem;
+use runner_core::trigger::{AfterTrigger, TriggerDefinition, TriggerId, TriggerKind};
+
+/// The problem of a circle.
+const CIRCLE: &str = "E148";
+
+/// The problem of a trigger that follows what is not there.
+const NO_FUNCTION: &str = "W217";
+
+/// The types of the tasks of functions, by their names.
+pub(super) fn types_of<'a>(functions: impl IntoIterator<Item = &'a Function>) -> BTreeMap<String, String> {
+    let all = functions.into_iter();
+    all.map(|function| (function.name.clone(), function.task_type()))
+        .collect()
+}
+
+/// Adds the types of the functions that triggers follow, and takes out those that would never stop. `types`: those of the
+/// tasks of each function.
+pub(super) fn resolve(types: &BTreeMap<String, String>, triggers: &mut Vec<TriggerDefinition>) -> Vec<Problem> {
+    let mut problems = Vec::new();
+    for trigger in triggers.iter_mut() {
+        let TriggerKind::After(after) = &mut trigger.kind else {
+            continue;
+        };
+        after.task_type = types.get(&after.function).cloned();
+        if after.task_type.is_none() {
+            let text = format!(
+                "{} follows the function \"{}\", which no manifest defines; nothing starts it",
+                trigger.id, after.function
+            );
+            problems.push(Problem::warning(NO_FUNCTION, text, trigger.origin.clone()));
+        }
+    }
+    let circular = circles(triggers);
+    for trigger in triggers.iter() {
+        if let Some(circle) = circular.get(&trigger.id) {
+            let text = format!(
+                "{} is not in force: functions start each other in a circle: {}",
+                trigger.id,
+                circle.join(", then ")
+            );
+            problems.push(Problem::error(CIRCLE, text, trigger.origin.clone()));
+        }
+    }
+    triggers.retain(|trigger| !circular.contains_key(&trigger.id));
+    problems
+}
+
+/// The steps from types of tasks to those that follow them: type, trigger.
+type Steps<'a> = BTreeMap<&'a str, Vec<&'a TriggerDefinition>>;
+
+/// The triggers that are part of a circle, with the functions of it, from the followed one back to it.
+fn circles(triggers: &[TriggerDefinition]) -> BTreeMap<TriggerId, Vec<String>> {
+    let mut steps = Steps::new();
+    for trigger in triggers {
+        if let Some(kind) = after(trigger).and_then(|after| after.task_type.as_deref()) {
+            steps.entry(kind).or_default().push(trigger);
+        }
+    }
+    let mut found = BTreeMap::new();
+    for trigger in triggers {
+        let Some(after) = after(trigger) else { continue };
+        let Some(kind) = after.task_type.as_deref() else {
+            continue;
+        };
+        if let Some(way) = way_back(trigger, kind, &steps) {
+            let mut names = vec![after.function.clone()];
+            names.extend(way.into_iter().map(|step| step.function.clone()));
+            found.insert(trigger.id.clone(), names);
+        }
+    }
+    found
+}
+
+fn after(trigger: &TriggerDefinition) -> Option<&AfterTrigger> {
+    match &trigger.kind {
+        TriggerKind::After(after) => Some(after),
+        TriggerKind::RabbitMq(_) | TriggerKind::RedisStream(_) | TriggerKind::Webhook(_) => None,
+    }
+}
+
+/// The shortest way of triggers from `first` until a task of type `goal` is started again.
+fn way_back<'a>(first: &'a TriggerDefinition, goal: &str, steps: &Steps<'a>) -> Option<Vec<&'a TriggerDefinition>> {
+    let mut seen: BTreeSet<&str> = BTreeSet::new();
+    let mut ways = vec![vec![first]];
+    while !ways.is_empty() {
+        let mut longer = Vec::new();
+        for way in ways {
+            let Some(last) = way.last().copied() else { continue };
+            let kind = last.task.kind.as_str();
+            if kind == goal {
+                return Some(way);
+            }
+            if !seen.insert(kind) {
+                continue;
+            }
+            for step in steps.get(kind).into_iter().flatten() {
+                longer.push(way.iter().copied().chain([*step]).collect());
+            }
+        }
+        ways = longer;
+    }
+    None
+}
+
+#[cfg(test)]
+mod tests {
+    use runner_core::schedule::{Origin, Severity, Source};
+    use runner_core::task::Task;
+    use runner_core::trigger::FollowOn;
+
+    use super::*;
+
+    /// A trigger of the first function that follows the second.
+    fn following(function: &str, other: &str) -> TriggerDefinition {
+        TriggerDefinition {
+            id: TriggerId::new(function, &format!("after-{other}")),
+            function: function.to_owned(),
+            origin: Origin {
+                source: Source::Manifest,
+                place: format!("{function}.yaml:1:1"),
+            },
+            enabled: true,
+            kind: TriggerKind::After(AfterTrigger {
+                function: other.to_owned(),
+                task_type: None,
+                on: FollowOn::Success,
+                payload: None,
+            }),
+            task: Task::new(type_of(function)),
+            payload_schema: None,
+        }
+    }
+
+    /// Two functions may have one handler.
+    fn type_of(function: &str) -> String {
+        match function.split_once('=') {
+            Some((_, handler)) => handler.to_owned(),
+            None => format!("fn:{function}"),
+        }
+    }
+
+    /// The triggers that are left, and the problems.
+    fn resolved(pairs: &[(&str, &str)], missing: &[&str]) -> (Vec<String>, Vec<(Severity, String)>) {
+        let names = pairs.iter().flat_map(|(one, other)| [*one, *other]);
+        let known = names.filter(|name| !missing.contains(name));
+        let types = known.map(|name| (name.to_owned(), type_of(name))).collect();
+        let mut triggers = pairs.iter().map(|(one, other)| following(one, other)).collect();
+        let problems = resolve(&types, &mut triggers);
+        let left = triggers.iter().map(|trigger| trigger.id.to_string());
+        (
+            left.collect(),
+            problems.into_iter().map(|p| (p.severity, p.message)).collect(),
+        )
+    }
+
+    #[test]
+    fn what_follows_without_a_circle_stays() {
+        let (left, problems) = resolved(&[("b", "a"), ("c", "a"), ("d", "b"), ("d", "c")], &[]);
+        assert_eq!((left.len(), problems), (4, vec![]));
+    }
+
+    #[test]
+    fn a_circle_is_named_and_taken_out() {
+        let (left, problems) = resolved(&[("a", "c"), ("b", "a"), ("c", "b"), ("d", "a")], &[]);
+        assert_eq!(left, ["d:after-a"]);
+        assert_eq!(problems.len(), 3);
+        let text = "a:after-c is not in force: functions start each other in a circle: c, then a, then b, then c";
+        assert_eq!(problems[0], (Severity::Error, text.to_owned()));
+        let (left, problems) = resolved(&[("a", "a")], &[]);
+        assert!(
+            left.is_empty() && problems[0].1.ends_with("in a circle: a, then a"),
+            "{problems:?}"
+        );
+    }
+
+    #[test]
+    fn functions_of_one_handler_are_one_in_a_circle() {
+        let (left, problems) = resolved(&[("a=x", "b=x")], &[]);
+        assert!(left.is_empty() && problems.len() == 1, "{problems:?}");
+    }
+
+    #[test]
+    fn what_follows_nothing_is_a_warning_and_stays() {
+        let (left, problems) = resolved(&[("b", "a")], &["a"]);
+        assert_eq!(left, ["b:after-a"]);
+        let text = "b:after-a follows the function \"a\", which no manifest defines; nothing starts it";
+        assert_eq!(problems, [(Severity::Warning, text.to_owned())]);
+    }
+}
