@@ -11,7 +11,7 @@ use crate::kit::{self, Site, eventually_within};
 pub fn tests() -> Vec<kit::Trial> {
     kit::trials![
         needs(): a_function_follows_another_and_both_pages_say_so,
-            circles_are_named_and_the_rest_runs,
+            circles_are_named_and_the_rest_runs, any_failure_starts_the_function_that_reports_it,
             kills_in_a_file_neither_lose_nor_double_what_follows;
         needs(Redis): kills_on_redis_neither_lose_nor_double_what_follows;
     ]
@@ -99,6 +99,27 @@ async fn a_function_follows_another_and_both_pages_say_so() {
         triggers.contains("success of import") && triggers.contains("failure of broken"),
         "{triggers}"
     );
+    assert!(runner.stop().await.success());
+}
+
+async fn any_failure_starts_the_function_that_reports_it() {
+    let site = Site::new("");
+    let text = "name: tell\nexec: [cat]\nretention: 1h\ntriggers:\n  - id: any\n    after:\n      function: '*'\n      \
+                on: failure\n      payload: {text: '{{ after.function }}: {{ after.error }}'}\n---\nname: one\nexec: ['false']\n\
+                retry: 0\n---\nname: two\nexec: [sh, -c, 'exit 3']\nretry: 0\n---\nname: fine\nexec: ['true']\n";
+    site.write("manifests/a.yaml", text);
+    let runner = site.start().await;
+    for function in ["fn:fine", "fn:one", "fn:two"] {
+        let id = function.replace("fn:", "t-");
+        site.cli(["enqueue", function, "--id", &id]).await.ok();
+    }
+    for (task, said) in [("one", "one: exit code 1"), ("two", "two: exit code 3")] {
+        let told = completed(&site, "default", &format!("tell:any@after-default-t-{task}-")).await;
+        let told = shown(&site, told["id"].as_str().unwrap(), "default").await.to_string();
+        assert!(told.contains(said), "{told}");
+    }
+    let all = site.cli(["ls", "tasks", "--type", "fn:tell", "--json"]).await.json();
+    assert_eq!(all.as_array().map(Vec::len), Some(2), "{all:#}");
     assert!(runner.stop().await.success());
 }
 

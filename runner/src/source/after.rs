@@ -7,6 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use runner_core::function::Function;
 use runner_core::schedule::Problem;
+use runner_core::task::covers;
 use runner_core::trigger::{AfterTrigger, TriggerDefinition, TriggerId, TriggerKind};
 
 /// The problem of a circle.
@@ -22,23 +23,15 @@ pub(super) fn types_of<'a>(functions: impl IntoIterator<Item = &'a Function>) ->
         .collect()
 }
 
-/// Adds the types of the functions that triggers follow, and takes out those that would never stop. `types`: those of the
+/// Adds the types of the tasks that triggers follow, and takes out those that would never stop. `types`: those of the
 /// tasks of each function.
 pub(super) fn resolve(types: &BTreeMap<String, String>, triggers: &mut Vec<TriggerDefinition>) -> Vec<Problem> {
-    let mut problems = Vec::new();
-    for trigger in triggers.iter_mut() {
-        let TriggerKind::After(after) = &mut trigger.kind else {
-            continue;
-        };
-        after.task_type = types.get(&after.function).cloned();
-        if after.task_type.is_none() {
-            let text = format!(
-                "{} follows the function \"{}\", which no manifest defines; nothing starts it",
-                trigger.id, after.function
-            );
-            problems.push(Problem::warning(NO_FUNCTION, text, trigger.origin.clone()));
-        }
+    for after in triggers.iter_mut().filter_map(after_mut) {
+        let named = types.get_key_value(&after.function);
+        let named = named.map(|(name, kind)| (kind.clone(), name.clone()));
+        after.follows = named.into_iter().collect();
     }
+    let mut problems = Vec::new();
     let circular = circles(triggers);
     for trigger in triggers.iter() {
         if let Some(circle) = circular.get(&trigger.id) {
@@ -51,7 +44,50 @@ pub(super) fn resolve(types: &BTreeMap<String, String>, triggers: &mut Vec<Trigg
         }
     }
     triggers.retain(|trigger| !circular.contains_key(&trigger.id));
+    fill_patterns(types, triggers);
+    problems.extend(triggers.iter().filter_map(follows_nothing));
     problems
+}
+
+fn follows_nothing(trigger: &TriggerDefinition) -> Option<Problem> {
+    let after = after(trigger).filter(|after| after.follows.is_empty())?;
+    let text = format!(
+        "{} follows the function \"{}\", which no manifest defines; nothing starts it",
+        trigger.id, after.function
+    );
+    Some(Problem::warning(NO_FUNCTION, text, trigger.origin.clone()))
+}
+
+/// Adds what patterns match. They leave out the functions that follow patterns and all that these start, because otherwise the
+/// failure of a function that reports failures would start it again.
+fn fill_patterns(types: &BTreeMap<String, String>, triggers: &mut [TriggerDefinition]) {
+    let left_out: BTreeSet<String> = started_by_patterns(triggers).into_iter().map(str::to_owned).collect();
+    for after in triggers
+        .iter_mut()
+        .filter_map(after_mut)
+        .filter(|after| after.is_pattern())
+    {
+        let matching = types.iter().filter(|(name, _)| covers(&after.function, name));
+        let followed = matching.filter(|(_, kind)| !left_out.contains(*kind));
+        after.follows = followed.map(|(name, kind)| (kind.clone(), name.clone())).collect();
+    }
+}
+
+/// The types of the tasks that follow patterns, and of those that follow these.
+fn started_by_patterns(triggers: &[TriggerDefinition]) -> BTreeSet<&str> {
+    let steps = steps(triggers);
+    let patterns = triggers
+        .iter()
+        .filter(|trigger| after(trigger).is_some_and(AfterTrigger::is_pattern));
+    let mut left: Vec<&str> = patterns.map(|trigger| trigger.task.kind.as_str()).collect();
+    let mut found = BTreeSet::new();
+    while let Some(kind) = left.pop() {
+        if found.insert(kind) {
+            let next = steps.get(kind).into_iter().flatten();
+            left.extend(next.map(|trigger| trigger.task.kind.as_str()));
+        }
+    }
+    found
 }
 
 /// The steps from types of tasks to those that follow them: type, trigger.
@@ -59,18 +95,11 @@ type Steps<'a> = BTreeMap<&'a str, Vec<&'a TriggerDefinition>>;
 
 /// The triggers that are part of a circle, with the functions of it, from the followed one back to it.
 fn circles(triggers: &[TriggerDefinition]) -> BTreeMap<TriggerId, Vec<String>> {
-    let mut steps = Steps::new();
-    for trigger in triggers {
-        if let Some(kind) = after(trigger).and_then(|after| after.task_type.as_deref()) {
-            steps.entry(kind).or_default().push(trigger);
-        }
-    }
+    let steps = steps(triggers);
     let mut found = BTreeMap::new();
     for trigger in triggers {
         let Some(after) = after(trigger) else { continue };
-        let Some(kind) = after.task_type.as_deref() else {
-            continue;
-        };
+        let Some(kind) = named_type(trigger) else { continue };
         if let Some(way) = way_back(trigger, kind, &steps) {
             let mut names = vec![after.function.clone()];
             names.extend(way.into_iter().map(|step| step.function.clone()));
@@ -78,6 +107,29 @@ fn circles(triggers: &[TriggerDefinition]) -> BTreeMap<TriggerId, Vec<String>> {
         }
     }
     found
+}
+
+fn steps(triggers: &[TriggerDefinition]) -> Steps<'_> {
+    let mut steps = Steps::new();
+    for trigger in triggers {
+        if let Some(kind) = named_type(trigger) {
+            steps.entry(kind).or_default().push(trigger);
+        }
+    }
+    steps
+}
+
+/// The type of the tasks that a trigger follows by the name of their function.
+fn named_type(trigger: &TriggerDefinition) -> Option<&str> {
+    let named = after(trigger).filter(|after| !after.is_pattern())?;
+    named.follows.keys().next().map(String::as_str)
+}
+
+fn after_mut(trigger: &mut TriggerDefinition) -> Option<&mut AfterTrigger> {
+    match &mut trigger.kind {
+        TriggerKind::After(after) => Some(after),
+        TriggerKind::RabbitMq(_) | TriggerKind::RedisStream(_) | TriggerKind::Webhook(_) => None,
+    }
 }
 
 fn after(trigger: &TriggerDefinition) -> Option<&AfterTrigger> {
@@ -113,6 +165,7 @@ fn way_back<'a>(first: &'a TriggerDefinition, goal: &str, steps: &Steps<'a>) -> 
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used)]
     use runner_core::schedule::{Origin, Severity, Source};
     use runner_core::task::Task;
     use runner_core::trigger::FollowOn;
@@ -131,7 +184,7 @@ mod tests {
             enabled: true,
             kind: TriggerKind::After(AfterTrigger {
                 function: other.to_owned(),
-                task_type: None,
+                follows: BTreeMap::new(),
                 on: FollowOn::Success,
                 payload: None,
             }),
@@ -186,6 +239,22 @@ mod tests {
     fn functions_of_one_handler_are_one_in_a_circle() {
         let (left, problems) = resolved(&[("a=x", "b=x")], &[]);
         assert!(left.is_empty() && problems.len() == 1, "{problems:?}");
+    }
+
+    #[test]
+    fn a_pattern_leaves_out_what_it_starts_itself() {
+        // Any failure starts `tell`, which `count` follows; `a` and `b` are ordinary.
+        let mut triggers = vec![following("tell", "*"), following("count", "tell"), following("b", "a")];
+        let names = ["tell", "count", "a", "b"];
+        let types = names.map(|name| (name.to_owned(), type_of(name))).into();
+        assert_eq!(resolve(&types, &mut triggers), []);
+        let follows = |n: usize| after(&triggers[n]).unwrap().follows.clone();
+        let both = ["a", "b"].map(|name| (type_of(name), name.to_owned()));
+        assert_eq!(follows(0), BTreeMap::from(both));
+        assert_eq!(follows(1).len(), 1);
+        // Looked at again after an edit.
+        let fewer = BTreeMap::from([("tell".to_owned(), type_of("tell")), ("x".to_owned(), type_of("x"))]);
+        assert_eq!(resolve(&fewer, &mut triggers[..1].to_vec()), []);
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! A trigger that follows another function: it starts when a task of that function has ended for good.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use crate::template::JsonTemplate;
@@ -18,14 +19,22 @@ pub const AFTER_HEADER: &str = "runner-after";
 /// One task for each task of another function that has ended.
 #[derive(Debug, Clone, PartialEq)]
 pub struct AfterTrigger {
-    /// The other function.
+    /// The other function, or a pattern of names: `*` matches any text.
     pub function: String,
-    /// The type of its tasks; `None` while no manifest defines it.
-    pub task_type: Option<String>,
+    /// The types of the tasks that it follows, each with the name of their function; empty while no manifest defines one.
+    pub follows: BTreeMap<String, String>,
     /// Which ends start it.
     pub on: FollowOn,
     /// The payload; `None`: that of the function.
     pub payload: Option<JsonTemplate>,
+}
+
+impl AfterTrigger {
+    /// Whether it follows all functions that a pattern names.
+    #[must_use]
+    pub fn is_pattern(&self) -> bool {
+        self.function.contains('*')
+    }
 }
 
 /// Which ends of a task start the next one.

@@ -40,6 +40,14 @@ struct EndedValues<'a> {
     ended: &'a EndedTask<'a>,
 }
 
+impl EndedValues<'_> {
+    /// The name of the function that ended; of several with one handler one of them.
+    fn function(&self) -> &str {
+        let known = self.spec.follows.get(&self.ended.task.kind);
+        known.unwrap_or(&self.spec.function)
+    }
+}
+
 impl Values for EndedValues<'_> {
     fn value(&self, path: &[String]) -> Option<Value> {
         let [root, name, rest @ ..] = path else { return None };
@@ -48,7 +56,7 @@ impl Values for EndedValues<'_> {
         }
         let task = self.ended.task;
         match name.as_str() {
-            "function" => Some(self.spec.function.as_str().into()),
+            "function" => Some(self.function().into()),
             "type" => Some(task.kind.as_str().into()),
             "id" => Some(task.id.as_str().into()),
             "queue" => Some(task.queue.as_str().into()),
@@ -106,8 +114,8 @@ mod tests {
 
     fn followed(payload: Option<Value>, id: &str, result: Option<&[u8]>) -> Result<Delivery, String> {
         let spec = AfterTrigger {
-            function: "import".to_owned(),
-            task_type: Some("fn:import".to_owned()),
+            function: "im*".to_owned(),
+            follows: BTreeMap::from([("fn:import".to_owned(), "import".to_owned())]),
             on: FollowOn::Any,
             payload: payload.map(|value| JsonTemplate::new(value).unwrap()),
         };

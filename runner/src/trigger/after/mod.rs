@@ -40,8 +40,8 @@ impl Index {
     fn new(of: Triggers) -> Self {
         let mut by_type: BTreeMap<String, Vec<Arc<TriggerDefinition>>> = BTreeMap::new();
         for trigger in of.iter().filter(|trigger| trigger.enabled) {
-            if let Some(kind) = spec(trigger).and_then(|spec| spec.task_type.clone()) {
-                by_type.entry(kind).or_default().push(Arc::clone(trigger));
+            for kind in spec(trigger).into_iter().flat_map(|spec| spec.follows.keys()) {
+                by_type.entry(kind.clone()).or_default().push(Arc::clone(trigger));
             }
         }
         Self { of, by_type }

@@ -3,6 +3,8 @@
 //! Whether the other function exists, and whether functions start each other in a circle, shows only when all manifests are
 //! read: `source::after`.
 
+use std::collections::BTreeMap;
+
 use runner_core::trigger::{AfterTrigger, ENDED_VALUES, FollowOn, TriggerKind};
 
 use super::TriggerContext;
@@ -44,7 +46,7 @@ pub(super) fn read(field: &Field<'_>, context: &TriggerContext<'_>, report: &mut
         .and_then(|f| VALUES.payload(f, context.payload, report));
     Some(TriggerKind::After(AfterTrigger {
         function: function?,
-        task_type: None,
+        follows: BTreeMap::new(),
         on: on.unwrap_or_default(),
         payload,
     }))
@@ -52,10 +54,14 @@ pub(super) fn read(field: &Field<'_>, context: &TriggerContext<'_>, report: &mut
 
 fn read_function(field: &Field<'_>, report: &mut Report<'_>) -> Option<String> {
     let name = field.text(CODE, report)?;
-    if is_name(name, MAX_FUNCTION_NAME) {
+    if is_name(&name.replace('*', "x"), MAX_FUNCTION_NAME) {
         return Some(name.to_owned());
     }
-    let text = format!("{} {} is not the name of a function", field.path, quoted(name));
+    let text = format!(
+        "{} {} is not the name of a function, nor a pattern of names such as billing.*",
+        field.path,
+        quoted(name)
+    );
     let hint = name.strip_prefix("fn:").map(|name| format!("write {name}"));
     report.error(CODE, field.node.mark, text).hint = hint;
     None

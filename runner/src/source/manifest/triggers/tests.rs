@@ -270,7 +270,7 @@ fn another_function_is_followed_after_its_success_unless_said_otherwise() {
     };
     let spec = after("function: b");
     assert_eq!((spec.function.as_str(), spec.on), ("b", FollowOn::Success));
-    assert!(spec.payload.is_none() && spec.task_type.is_none());
+    assert!(spec.payload.is_none() && spec.follows.is_empty());
     let spec = after("function: b, on: any, payload: {n: '{{ after.result.rows.0 }}'}");
     assert_eq!(spec.on, FollowOn::Any);
     assert!(matches!(spec.payload, Some(runner_core::template::JsonTemplate::Object(members)) if members.len() == 2));
