@@ -32,8 +32,7 @@ pub(super) struct OutgoingEvent {
 #[derive(Default)]
 struct Waiting {
     events: VecDeque<OutgoingEvent>,
-    /// Dropped since the process began, and when last.
-    dropped: u64,
+    /// When one was dropped last.
     dropped_at: Option<Timestamp>,
     fault: Option<ConnectionFault>,
 }
@@ -91,17 +90,7 @@ impl EventOutbox {
     }
 
     fn count_dropped(&self, waiting: &mut Waiting, count: usize) {
-        let now = self.clock.now();
-        let long_ago = |at: Timestamp| now.duration_since(at).unsigned_abs() > SHOWN;
-        if waiting.dropped_at.is_none_or(long_ago) {
-            tracing::warn!(
-                code = "events_dropped",
-                help = HINT,
-                "lifecycle events are dropped: the outbox is full"
-            );
-        }
-        waiting.dropped += count as u64;
-        waiting.dropped_at = Some(now);
+        waiting.dropped_at = Some(self.clock.now());
         self.metrics.events_dropped(count);
     }
 
@@ -126,17 +115,9 @@ impl EventOutbox {
         self.metrics.events_sent(count);
     }
 
-    /// Notes whether events can be sent.
+    /// Notes whether events can be sent. What is noted is logged with the other problems, when it appears and when it goes.
     pub(super) fn note(&self, fault: Option<ConnectionFault>) {
-        let mut waiting = self.lock();
-        let (before, now) = (waiting.fault.as_ref().map(|f| f.code), fault.as_ref().map(|f| f.code));
-        if let Some(fault) = fault.as_ref().filter(|_| before != now) {
-            let (code, error, help) = (fault.code, &fault.why, fault.hint);
-            tracing::warn!(code, %error, help, "lifecycle events cannot be sent");
-        } else if before.is_some() && now.is_none() {
-            tracing::info!("lifecycle events are sent again");
-        }
-        waiting.fault = fault;
+        self.lock().fault = fault;
     }
 
     /// At the end: what still waits is lost.

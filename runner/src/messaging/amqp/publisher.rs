@@ -158,11 +158,8 @@ impl AmqpPublisher {
                 Ok(Arc::clone(link.live.insert(Arc::new(connection))))
             }
             Err(fault) => {
+                // Each caller reports it.
                 let before = link.failed.take();
-                if before.as_ref().map(|known| known.fault.code) != Some(fault.code) {
-                    let (code, error, help) = (fault.code, &fault.why, fault.hint);
-                    tracing::warn!(connection = self.name, code, %error, help, "no connection to RabbitMQ, to publish");
-                }
                 let pause = before.map_or(FIRST_PAUSE, |known| (known.pause * 2).min(LONGEST_PAUSE));
                 link.failed = Some(FailedAttempt {
                     fault: fault.clone(),
