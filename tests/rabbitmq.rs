@@ -15,7 +15,7 @@ pub fn tests() -> Vec<kit::Trial> {
     kit::trials![
         needs(RabbitMq): each_message_becomes_one_task, a_bad_message_holds_up_no_other,
             an_edit_starts_changes_and_stops_triggers, a_trigger_returns_when_its_queue_or_server_does,
-            no_message_is_lost_or_doubled_when_both_are_killed;
+            no_message_is_lost_or_doubled_when_both_are_killed, a_frozen_server_is_reported_and_nothing_is_lost;
     ]
 }
 
@@ -284,6 +284,36 @@ async fn no_message_is_lost_or_doubled_when_both_are_killed() {
         .require("lost", lost, lost == 0);
     fault.require("unacknowledged", left, left == 0);
     fault.end(|| worker.child.tail());
+}
+
+async fn a_frozen_server_is_reported_and_nothing_is_lost() {
+    let server = RabbitServer::start();
+    let queue = queue_name("frozen");
+    let client = server.channel().await;
+    client.queue(&queue, FieldTable::default()).await;
+    let site = Site::new(&server.yaml());
+    site.write("manifests/orders.yaml", &manifest(&queue, "      prefetch: 5\n"));
+    let runner = site.start().await;
+    until_state(&site, &runner, |state| state["state"] == "listening").await;
+    let publish = (0..300).map(|n| {
+        let (client, queue) = (&client, &queue);
+        async move { client.publish(queue, Some(&format!("m-{n:03}")), b"{}").await }
+    });
+    futures_of(publish).await;
+    drop(client);
+    server.child().signal(Signal::SIGSTOP);
+    let silent = |state: &Value| state["state"] == "failing" && state["fault"]["code"] == "amqp_no_answer";
+    until_state(&site, &runner, silent).await;
+    assert_eq!(
+        runner.http.get("/readyz").await.status,
+        200,
+        "everything else continues"
+    );
+    server.child().signal(Signal::SIGCONT);
+    until_finished(&site, &runner, 300).await;
+    until_state(&site, &runner, |state| state["state"] == "listening").await;
+    assert_eq!(server.channel().await.ready(&queue).await, 0);
+    assert!(runner.stop().await.success());
 }
 
 /// Runs all of them at once.

@@ -60,16 +60,21 @@ impl Supervised {
 
     async fn supervise(&self, wanted: &mut Wanted, stop: &CancellationToken) {
         let mut pause = FIRST_PAUSE;
+        // Why it does not listen is shown until it does, also during the next attempt, which may take long.
+        let mut failing = false;
         loop {
             if wanted.borrow_and_update().is_empty() {
                 self.shared.board.forget_connection(&self.name);
+                failing = false;
                 tokio::select! {
                     () = stop.cancelled() => return,
                     changed = wanted.changed() => if changed.is_err() { return },
                 }
                 continue;
             }
-            self.note_all(wanted, &ListenState::Starting);
+            if !failing {
+                self.note_all(wanted, &ListenState::Starting);
+            }
             let made = tokio::select! {
                 biased;
                 () = stop.cancelled() => return,
@@ -87,6 +92,7 @@ impl Supervised {
                 Err(fault) => Some(fault),
             };
             // Without a fault it was closed because it is not needed, or for good.
+            failing = fault.is_some();
             let Some(fault) = fault else { continue };
             self.broke(wanted, &fault);
             // Another set of triggers does not make the server answer sooner.
