@@ -114,9 +114,11 @@ async fn any_failure_starts_the_function_that_reports_it() {
         site.cli(["enqueue", function, "--id", &id]).await.ok();
     }
     for (task, said) in [("one", "one: exit code 1"), ("two", "two: exit code 3")] {
-        let told = completed(&site, "default", &format!("tell:any@after-default-t-{task}-")).await;
-        let told = shown(&site, told["id"].as_str().unwrap(), "default").await.to_string();
-        assert!(told.contains(said), "{told}");
+        let report = completed(&site, "default", &format!("tell:any@after-default-t-{task}-")).await;
+        let report = shown(&site, report["id"].as_str().unwrap(), "default")
+            .await
+            .to_string();
+        assert!(report.contains(said), "{report}");
     }
     let all = site.cli(["ls", "tasks", "--type", "fn:tell", "--json"]).await.json();
     assert_eq!(all.as_array().map(Vec::len), Some(2), "{all:#}");

@@ -6,7 +6,7 @@ use runner_core::task::QueueName;
 use runner_queue::{Broker, MAX_RUNS_KEPT, RunRecord};
 
 use super::exit::Usage;
-use super::{CommandContext, assemble};
+use super::{CommandContext, assemble, print};
 use crate::source::{self, Catalog};
 use crate::text::nearest;
 
@@ -38,7 +38,13 @@ impl QueueArg {
             return Ok(vec![QueueName::new(queue.as_str()).map_err(|e| Usage(e.to_string()))?]);
         }
         let mut queues = broker.queue_names().await?;
-        queues.truncate(QUEUES_SEARCHED);
+        if queues.len() > QUEUES_SEARCHED {
+            let all = queues.len();
+            print::note(&format!(
+                "only {QUEUES_SEARCHED} of {all} queues are searched; --queue names one"
+            ));
+            queues.truncate(QUEUES_SEARCHED);
+        }
         Ok(queues)
     }
 }

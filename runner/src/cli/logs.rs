@@ -5,12 +5,12 @@ use clap::Args;
 use runner_core::task::{QueueName, TaskId, TaskState};
 use runner_queue::{Broker, LiveRun, Page, RunRecord};
 
-use super::follow::{ended, follow, print_text};
+use super::follow::{ended, follow, print_text, result_of};
 use super::function_runs::{QueueArg, functions, no_function, runs_of};
 use super::{CommandContext, print};
 
-/// Active tasks of a queue among which a function's are searched.
-const ACTIVE_SEARCHED: Page = Page { number: 1, size: 1000 };
+/// Tasks of a queue that continue, among which a function's are searched.
+const SEARCHED: Page = Page { number: 1, size: 1000 };
 
 /// Print what a run printed
 #[derive(Debug, Args)]
@@ -77,11 +77,14 @@ impl LogsCommand {
         let functions = functions(context).await?;
         if let Some(function) = functions.get(&self.of) {
             let kind = function.task_type();
-            for queue in self.queue.searched(broker).await? {
-                let page = broker.tasks(&queue, TaskState::Active, ACTIVE_SEARCHED).await?;
-                let newest = page.tasks.into_iter().rev().find(|task| task.record.kind == kind);
-                if let Some(task) = newest {
-                    return Ok(Found::Task(queue, task.record.id));
+            // One that waits for its next attempt continues as well.
+            for state in [TaskState::Active, TaskState::Retry] {
+                for queue in self.queue.searched(broker).await? {
+                    let page = broker.tasks(&queue, state, SEARCHED).await?;
+                    let newest = page.tasks.into_iter().rev().find(|task| task.record.kind == kind);
+                    if let Some(task) = newest {
+                        return Ok(Found::Task(queue, task.record.id));
+                    }
                 }
             }
         }
@@ -107,7 +110,10 @@ fn print_record(record: &RunRecord) -> anyhow::Result<()> {
 /// The output of the current attempt so far, or that of the last one.
 async fn print_task(broker: &dyn Broker, queue: &QueueName, id: &TaskId) -> anyhow::Result<()> {
     let Some(task) = broker.glance(queue, id).await? else {
-        bail!("task {id} has ended meanwhile");
+        return match broker.run(queue, id).await? {
+            Some(record) => print_record(&record),
+            None => bail!("task {id} has ended meanwhile, and no record of it is kept"),
+        };
     };
     if task.state == TaskState::Active {
         if let Some(live) = LiveRun::of(broker, &task).await? {
@@ -118,9 +124,13 @@ async fn print_task(broker: &dyn Broker, queue: &QueueName, id: &TaskId) -> anyh
     }
     match broker.attempts(queue, id).await?.pop() {
         Some(last) => {
-            print_text(last.log.as_deref().unwrap_or_default())?;
+            match &last.log {
+                Some(log) => print_text(log)?,
+                None => print_text(&result_of(&task))?,
+            }
             ended(last.number, last.outcome, last.error.as_deref());
         }
+        None if task.state == TaskState::Completed => print_text(&result_of(&task))?,
         None => print::note(&format!("it has not run yet: it is {}", task.state)),
     }
     Ok(())

@@ -12,6 +12,9 @@ use super::function_runs::unknown_function;
 use super::preflight::Manifests;
 use super::{CommandContext, follow, payload, print, send, values};
 
+/// How long a task that is waited for is kept after its success, if nothing says how long.
+const SEEN_FOR: Duration = Duration::from_secs(600);
+
 /// Run the configured roles until a signal stops it (the default); with NAME, run that function once
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:\n  \
@@ -61,6 +64,10 @@ impl RunCommand {
             None => function.payload.clone(),
         };
         function.task_options().apply(&mut task);
+        if self.wait.is_some() && task.retention.is_zero() {
+            // Its end would not be seen: a task without a retention leaves with its success.
+            task.retention = SEEN_FOR;
+        }
         let (broker, sent) = send::send(context, &here, &task).await?;
         let Some(limit) = self.wait else {
             return Ok(print::done(sent.id.as_str())?);

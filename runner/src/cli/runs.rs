@@ -24,7 +24,7 @@ use super::{CommandContext, print};
 pub struct RunsCommand {
     /// Name of the function
     name: String,
-    /// Only runs that did not succeed
+    /// Only runs whose last attempt failed
     #[arg(long)]
     failed: bool,
     /// Number of runs
@@ -53,7 +53,7 @@ impl RunsCommand {
             }
         }
         let mut shown = all.clone();
-        shown.retain(|run| !self.failed || run.outcome != AttemptOutcome::Success);
+        shown.retain(|run| !self.failed || run.outcome.is_failure());
         shown.truncate(self.limit);
         let zone = &context.settings()?.source.zone;
         if self.json {
@@ -75,7 +75,7 @@ fn summary(runs: &[RunRecord], zone: &TimeZone) -> Vec<Vec<String>> {
     let succeeded = runs.iter().filter(is_success).count();
     let mut facts = vec![
         fact("last success", last(runs.iter().find(is_success))),
-        fact("last failure", last(runs.iter().find(|run| !is_success(run)))),
+        fact("last failure", last(runs.iter().find(|run| run.outcome.is_failure()))),
         fact("succeeded", format!("{succeeded} of {}", runs.len())),
     ];
     let mut lengths: Vec<Duration> = runs.iter().filter(is_success).map(RunRecord::took).collect();

@@ -317,6 +317,6 @@ fn readable_by_others(path: &Path) -> Option<Problem> {
         let message = format!("the file holds secrets and has mode {mode:04o}: every user may read it");
         Problem::of_settings("CFG_PERM", name.clone(), message)
             .as_warning()
-            .hint(format!("chmod 600 {name}, or write ${{env:NAME}} or ${{file:PATH}}"))
+            .hint(format!("chmod o= {name}, or write ${{env:NAME}} or ${{file:PATH}}"))
     })
 }

@@ -8,8 +8,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use jiff::tz::TimeZone;
 use runner_core::clock::Clock;
 use tracing::Subscriber;
+use tracing::dispatcher::{Dispatch, SetGlobalDefaultError, set_global_default};
 use tracing::level_filters::LevelFilter;
-use tracing::subscriber::{SetGlobalDefaultError, set_global_default};
 use tracing_appender::non_blocking::{ErrorCounter, NonBlocking, NonBlockingBuilder, WorkerGuard};
 use tracing_subscriber::filter::Targets;
 use tracing_subscriber::fmt::MakeWriter;
@@ -20,7 +20,7 @@ use tracing_subscriber::{Layer, Registry};
 
 use super::line::{LineFormat, TimeFormat};
 use super::roller::{Reopen, Roller};
-use super::run_lines::RunLogLayer;
+use super::run_lines::{RunLogLayer, TARGET as TASK_SPANS};
 use super::signs::Escaped;
 use super::span_fields::{SpanFields, TaskFields};
 use super::{Format, LogSettings};
@@ -155,7 +155,7 @@ pub fn init(settings: &LogSettings, zone: &TimeZone, clock: Arc<dyn Clock>) -> R
         let file = keep(non_blocking("file", roller));
         layers.push(layer(settings.format, time, file, false));
     }
-    subscribe(layers, settings).map_err(LogError::Twice)?;
+    set_global_default(subscriber(layers, settings)).map_err(LogError::Twice)?;
     Ok(LogGuard {
         _workers: workers,
         lost,
@@ -166,19 +166,26 @@ pub fn init(settings: &LogSettings, zone: &TimeZone, clock: Arc<dyn Clock>) -> R
 type Layers = Vec<Box<dyn Layer<Registry> + Send + Sync>>;
 
 /// One filter for all, if one level counts for the lines of the log and for those of runs: it costs a task nothing.
-fn subscribe(layers: Layers, settings: &LogSettings) -> Result<(), SetGlobalDefaultError> {
+fn subscriber(layers: Layers, settings: &LogSettings) -> Dispatch {
     let (all, runs) = (targets(settings.level), targets(settings.runs));
     if settings.level == settings.runs {
-        return set_global_default(Registry::default().with(layers).with(RunLogLayer::default()).with(all));
+        return Dispatch::new(Registry::default().with(layers).with(RunLogLayer::default()).with(all));
     }
     let runs = RunLogLayer::default().with_filter(runs);
-    set_global_default(Registry::default().with(layers.with_filter(all)).with(runs))
+    Dispatch::new(Registry::default().with(layers.with_filter(all)).with(runs))
 }
 
 fn targets(level: LevelFilter) -> Targets {
     let quiet = level.min(LevelFilter::INFO);
+    // Lines of any level name their task.
+    let spans = if level == LevelFilter::OFF {
+        level
+    } else {
+        level.max(LevelFilter::INFO)
+    };
     Targets::new()
         .with_default(level)
+        .with_target(TASK_SPANS, spans)
         .with_targets(CHATTY.map(|target| (target, quiet)))
         .with_target(TELLS_CONTENT, LevelFilter::OFF)
 }
@@ -234,6 +241,11 @@ mod tests {
     use std::time::Duration;
 
     fn written(format: Format, emit: impl FnOnce()) -> String {
+        written_at((LevelFilter::DEBUG, LevelFilter::INFO), format, emit)
+    }
+
+    /// What is in the log, with these levels of the log and of runs.
+    fn written_at((level, runs): (LevelFilter, LevelFilter), format: Format, emit: impl FnOnce()) -> String {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("x.log");
         let clock = Arc::new(ManualClock::at("2026-11-22T02:00:00.1234Z".parse().unwrap()));
@@ -247,9 +259,13 @@ mod tests {
         let (writer, worker, _) = non_blocking("file", Roller::open(file, clock.clone()).unwrap());
         let zone = TimeZone::get("Asia/Shanghai").unwrap();
         let lines = layer(format, TimeFormat { clock, zone }, writer, false);
-        let layers: Layers = vec![TaskFields(format).boxed(), lines];
-        let subscriber = Registry::default().with(layers.with_filter(targets(LevelFilter::DEBUG)));
-        tracing::subscriber::with_default(subscriber, emit);
+        let settings = LogSettings {
+            level,
+            runs,
+            ..LogSettings::default()
+        };
+        let subscriber = subscriber(vec![TaskFields(format).boxed(), lines], &settings);
+        tracing::dispatcher::with_default(&subscriber, emit);
         drop(worker);
         std::fs::read_to_string(path).unwrap()
     }
@@ -283,19 +299,46 @@ mod tests {
         assert_eq!(line["timestamp"], "2026-11-22T10:00:00.123+08:00");
     }
 
-    /// Writes two lines within the span of a task.
-    fn two_lines_of_a_task() {
-        let registry = runner_sdk::Registry::new().on("greet the guest", async |cx: runner_sdk::Ctx| {
-            crate::log::task_span(&cx).in_scope(|| {
-                tracing::info!("one");
-                tracing::info_span!("inner", n = 1).in_scope(|| tracing::info!("two"));
-            });
+    /// Runs this within the span of a task; returns what is in the log of the run.
+    fn in_a_task(emit: fn()) -> String {
+        let registry = runner_sdk::Registry::new().on("greet the guest", move |cx: runner_sdk::Ctx| async move {
+            crate::log::task_span(&cx).in_scope(emit);
         });
         let trial = runner_sdk::testing::Trial::of("greet the guest")
             .attempt(2)
             .run(registry);
         let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
-        runtime.block_on(trial).unwrap();
+        runtime.block_on(trial).unwrap().log
+    }
+
+    fn two_lines_of_a_task() {
+        in_a_task(|| {
+            tracing::info!("one");
+            tracing::info_span!("inner", n = 1).in_scope(|| tracing::info!("two"));
+        });
+    }
+
+    #[test]
+    fn levels_keep_lines_from_the_log_and_from_runs_but_not_the_name_of_the_task() {
+        let emit = || {
+            tracing::info!("fine");
+            tracing::warn!("odd");
+        };
+        let (info, warn) = (LevelFilter::INFO, LevelFilter::WARN);
+        for (level, runs) in [(info, info), (info, warn), (warn, info), (warn, warn)] {
+            for format in [Format::Console, Format::Json] {
+                let mut kept = String::new();
+                let text = written_at((level, runs), format, || kept = in_a_task(emit));
+                let expected = if level == info { 2 } else { 1 };
+                assert_eq!(text.lines().count(), expected, "{level} {runs}: {text}");
+                assert!(
+                    text.lines().all(|line| line.contains("trial")),
+                    "{level} {runs}: {text}"
+                );
+                assert!(kept.contains("warn: odd"), "{level} {runs}: {kept}");
+                assert_eq!(kept.contains("info: fine"), runs == info, "{level} {runs}: {kept}");
+            }
+        }
     }
 
     #[test]

@@ -3,6 +3,7 @@
 //! A span is made for each attempt, so it must be cheap: layers keep the context of the task and format nothing before there is a line.
 
 use std::cell::RefCell;
+use std::sync::atomic::AtomicBool;
 
 use runner_sdk::Ctx;
 use tracing::span::{Attributes, Id};
@@ -14,7 +15,7 @@ use tracing_subscriber::registry::LookupSpan;
 use super::line::Pairs;
 
 /// The target of the spans of tasks, to filter by.
-const TARGET: &str = "runner::task";
+pub(super) const TARGET: &str = "runner::task";
 
 thread_local! {
     /// The task whose span is being made: fields of spans are values to print, so the layer takes it from here.
@@ -58,7 +59,7 @@ pub struct RunLogLayer;
 pub(super) struct TaskOfSpan {
     pub(super) cx: Ctx,
     /// Whether the fields of the span were formatted for the lines of the log.
-    pub(super) is_formatted: bool,
+    pub(super) is_formatted: AtomicBool,
 }
 
 /// Whether this thread is making the span of a task, which is when layers learn of it.
@@ -79,7 +80,7 @@ where
         if extensions.get_mut::<TaskOfSpan>().is_none() {
             extensions.insert(TaskOfSpan {
                 cx,
-                is_formatted: false,
+                is_formatted: AtomicBool::new(false),
             });
         }
     }
@@ -91,13 +92,13 @@ impl<S: Subscriber + for<'a> LookupSpan<'a>> Layer<S> for RunLogLayer {
     }
 
     fn on_event(&self, event: &Event<'_>, context: Context<'_, S>) {
-        for span in context.event_scope(event).into_iter().flatten() {
-            if let Some(TaskOfSpan { cx, .. }) = span.extensions().get() {
-                let mut text = String::new();
-                event.record(&mut Pairs(&mut text));
-                cx.log().push(level(*event.metadata().level()), text.trim_start());
-                return;
-            }
+        let mut spans = context.event_scope(event).into_iter().flatten();
+        // Cloned, so that the span is not locked while the event is recorded: a value may log while it is formatted.
+        let task = spans.find_map(|span| span.extensions().get().map(|TaskOfSpan { cx, .. }| cx.clone()));
+        if let Some(cx) = task {
+            let mut text = String::new();
+            event.record(&mut Pairs(&mut text));
+            cx.log().push(level(*event.metadata().level()), text.trim_start());
         }
     }
 }

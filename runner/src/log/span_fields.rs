@@ -2,6 +2,7 @@
 //! by the first line within it, because most tasks log nothing and each attempt has a span.
 
 use std::fmt;
+use std::sync::atomic::Ordering;
 
 use runner_sdk::Ctx;
 use tracing::span::{Attributes, Id};
@@ -59,13 +60,13 @@ impl<S: Subscriber + for<'a> LookupSpan<'a>> Layer<S> for TaskFields {
 
     fn on_event(&self, event: &Event<'_>, context: Context<'_, S>) {
         for span in context.event_scope(event).into_iter().flatten() {
-            let mut extensions = span.extensions_mut();
-            let Some(task) = extensions.get_mut::<TaskOfSpan>().filter(|task| !task.is_formatted) else {
-                continue;
-            };
-            task.is_formatted = true;
-            let fields = formatted(self.0, &task.cx);
-            if let Some(place) = extensions.get_mut::<FormattedFields<SpanFields>>() {
+            // Locked for writing once, by the first line; all others only look.
+            let first = span.extensions().get().and_then(|task: &TaskOfSpan| {
+                let is_first = !task.is_formatted.swap(true, Ordering::Relaxed);
+                is_first.then(|| formatted(self.0, &task.cx))
+            });
+            let Some(fields) = first else { continue };
+            if let Some(place) = span.extensions_mut().get_mut::<FormattedFields<SpanFields>>() {
                 place.fields = fields;
             }
         }

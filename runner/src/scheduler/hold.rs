@@ -6,7 +6,7 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use runner_core::schedule::{Definition, Plan, ScheduleId, Source, stable_hash};
+use runner_core::schedule::{Definition, Plan, Problem, ScheduleId, Source, stable_hash};
 use runner_queue::{BrokerError, CURSOR_AHEAD, Registration, Standing};
 use tokio::time::Instant;
 
@@ -93,9 +93,11 @@ impl Scheduler {
                 continue;
             }
             let before = self.broker.held_from(&scope).await?;
+            // One that is left out because of an error is still in its source, and keeps its cursor.
+            let is_broken = |id: &ScheduleId| plan.problems_of(id).any(Problem::is_error);
             let gone: Vec<ScheduleId> = before
                 .into_iter()
-                .filter(|id| !plan.schedules.contains_key(id))
+                .filter(|id| !plan.schedules.contains_key(id) && !is_broken(id))
                 .collect();
             if !gone.is_empty() {
                 self.withdraw(&scope, &gone).await?;

@@ -265,7 +265,6 @@ mod tests {
             (payload != self.0).then(|| SchemaFault {
                 path: String::new(),
                 why: format!("not {}", String::from_utf8_lossy(self.0)),
-                more: 0,
             })
         }
     }

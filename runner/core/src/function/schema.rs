@@ -53,15 +53,13 @@ impl fmt::Debug for PayloadSchema {
     }
 }
 
-/// Why a payload does not fit a schema. Never contains a value of the payload, which may be a secret.
+/// Why a payload does not fit a schema: the first fault. Never contains a value of the payload, which may be a secret.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SchemaFault {
     /// Where in the payload, as a JSON pointer: `/orders/0/id`; empty for the payload as a whole.
     pub path: String,
     /// What is wrong there.
     pub why: String,
-    /// Further faults.
-    pub more: usize,
 }
 
 impl fmt::Display for SchemaFault {
@@ -70,12 +68,7 @@ impl fmt::Display for SchemaFault {
         if !self.path.is_empty() {
             write!(f, "{}: ", self.path)?;
         }
-        f.write_str(&self.why)?;
-        match self.more {
-            0 => Ok(()),
-            1 => f.write_str(", and one more fault"),
-            more => write!(f, ", and {more} more faults"),
-        }
+        f.write_str(&self.why)
     }
 }
 
@@ -85,15 +78,13 @@ mod tests {
 
     #[test]
     fn a_fault_says_where() {
-        let fault = |path: &str, more| SchemaFault {
+        let fault = |path: &str| SchemaFault {
             path: path.to_owned(),
             why: "value is not of type \"integer\"".to_owned(),
-            more,
         };
         let text = "the payload does not fit payload_schema: value is not of type \"integer\"";
-        assert_eq!(fault("", 0).to_string(), text);
-        let text =
-            "the payload does not fit payload_schema: /n/0: value is not of type \"integer\", and one more fault";
-        assert_eq!(fault("/n/0", 1).to_string(), text);
+        assert_eq!(fault("").to_string(), text);
+        let text = "the payload does not fit payload_schema: /n/0: value is not of type \"integer\"";
+        assert_eq!(fault("/n/0").to_string(), text);
     }
 }

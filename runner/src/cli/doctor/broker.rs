@@ -67,6 +67,7 @@ async fn ask(context: &CommandContext, broker: &dyn Broker) -> BrokerResult<Vec<
     let asked = Instant::now();
     let now = broker.now().await?;
     let took = asked.elapsed();
+    let apart = context.clock.now().duration_since(now).unsigned_abs();
     let text = format!(
         "{} answers in {}",
         broker.describe(),
@@ -82,8 +83,7 @@ async fn ask(context: &CommandContext, broker: &dyn Broker) -> BrokerResult<Vec<
         let finding = Diagnosis::new(level, AREA, caveat.message.clone());
         found.push(finding.code(caveat.code).hint(caveat.hint));
     }
-    let apart = context.clock.now().duration_since(now).unsigned_abs();
-    found.push(clock(apart));
+    found.push(clock(apart.saturating_sub(took)));
     Ok(found)
 }
 

@@ -1,5 +1,6 @@
 //! One line of the report: what was looked at, what was found, and what helps.
 
+use crate::diagnose::{Reason, ReasonCode};
 use crate::text::signs;
 
 /// How bad it is.
@@ -24,6 +25,14 @@ impl Level {
             Self::Warning => "warning",
             Self::Error => "error",
         }
+    }
+}
+
+/// How bad a reason is. What an operator has paused is meant to wait.
+pub(super) fn level_of(reason: &Reason) -> Level {
+    match reason.code {
+        ReasonCode::Paused | ReasonCode::QueuePaused => Level::Warning,
+        _ => Level::Error,
     }
 }
 

@@ -27,9 +27,13 @@ pub(super) async fn correct(looked: &Looked<'_>) -> Vec<Diagnosis> {
     done
 }
 
+/// Takes the rights of others away; owner and group keep theirs, since a service may read the file by its group.
 fn private(file: &Path) -> Diagnosis {
-    let made = fs::set_permissions(file, fs::Permissions::from_mode(0o600));
-    let text = format!("{} can be read by its owner only", file.display());
+    let made = fs::metadata(file).and_then(|before| {
+        let mode = before.permissions().mode() & 0o7770;
+        fs::set_permissions(file, fs::Permissions::from_mode(mode))
+    });
+    let text = format!("{} cannot be read by others any more", file.display());
     outcome("settings", "CFG_PERM", made.map(|()| text))
 }
 

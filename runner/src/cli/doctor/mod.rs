@@ -27,10 +27,10 @@ use diagnosis::{Diagnosis, Level};
     runner doctor --fix\n  \
     runner doctor --json | jq -r '.[] | select(.level == \"error\") | .text'\n\n\
     error: something does not run, or will not; warning: something may go wrong. --fix makes a missing directory of manifests and a\n\
-    missing table, and makes a settings file that holds secrets private; it changes nothing else. Exit code 1 means that there\n\
+    missing table, and takes from others the right to read a settings file that holds secrets; it changes nothing else. Exit code 1 means that there\n\
     are errors.")]
 pub struct DoctorCommand {
-    /// Correct what can be corrected without risk, and look again
+    /// Correct what can be corrected without risk
     #[arg(long)]
     fix: bool,
     /// Print a JSON array of objects

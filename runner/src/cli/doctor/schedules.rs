@@ -4,7 +4,7 @@ use jiff::Timestamp;
 use runner_core::schedule::{Definition, ScheduleId};
 use runner_queue::{Broker, BrokerResult};
 
-use super::diagnosis::{Diagnosis, Level};
+use super::diagnosis::{Diagnosis, Level, level_of};
 use crate::cli::reasons::ReasonPrinter;
 use crate::cli::{CommandContext, assemble};
 use crate::config::Settings;
@@ -61,7 +61,7 @@ fn finding(now: Timestamp, definition: &Definition, reason: &Reason) -> Diagnosi
     let zone = &definition.timing.zone;
     let printer = ReasonPrinter { now, zone };
     let text = format!("{}: {}", definition.id, printer.sentence(reason));
-    let finding = Diagnosis::new(Level::Error, AREA, text).code(reason.code.as_str());
+    let finding = Diagnosis::new(level_of(reason), AREA, text).code(reason.code.as_str());
     match printer.hint(reason) {
         Some(hint) => finding.hint(hint),
         None => finding,

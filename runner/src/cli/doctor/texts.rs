@@ -23,7 +23,12 @@ pub(super) fn areas(looked: &Looked<'_>, corrected: &[Diagnosis]) -> Vec<Diagnos
             }
         }
         if found.len() == before {
-            found.push(Diagnosis::new(Level::Ok, area, fine(area, looked)));
+            found.push(match looked.settings {
+                None if area != "manifests" => {
+                    Diagnosis::new(Level::Warning, area, "not looked at: the settings have errors")
+                }
+                _ => Diagnosis::new(Level::Ok, area, fine(area, looked)),
+            });
         }
     }
     found

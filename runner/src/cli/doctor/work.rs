@@ -5,7 +5,7 @@ use std::time::Duration;
 use runner_core::task::{QueueName, TaskState};
 use runner_queue::{Broker, BrokerResult, Page, QueueInfo, ServerView};
 
-use super::diagnosis::{Diagnosis, Level};
+use super::diagnosis::{Diagnosis, Level, level_of};
 use crate::cli::reasons::ReasonPrinter;
 use crate::cli::{CommandContext, print};
 use crate::diagnose::Reason;
@@ -115,7 +115,7 @@ async fn waiting(context: &CommandContext, broker: &dyn Broker, queue: &QueueInf
         zone: &jiff::tz::TimeZone::UTC,
     };
     let text = format!("{waits}: {}", printer.sentence(reason));
-    let finding = Diagnosis::new(Level::Error, QUEUE, text).code(reason.code.as_str());
+    let finding = Diagnosis::new(level_of(reason), QUEUE, text).code(reason.code.as_str());
     Ok(vec![match printer.hint(reason) {
         Some(hint) => finding.hint(hint),
         None => finding,

@@ -12,8 +12,9 @@ use super::rules::OTHERS;
 const PATTERN_BYTES: usize = 256 * 1024;
 const MATCHER_BYTES: usize = 1024 * 1024;
 
-/// Faults of a payload that are counted.
-const MAX_FAULTS: usize = 20;
+/// The longest payload that is checked, in bytes: the work of a check grows with it, and workers check before they start a
+/// handler.
+const MAX_PAYLOAD_CHECKED: usize = 16 * 1024 * 1024;
 
 /// The longest text about a fault, and the longest path, in characters: both may contain names from the payload.
 const MAX_WHY: usize = 300;
@@ -60,9 +61,11 @@ impl PayloadCheck for CompiledSchema {
             Some(SchemaFault {
                 path: String::new(),
                 why,
-                more: 0,
             })
         };
+        if payload.len() > MAX_PAYLOAD_CHECKED {
+            return whole(format!("it is longer than {} MiB", MAX_PAYLOAD_CHECKED >> 20));
+        }
         let value = match payload {
             [] => Json::Null,
             text => match serde_json::from_slice(text) {
@@ -76,13 +79,8 @@ impl PayloadCheck for CompiledSchema {
                 self.depth
             ));
         }
-        if self.validator.is_valid(&value) {
-            return None;
-        }
-        let mut faults = self.validator.iter_errors(&value);
-        let Some(first) = faults.next() else {
-            return whole("it does not fit".to_owned());
-        };
+        // The first fault only: a payload may have millions.
+        let first = self.validator.validate(&value).err()?;
         let why = match payload {
             [] => "there is none, which counts as null".to_owned(),
             _ => shortened(&first.masked_with("this value").to_string()),
@@ -90,7 +88,6 @@ impl PayloadCheck for CompiledSchema {
         Some(SchemaFault {
             path: shortened(first.instance_path().as_str()),
             why,
-            more: faults.take(MAX_FAULTS).count(),
         })
     }
 }

@@ -54,7 +54,6 @@ fn a_fault_has_a_path_and_no_value_of_the_payload() {
     let secret = r#"{"id":1,"orders":[{"id":"hunter2"}],"mail":"hunter2","code":"hunter2"}"#;
     let text = said(&schema, secret).unwrap();
     assert!(!text.contains("hunter2"), "{text}");
-    assert!(text.ends_with("2 more faults"), "{text}");
     let one = said(&schema, r#"{"id":1,"orders":[{"id":"x"}]}"#).unwrap();
     let expected = "the payload does not fit payload_schema: /orders/0/id: this value is not of type \"integer\"";
     assert_eq!(one, expected);
