@@ -11,7 +11,8 @@ use crate::kit::{self, Site, eventually_within};
 pub fn tests() -> Vec<kit::Trial> {
     kit::trials![
         needs(): a_payload_that_does_not_fit_is_refused_at_every_door,
-            a_task_that_got_past_the_doors_is_archived_before_it_runs;
+            a_task_that_got_past_the_doors_is_archived_before_it_runs,
+            the_schema_of_one_function_counts_for_others_of_its_handler;
     ]
 }
 
@@ -143,4 +144,23 @@ async fn a_task_that_got_past_the_doors_is_archived_before_it_runs() {
     })
     .await;
     assert!(runner.stop().await.success());
+}
+
+async fn the_schema_of_one_function_counts_for_others_of_its_handler() {
+    let site = Site::new("");
+    site.write("manifests/a.yaml", &format!("name: one\nhandler: echo\n{SCHEMA}"));
+    site.write(
+        "manifests/b.yaml",
+        &format!("name: two\nhandler: echo\nschedule: '@daily'\npayload: {BAD}\n"),
+    );
+    let checked = site.cli(["check", "--json"]).await;
+    assert_eq!(checked.status.code(), Some(65), "{}", checked.stdout);
+    let found: Value = serde_json::from_str(&checked.stdout).unwrap();
+    let codes: Vec<&str> = found
+        .as_array()
+        .unwrap()
+        .iter()
+        .filter_map(|f| f["code"].as_str())
+        .collect();
+    assert!(codes.contains(&"E154"), "{found:#}");
 }

@@ -30,10 +30,11 @@ use jiff::Timestamp;
 use tokio_util::sync::CancellationToken;
 
 use runner_core::duration;
-use runner_core::function::Function;
+use runner_core::function::{Function, Functions};
 use runner_core::schedule::{Definition, Problem, Source};
 
 use super::after;
+use super::calls;
 use super::manifest::{self, ScheduleContext};
 use super::saved_state::{SavedState, SavedText};
 use super::settings::ManifestSettings;
@@ -344,5 +345,11 @@ pub fn check_paths(paths: &[PathBuf], context: &ScheduleContext) -> Checked {
     }
     let between = after::resolve(&after::types_of(&checked.functions), &mut triggers);
     checked.problems.extend(between);
+    // Functions of one handler have one type of tasks: the schema of one counts for the schedules of the others.
+    let functions = Functions::new(checked.functions.clone());
+    let refused = calls::take_refused(&functions, &mut checked.definitions);
+    checked
+        .problems
+        .extend(refused.into_iter().flat_map(|one| one.problems));
     checked
 }
