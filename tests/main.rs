@@ -20,6 +20,7 @@ mod cli_sources;
 mod deploy;
 mod events;
 mod faults;
+mod files;
 mod fleet;
 mod golden;
 mod growth;
@@ -125,6 +126,7 @@ fn main() -> std::process::ExitCode {
         story_versions::tests(),
         why::tests(),
         chaos::tests(),
+        files::tests(),
         fleet::tests(),
         faults::tests(),
     ])

@@ -7,6 +7,7 @@
 
 mod after;
 mod board;
+mod file;
 mod identity;
 mod intake;
 mod kept;
@@ -118,6 +119,7 @@ fn sources(parts: &TriggerParts, intake: &Intake) -> Vec<Box<dyn EventSource>> {
 
 fn listening(parts: &TriggerParts, intake: &Intake) -> Vec<Box<dyn EventSource>> {
     vec![
+        Box::new(file::FileSource::new(parts, intake)),
         #[cfg(feature = "amqp")]
         Box::new(rabbitmq::RabbitMq::new(parts, intake)),
         Box::new(redis_stream::RedisStreams::new(parts, intake)),

@@ -4,11 +4,13 @@
 //! for each kind.
 
 mod after;
+mod file;
 mod rabbitmq;
 mod redis_stream;
 mod webhook;
 
 pub use after::{AFTER_HEADER, AfterTrigger, ENDED_VALUES, FOLLOW_REMEMBER, FollowOn};
+pub use file::{DEFAULT_IN_FLIGHT, DEFAULT_STABLE, FILE_VALUES, FileEnd, FileTrigger};
 pub use rabbitmq::{
     BadMessage, Binding, BodyFormat, DEFAULT_CONNECTION, DEFAULT_PREFETCH, DEFAULT_REMEMBER, DeclareQueue,
     ExchangeType, MAX_BODY, MESSAGE_VALUES, RabbitMqTrigger,
@@ -102,6 +104,7 @@ impl TriggerDefinition {
                 format!("{} /hooks/{}", methods.join(" "), self.id.as_str().replace(':', "/"))
             }
             TriggerKind::After(trigger) => format!("{} of {}", trigger.on.as_str(), trigger.function),
+            TriggerKind::File(trigger) => format!("{}/{}", trigger.dir.display(), trigger.pattern),
         }
     }
 }
@@ -117,6 +120,8 @@ pub enum TriggerKind {
     Webhook(WebhookTrigger),
     /// Ends of tasks of another function.
     After(AfterTrigger),
+    /// Files of a directory.
+    File(FileTrigger),
 }
 
 impl TriggerKind {
@@ -128,6 +133,7 @@ impl TriggerKind {
             Self::RedisStream(_) => "redis_stream",
             Self::Webhook(_) => "webhook",
             Self::After(_) => "after",
+            Self::File(_) => "file",
         }
     }
 }

@@ -133,7 +133,7 @@ impl EventSource for RabbitMq {
 fn spec(trigger: &TriggerDefinition) -> Option<&RabbitMqTrigger> {
     match &trigger.kind {
         TriggerKind::RabbitMq(spec) => Some(spec),
-        TriggerKind::RedisStream(_) | TriggerKind::Webhook(_) | TriggerKind::After(_) => None,
+        TriggerKind::RedisStream(_) | TriggerKind::Webhook(_) | TriggerKind::After(_) | TriggerKind::File(_) => None,
     }
 }
 

@@ -355,7 +355,7 @@ impl Hooks {
 fn spec(trigger: &TriggerDefinition) -> Option<&WebhookTrigger> {
     match &trigger.kind {
         TriggerKind::Webhook(spec) => Some(spec),
-        TriggerKind::RabbitMq(_) | TriggerKind::RedisStream(_) | TriggerKind::After(_) => None,
+        TriggerKind::RabbitMq(_) | TriggerKind::RedisStream(_) | TriggerKind::After(_) | TriggerKind::File(_) => None,
     }
 }
 

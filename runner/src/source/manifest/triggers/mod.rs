@@ -1,6 +1,7 @@
 //! The `triggers` of a function: a list of maps, each with an id and one kind, which has a file here that reads its keys.
 
 mod after;
+mod file;
 mod rabbitmq;
 mod redis_stream;
 mod template;
@@ -57,6 +58,7 @@ const KINDS: &[(&str, Read)] = &[
     ("redis_stream", redis_stream::read),
     ("webhook", webhook::read),
     ("after", after::read),
+    ("file", file::read),
 ];
 
 /// Reads every trigger of the function called `function`; `schedules` are the ids that are taken.

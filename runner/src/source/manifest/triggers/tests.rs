@@ -5,7 +5,7 @@
 use jiff::tz::TimeZone;
 use runner_core::cron::DstRule;
 use runner_core::trigger::{
-    BadMessage, DeclareQueue, ExchangeType, FollowOn, HookBody, HookCredential, HookMethod, RabbitMqTrigger,
+    BadMessage, DeclareQueue, ExchangeType, FileEnd, FollowOn, HookBody, HookCredential, HookMethod, RabbitMqTrigger,
     SignatureForm, TriggerDefinition, TriggerKind, WebhookTrigger,
 };
 
@@ -288,6 +288,60 @@ fn another_function_is_followed_after_its_success_unless_said_otherwise() {
         ),
     ] {
         let problems = reading(&format!("  - id: x\n    after: {{{keys}}}\n")).problems;
+        let said: Vec<String> = problems.iter().map(|p| format!("{} {}", p.code, p.message)).collect();
+        assert!(said.iter().any(|line| line.starts_with(expected)), "{keys}\n{said:#?}");
+    }
+}
+
+#[test]
+fn a_directory_is_enough_and_its_files_stay_below_it() {
+    let file = |keys: &str| {
+        let reading = reading(&format!("  - id: in\n    file: {{{keys}}}\n"));
+        assert!(reading.problems.is_empty(), "{:#?}", reading.problems);
+        match reading.entries[0].triggers[0].kind.clone() {
+            TriggerKind::File(spec) => spec,
+            other => panic!("{other:?}"),
+        }
+    };
+    let spec = file("dir: /spool/in");
+    let moved = |to: &str| FileEnd::Move(to.into());
+    assert_eq!(
+        (spec.pattern.as_str(), spec.stable.as_secs(), spec.in_flight),
+        ("*", 2, 100)
+    );
+    assert_eq!(
+        (spec.done, spec.failed),
+        (moved("/spool/in/done"), moved("/spool/in/failed"))
+    );
+    let all = "dir: /a, pattern: '*.csv', stable: 10s, done: delete, failed: /b, max_in_flight: 3, payload: '{{ file.path }}'";
+    let spec = file(all);
+    assert_eq!(
+        (spec.pattern.as_str(), spec.stable.as_secs(), spec.in_flight),
+        ("*.csv", 10, 3)
+    );
+    assert_eq!((spec.done, spec.failed), (FileEnd::Delete, moved("/b")));
+
+    for (keys, expected) in [
+        ("pattern: '*'", "E149 triggers[0].file.dir is required"),
+        (
+            "dir: spool",
+            "E149 triggers[0].file.dir \"spool\" must be an absolute path",
+        ),
+        (
+            "dir: /a, pattern: 'b/*'",
+            "E149 triggers[0].file.pattern \"b/*\" is compared with names",
+        ),
+        (
+            "dir: /a, done: /a",
+            "E149 triggers[0].file.done is the watched directory itself",
+        ),
+        ("dir: /a, stable: 0s", "E149 triggers[0].file.stable"),
+        (
+            "dir: /a, payload: '{{ file.owner }}'",
+            "E144 template error in triggers[0].file.payload: a file has no value \"file.owner\"",
+        ),
+    ] {
+        let problems = reading(&format!("  - id: in\n    file: {{{keys}}}\n")).problems;
         let said: Vec<String> = problems.iter().map(|p| format!("{} {}", p.code, p.message)).collect();
         assert!(said.iter().any(|line| line.starts_with(expected)), "{keys}\n{said:#?}");
     }

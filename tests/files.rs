@@ -1,0 +1,139 @@
+//! Triggers that watch directories: the whole program, on the embedded broker.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use serde_json::Value;
+
+use crate::kit::{self, Site, eventually_within};
+
+/// The tests of this module.
+pub fn tests() -> Vec<kit::Trial> {
+    kit::trials![
+        needs(): a_file_becomes_one_task_and_leaves_by_how_that_ended,
+            a_directory_that_is_not_there_is_a_problem_and_comes_back,
+            kills_and_a_second_instance_start_no_file_twice;
+    ]
+}
+
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// A site whose function takes files from `in`, which is made, and appends their names to `ran`.
+fn site(config: &str) -> (Site, PathBuf) {
+    let site = Site::new(config);
+    let dir = site.dir.join("in");
+    fs::create_dir_all(&dir).unwrap();
+    let (path, ran) = (dir.display(), site.dir.join("ran"));
+    let script = format!(
+        "file=$(sed -E 's/.*\"path\":\"([^\"]*)\".*/\\1/'); basename \"$file\" >> {}; ! grep -q bad \"$file\"",
+        ran.display()
+    );
+    let text = format!(
+        "name: take\nretry: 20\nexec:\n  script: |\n    {script}\n  exit_codes: {{fatal: [1]}}\ntriggers:\n  - id: in\n    file: {{dir: {path}, pattern: '*.csv', stable: 1s}}\n"
+    );
+    site.write("manifests/a.yaml", &text);
+    (site, dir)
+}
+
+async fn there(path: &Path) {
+    eventually_within(PATIENCE, "the file has moved", async || {
+        path.exists()
+            .then_some(())
+            .ok_or_else(|| format!("{} is not there", path.display()))
+    })
+    .await;
+}
+
+async fn a_file_becomes_one_task_and_leaves_by_how_that_ended() {
+    let (site, dir) = site("");
+    let runner = site.start().await;
+    fs::write(dir.join("good.csv"), "1").unwrap();
+    fs::write(dir.join("wrong.csv"), "bad").unwrap();
+    fs::write(dir.join("other.txt"), "1").unwrap();
+    std::os::unix::fs::symlink("/etc/passwd", dir.join("link.csv")).unwrap();
+    there(&dir.join("done/good.csv")).await;
+    there(&dir.join("failed/wrong.csv")).await;
+    assert!(dir.join("other.txt").exists() && dir.join("link.csv").is_symlink());
+    let state = eventually_within(PATIENCE, "the counts are shown", async || {
+        let listed = site.cli(["ls", "triggers", "--json"]).await.json();
+        let own = listed[0].clone();
+        match &own["instances"][0] {
+            state if state["enqueued"] == 2 && state["bad"] == 1 && state["unacked"] == 0 => Ok(own),
+            state => Err(format!("{state}")),
+        }
+    })
+    .await;
+    assert_eq!(state["kind"], "file");
+    assert!(state["listens_to"].as_str().unwrap().ends_with("in/*.csv"), "{state}");
+    assert!(runner.stop().await.success());
+}
+
+async fn a_directory_that_is_not_there_is_a_problem_and_comes_back() {
+    let (site, dir) = site("");
+    fs::remove_dir(&dir).unwrap();
+    let runner = site.start().await;
+    let fault = async |wanted: &str| {
+        eventually_within(PATIENCE, wanted, async || {
+            let listed = site.cli(["ls", "triggers", "--json"]).await.json();
+            let state = listed[0]["instances"][0]["state"]
+                .as_str()
+                .unwrap_or_default()
+                .to_owned();
+            (state == wanted)
+                .then_some(listed.clone())
+                .ok_or_else(|| listed.to_string())
+        })
+        .await
+    };
+    let listed = fault("failing").await;
+    assert_eq!(listed[0]["instances"][0]["fault"]["code"], "file_dir", "{listed}");
+    let page = runner.http.get("/queue").await.body;
+    assert!(page.contains("file_dir") && page.contains("No such file"), "{page}");
+    fs::create_dir(&dir).unwrap();
+    fault("listening").await;
+    fs::write(dir.join("a.csv"), "1").unwrap();
+    there(&dir.join("done/a.csv")).await;
+    assert!(runner.stop().await.success());
+}
+
+async fn kills_and_a_second_instance_start_no_file_twice() {
+    const FILES: usize = 60;
+    let (site, dir) = site("worker: {concurrency: 2, lease: 3s, poison_after: 0}\n");
+    for n in 0..FILES {
+        fs::write(dir.join(format!("f{n}.csv")), "1").unwrap();
+    }
+    let done = || fs::read_dir(dir.join("done")).map_or(0, Iterator::count);
+    let second = site.start().await;
+    // A task that is lost again and again waits longer each time, so not many kills.
+    for kill in 0..3 {
+        let before = done();
+        let first = site.start().await;
+        eventually_within(PATIENCE, "it continues", async || {
+            let now = done();
+            (now > before || now == FILES)
+                .then_some(())
+                .ok_or_else(|| format!("kill {kill}: {now}\n{}", first.child.tail()))
+        })
+        .await;
+        first.child.kill9();
+    }
+    eventually_within(PATIENCE * 5, "all files are done", async || {
+        let now = done();
+        (now == FILES).then_some(()).ok_or_else(|| now.to_string())
+    })
+    .await;
+    assert!(second.stop().await.success());
+    // Each name has one task. Its command may have run again after a kill.
+    let listed = site
+        .cli(["ls", "tasks", "--state", "completed", "--size", "1000", "--json"])
+        .await
+        .json();
+    let tasks: Vec<&Value> = listed.as_array().unwrap().iter().collect();
+    assert_eq!(tasks.len(), FILES);
+    let ran = fs::read_to_string(site.dir.join("ran")).unwrap();
+    let names: BTreeSet<&str> = ran.lines().collect();
+    assert_eq!(names.len(), FILES);
+    assert_eq!(fs::read_dir(dir.join(".runner/take:in")).unwrap().count(), 0);
+}
