@@ -11,7 +11,8 @@ use crate::kit::{self, RabbitServer, Runner, Site, eventually_within, queue_name
 /// The tests of this module.
 pub fn tests() -> Vec<kit::Trial> {
     kit::trials![
-        needs(RabbitMq): events_say_what_happened_and_no_payload, events_wait_for_their_server_and_end_with_the_program;
+        needs(RabbitMq): events_say_what_happened_and_no_payload, events_wait_for_their_server_and_end_with_the_program,
+            one_that_is_refused_does_not_stand_before_the_others;
     ]
 }
 
@@ -141,4 +142,65 @@ async fn events_wait_for_their_server_and_end_with_the_program() {
         (&event["type"], &event["task"]["id"]),
         (&"task.succeeded".into(), &"last".into())
     );
+}
+
+async fn one_that_is_refused_does_not_stand_before_the_others() {
+    let (server, exchange) = (rabbitmq(), queue_name("refused"));
+    let client = bound(server, &exchange).await;
+    // It takes one message and refuses the next.
+    let full = format!("{exchange}-full");
+    let mut bounds = FieldTable::default();
+    bounds.insert("x-max-length".into(), lapin::types::AMQPValue::LongInt(1));
+    bounds.insert(
+        "x-overflow".into(),
+        lapin::types::AMQPValue::LongString("reject-publish".into()),
+    );
+    client.queue(&full, bounds).await;
+    let key = "task.archived".into();
+    let options = QueueBindOptions::default();
+    let bound = client
+        .channel
+        .queue_bind(full.as_str().into(), exchange.as_str().into(), key, options, FieldTable::default());
+    bound.await.expect("a binding");
+    let site = Site::new(&config(server, &exchange, ""));
+    site.write(
+        "manifests/fail.yaml",
+        "name: fail\nexec: {command: ['false']}\nretry: 0\n",
+    );
+    let runner = site.start().await;
+    for id in ["f-1", "f-2"] {
+        site.cli(["enqueue", "fn:fail", "--id", id]).await.ok();
+        eventually_within(PATIENCE, "the task is archived", async || {
+            let shown = site.cli(["task", "show", id, "--json"]).await.stdout;
+            shown.contains("archived").then_some(()).ok_or(shown)
+        })
+        .await;
+    }
+    eventually_within(PATIENCE, "the refusal is in the log", async || {
+        let log = runner.log();
+        log.contains("amqp_nacked").then_some(()).ok_or(log)
+    })
+    .await;
+    site.cli(["enqueue", "echo", "--id", "e-1", "--payload", "1"])
+        .await
+        .ok();
+    let mut all = received(&client, &exchange, &runner, 3).await;
+    // Room for the one that was refused.
+    let options = BasicGetOptions { no_ack: true };
+    eventually_within(PATIENCE, "it is sent when the queue has room", async || {
+        let got = client.channel.basic_get(full.as_str().into(), options).await;
+        let message = got.expect("an answer").ok_or_else(|| runner.child.tail())?;
+        let event: Value = serde_json::from_slice(&message.delivery.data).expect("JSON");
+        match event["task"]["id"] == "f-2" {
+            true => Ok(()),
+            false => Err("the first one".to_owned()),
+        }
+    })
+    .await;
+    assert!(runner.stop().await.success());
+    while let Ok(Some(message)) = client.channel.basic_get(exchange.as_str().into(), options).await {
+        all.push(serde_json::from_slice(&message.delivery.data).expect("JSON"));
+    }
+    let succeeded = all.iter().filter(|event| event["type"] == "task.succeeded").count();
+    assert_eq!(succeeded, 1, "a confirmed event is not sent again: {all:?}");
 }

@@ -14,6 +14,7 @@ use runner_core::function::Functions;
 use runner_queue::Broker;
 use runner_sdk::{BoxFuture, Handlers};
 use tokio::net::TcpListener;
+use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, timeout, timeout_at};
 use tokio_util::sync::{CancellationToken, DropGuard};
@@ -25,9 +26,7 @@ use super::state_store::BrokerStateStore;
 use super::store_users::StoreUse;
 use super::{assemble, banner, print, signals};
 use crate::config::{Access, BrokerSettings, SealingKey, Settings};
-#[cfg(feature = "amqp")]
-use crate::events;
-use crate::events::Events;
+use crate::events::{self, Events};
 use crate::health::{self, Health};
 use crate::log::{LostLines, Reopen};
 use crate::metrics::Metrics;
@@ -43,6 +42,12 @@ const GREETING_WAIT: Duration = Duration::from_secs(1);
 
 /// Time left for the broker to close when open requests are cut off.
 const CLOSING: Duration = Duration::from_millis(300);
+
+/// Listening ends while there is still time for the events that its last tasks make, and for the broker.
+const _: () = assert!(
+    trigger::LAST_BATCHES.as_millis() + CLOSING.as_millis() * 2 < worker::LAST_STEPS.as_millis(),
+    "triggers may take longer to stop than the whole program"
+);
 
 /// What the parts of a running program share.
 struct Components {
@@ -69,8 +74,8 @@ struct Running {
     scheduler: Option<JoinHandle<()>>,
     triggers: Option<JoinHandle<()>>,
     worker: Option<Worker>,
-    /// The sending of events, and what ends it.
-    events: Option<(JoinHandle<()>, CancellationToken)>,
+    /// The sending of events, and what tells it until when it may go on.
+    events: Option<(JoinHandle<()>, oneshot::Sender<Instant>)>,
     web: Option<Web>,
     probes: Option<Web>,
 }
@@ -293,7 +298,8 @@ impl Running {
         }
         // After everything that makes some.
         if let Some((task, stop)) = self.events {
-            stop.cancel();
+            // Less than is waited for, so that it counts by itself what it could not send.
+            let _: Result<(), Instant> = stop.send((Instant::now() + events::LAST_EVENTS).min(until - CLOSING * 2));
             finished("sending of events", task, until - CLOSING).await;
         }
         components.sources.cancel();
@@ -568,16 +574,16 @@ fn schedule(components: &Components, stop: CancellationToken) -> JoinHandle<()> 
 
 /// Starts what sends events, if the settings say where to.
 #[cfg(feature = "amqp")]
-fn send_events(settings: &Settings, events: Events) -> Option<(JoinHandle<()>, CancellationToken)> {
+fn send_events(settings: &Settings, events: Events) -> Option<(JoinHandle<()>, oneshot::Sender<Instant>)> {
     let to = settings.events.clone()?;
     let server = settings.triggers.rabbitmq.get(&to.connection)?.clone();
-    let stop = CancellationToken::new();
-    let task = tokio::spawn(events::send(events, to, server, stop.clone()));
+    let (stop, stopped) = oneshot::channel();
+    let task = tokio::spawn(events::send(events, to, server, stopped));
     Some((task, stop))
 }
 
 #[cfg(not(feature = "amqp"))]
-fn send_events(_settings: &Settings, _events: Events) -> Option<(JoinHandle<()>, CancellationToken)> {
+fn send_events(_settings: &Settings, _events: Events) -> Option<(JoinHandle<()>, oneshot::Sender<Instant>)> {
     None
 }
 

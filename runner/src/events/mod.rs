@@ -9,6 +9,7 @@ mod outbox;
 mod sender;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use runner_core::clock::Clock;
 use runner_queue::{Caveat, Decision, DecisionKind, Recovered, Settlement};
@@ -20,6 +21,9 @@ use outbox::EventOutbox;
 pub use sender::send;
 
 use crate::metrics::Metrics;
+
+/// How long what is in the outbox may take at a stop.
+pub const LAST_EVENTS: Duration = Duration::from_secs(2);
 
 /// Where events go, and which.
 #[derive(Debug, Clone, PartialEq, Eq)]

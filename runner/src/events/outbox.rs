@@ -8,6 +8,7 @@ use jiff::Timestamp;
 use runner_core::clock::Clock;
 use runner_queue::Caveat;
 use tokio::sync::Notify;
+use tokio::time::Instant;
 
 use super::event::{LifecycleEvent, names};
 use crate::messaging::ConnectionFault;
@@ -15,6 +16,11 @@ use crate::metrics::Metrics;
 
 /// Events that wait: some 5 MB, ten seconds at a thousand tasks a second.
 const MOST: usize = 10_000;
+
+/// How often an event is sent that the server refuses, and the pause in between: together a minute, in which a queue that is full
+/// or has no leader can recover.
+const MOST_REFUSALS: u32 = 12;
+const REFUSED_PAUSE: Duration = Duration::from_secs(5);
 
 /// For how long a loss is shown after the last one.
 const SHOWN: Duration = Duration::from_secs(600);
@@ -27,11 +33,15 @@ pub(super) struct OutgoingEvent {
     pub(super) kind: &'static str,
     pub(super) id: String,
     pub(super) body: Vec<u8>,
+    /// How often the server has refused it.
+    refusals: u32,
 }
 
 #[derive(Default)]
 struct Waiting {
     events: VecDeque<OutgoingEvent>,
+    /// Those that the server has refused, in the order in which they are due again.
+    refused: VecDeque<(Instant, OutgoingEvent)>,
     /// When one was dropped last.
     dropped_at: Option<Timestamp>,
     fault: Option<ConnectionFault>,
@@ -72,7 +82,12 @@ impl EventOutbox {
         let id = uuid::Uuid::new_v4().to_string();
         let body = event().body(kind, &id, self.clock.now(), &self.instance);
         let mut waiting = self.lock();
-        waiting.events.push_back(OutgoingEvent { kind, id, body });
+        waiting.events.push_back(OutgoingEvent {
+            kind,
+            id,
+            body,
+            refusals: 0,
+        });
         let first = waiting.events.len() == 1;
         self.shorten(&mut waiting);
         drop(waiting);
@@ -82,9 +97,11 @@ impl EventOutbox {
     }
 
     fn shorten(&self, waiting: &mut Waiting) {
-        let over = waiting.events.len().saturating_sub(MOST);
+        let over = (waiting.events.len() + waiting.refused.len()).saturating_sub(MOST);
         if over > 0 {
-            waiting.events.drain(..over);
+            let refused = over.min(waiting.refused.len());
+            waiting.refused.drain(..refused);
+            waiting.events.drain(..over - refused);
             self.count_dropped(waiting, over);
         }
     }
@@ -94,11 +111,35 @@ impl EventOutbox {
         self.metrics.events_dropped(count);
     }
 
-    /// Takes the oldest events out.
-    pub(super) fn take(&self, most: usize) -> Vec<OutgoingEvent> {
+    /// Takes events out: refused ones that are due, then the oldest.
+    pub(super) fn take(&self, most: usize, now: Instant) -> Vec<OutgoingEvent> {
         let mut waiting = self.lock();
-        let count = waiting.events.len().min(most);
-        waiting.events.drain(..count).collect()
+        let due = waiting.refused.partition_point(|(at, _)| *at <= now).min(most);
+        let mut taken: Vec<OutgoingEvent> = waiting.refused.drain(..due).map(|(_, event)| event).collect();
+        let count = waiting.events.len().min(most - due);
+        taken.extend(waiting.events.drain(..count));
+        taken
+    }
+
+    /// Keeps an event that the server refused for another attempt; the last one drops it.
+    pub(super) fn refused(&self, mut event: OutgoingEvent, now: Instant) {
+        let mut waiting = self.lock();
+        event.refusals += 1;
+        if event.refusals >= MOST_REFUSALS {
+            return self.count_dropped(&mut waiting, 1);
+        }
+        waiting.refused.push_back((now + REFUSED_PAUSE, event));
+        self.shorten(&mut waiting);
+    }
+
+    /// Whether events wait that the server has refused.
+    pub(super) fn has_refused(&self) -> bool {
+        !self.lock().refused.is_empty()
+    }
+
+    /// When the next of those is due.
+    pub(super) fn next_due(&self) -> Option<Instant> {
+        self.lock().refused.front().map(|(at, _)| *at)
     }
 
     /// Puts events back that could not be sent; they are the oldest.
@@ -123,9 +164,10 @@ impl EventOutbox {
     /// At the end: what still waits is lost.
     pub(super) fn give_up(&self) {
         let mut waiting = self.lock();
-        let left = waiting.events.len();
+        let left = waiting.events.len() + waiting.refused.len();
         if left > 0 {
             waiting.events.clear();
+            waiting.refused.clear();
             self.count_dropped(&mut waiting, left);
             tracing::warn!(
                 code = "events_lost",
@@ -183,10 +225,10 @@ mod tests {
                 .render()
                 .contains(r#"runner_events_total{outcome="dropped"} 5"#)
         );
-        let oldest = outbox.take(10);
+        let oldest = outbox.take(10, Instant::now());
         let ids: Vec<String> = oldest.iter().map(|event| event.id.clone()).collect();
         outbox.put_back(oldest);
-        let again: Vec<String> = outbox.take(10).into_iter().map(|event| event.id).collect();
+        let again: Vec<String> = outbox.take(10, Instant::now()).into_iter().map(|event| event.id).collect();
         assert_eq!(ids, again, "what could not be sent is sent first");
         assert_eq!(outbox.caveats().len(), 1);
         outbox.give_up();
@@ -197,5 +239,32 @@ mod tests {
                 .render()
                 .contains(&format!(r#"runner_events_total{{outcome="dropped"}} {left}"#))
         );
+    }
+
+    #[test]
+    fn one_that_is_refused_does_not_stand_before_the_others_and_is_dropped_in_the_end() {
+        let (outbox, mut now) = (outbox(), Instant::now());
+        for _ in 0..3 {
+            outbox.put("task.failed", LifecycleEvent::default);
+        }
+        let mut first = outbox.take(1, now);
+        for refusals in 1..=MOST_REFUSALS {
+            let event = first.pop().expect("the refused event");
+            let id = event.id.clone();
+            outbox.refused(event, now);
+            if refusals == MOST_REFUSALS {
+                break;
+            }
+            let others = outbox.take(10, now);
+            assert_eq!(others.len(), 2, "the others go on");
+            outbox.put_back(others);
+            assert_eq!(outbox.next_due(), Some(now + REFUSED_PAUSE));
+            now += REFUSED_PAUSE;
+            first = outbox.take(1, now);
+            assert_eq!(first[0].id, id);
+        }
+        assert!(!outbox.has_refused());
+        let dropped = r#"runner_events_total{outcome="dropped"} 1"#;
+        assert!(outbox.metrics.render().contains(dropped));
     }
 }

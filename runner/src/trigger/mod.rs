@@ -39,7 +39,10 @@ use crate::health::Health;
 use crate::messaging::ConnectionFault;
 
 /// What the end of listening may take: batches under way are enqueued and confirmed.
-pub const LAST_BATCHES: Duration = Duration::from_secs(6);
+pub const LAST_BATCHES: Duration = Duration::from_secs(3);
+
+/// What the end of one connection or trigger may take, so that it ends before its source is given up.
+const END: Duration = Duration::from_millis(2500);
 
 /// Something that watches for events of one kind of trigger.
 #[async_trait]

@@ -19,11 +19,8 @@ use tokio::task::JoinHandle;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
-use super::{Board, EventSource, Intake, ListenState, TriggerParts};
+use super::{Board, END, EventSource, Intake, ListenState, TriggerParts};
 use crate::messaging::{ConnectionFault, RabbitMqSettings};
-
-/// How long the end of a connection may take: its triggers finish the batch that they are enqueueing.
-const END: Duration = Duration::from_secs(5);
 
 /// The pause after a failure; doubled with each further one.
 const FIRST_PAUSE: Duration = Duration::from_secs(1);

@@ -25,7 +25,7 @@ use crate::trigger::{ListenState, MessageCounts};
 const WAIT: Duration = Duration::from_secs(1);
 
 /// How long leaving the group may take.
-const LEAVE: Duration = Duration::from_secs(2);
+const LEAVE: Duration = Duration::from_secs(1);
 
 /// A consumer with our name that is silent for this long is gone: a live one reads every second.
 const SILENT: Duration = Duration::from_secs(3600);

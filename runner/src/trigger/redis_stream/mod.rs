@@ -18,10 +18,7 @@ use tokio::task::JoinHandle;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
-use super::{Board, EventSource, Intake, ListenState, TriggerParts};
-
-/// How long the end of a trigger may take: it waits for the read under way, and enqueues and acknowledges what came.
-const END: Duration = Duration::from_secs(5);
+use super::{Board, END, EventSource, Intake, ListenState, TriggerParts};
 
 /// How the names of our consumers begin.
 const CONSUMERS: &str = "runner:";
