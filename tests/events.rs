@@ -158,9 +158,13 @@ async fn one_that_is_refused_does_not_stand_before_the_others() {
     client.queue(&full, bounds).await;
     let key = "task.archived".into();
     let options = QueueBindOptions::default();
-    let bound = client
-        .channel
-        .queue_bind(full.as_str().into(), exchange.as_str().into(), key, options, FieldTable::default());
+    let bound = client.channel.queue_bind(
+        full.as_str().into(),
+        exchange.as_str().into(),
+        key,
+        options,
+        FieldTable::default(),
+    );
     bound.await.expect("a binding");
     let site = Site::new(&config(server, &exchange, ""));
     site.write(

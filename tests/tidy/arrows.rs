@@ -69,7 +69,11 @@ const ROOMS: &[Room] = &[
         "runner/src/messaging/",
         "core queue::tls queue::redis sdk handlers",
     ),
-    room("events", "runner/src/events/", "background core queue metrics messaging"),
+    room(
+        "events",
+        "runner/src/events/",
+        "background core queue metrics messaging",
+    ),
     room("health", "runner/src/health.rs", "core queue background log metrics"),
     room("source", "runner/src/source/", "core background log text"),
     room(

@@ -86,6 +86,27 @@ impl Events {
         });
     }
 
+    /// Keeps all of them, for a test.
+    #[cfg(test)]
+    pub(crate) fn recording() -> Self {
+        let all = Vec::new();
+        let clock = Arc::new(runner_core::clock::SystemClock);
+        Self(Some(Arc::new(EventOutbox::new(
+            all,
+            String::new(),
+            clock,
+            Arc::default(),
+        ))))
+    }
+
+    /// The types of those that were kept.
+    #[cfg(test)]
+    pub(crate) fn recorded(&self) -> Vec<&'static str> {
+        let now = tokio::time::Instant::now();
+        let all = self.0.as_ref().map(|outbox| outbox.take(usize::MAX, now));
+        all.unwrap_or_default().iter().map(|event| event.kind).collect()
+    }
+
     /// Whether they are sent.
     #[must_use]
     pub fn are_on(&self) -> bool {

@@ -228,7 +228,11 @@ mod tests {
         let oldest = outbox.take(10, Instant::now());
         let ids: Vec<String> = oldest.iter().map(|event| event.id.clone()).collect();
         outbox.put_back(oldest);
-        let again: Vec<String> = outbox.take(10, Instant::now()).into_iter().map(|event| event.id).collect();
+        let again: Vec<String> = outbox
+            .take(10, Instant::now())
+            .into_iter()
+            .map(|event| event.id)
+            .collect();
         assert_eq!(ids, again, "what could not be sent is sent first");
         assert_eq!(outbox.caveats().len(), 1);
         outbox.give_up();

@@ -32,12 +32,7 @@ const FIRST_PAUSE: Duration = Duration::from_millis(500);
 const LONGEST_PAUSE: Duration = Duration::from_secs(30);
 
 /// Sends until `stop` says until when the rest may take; what is left then, or when this is dropped, is counted as dropped.
-pub async fn send(
-    events: Events,
-    settings: EventSettings,
-    server: RabbitMqSettings,
-    stop: oneshot::Receiver<Instant>,
-) {
+pub async fn send(events: Events, settings: EventSettings, server: RabbitMqSettings, stop: oneshot::Receiver<Instant>) {
     let Some(outbox) = events.0 else { return };
     let _rest = Rest(Arc::clone(&outbox));
     let stopping = CancellationToken::new();

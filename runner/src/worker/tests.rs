@@ -68,7 +68,7 @@ impl Scene {
             clock,
             metrics: self.metrics.clone(),
             health: Arc::new(Health::new(Arc::new(SystemClock), self.metrics.clone())),
-            events: Default::default(),
+            events: crate::events::Events::recording(),
             settings,
             instance: Instance::named("here"),
         }

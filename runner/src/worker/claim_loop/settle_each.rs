@@ -57,11 +57,13 @@ pub(super) async fn settle_each(
             true => Offered::Later,
             false => offer(broker, &settlement, lease).await,
         };
-        let answer = match offered {
-            Offered::Settled(answer) => answer,
+        let (settlement, answer) = match offered {
+            Offered::Settled(answer) => (settlement, answer),
+            // What is reported of the task is what the broker has.
+            Offered::Archived(archive, answer) => (*archive, answer),
             Offered::Later => {
                 away = true;
-                Settled::Unknown
+                (settlement, Settled::Unknown)
             }
             Offered::Never => {
                 given_up.push(slot);
@@ -81,6 +83,8 @@ pub(super) async fn settle_each(
 
 enum Offered {
     Settled(Settled),
+    /// This was written instead.
+    Archived(Box<Settlement>, Settled),
     /// The broker is unreachable, or refuses everything.
     Later,
     Never,
@@ -96,13 +100,14 @@ async fn offer(broker: &dyn Claims, settlement: &Settlement, lease: Duration) ->
     let task = settlement.claim.task();
     let why = runner_core::chain::chain(&refusal).to_string();
     if !matches!(settlement.verdict, Verdict::HandBack | Verdict::Snooze { .. }) {
-        match settle(broker, &archived(settlement, &why)).await {
+        let archive = archived(settlement, &why);
+        match settle(broker, &archive).await {
             Ok(answer) => {
                 tracing::error!(
                     task_id = %task.id, task_type = %task.kind, queue = %task.queue, error = why,
                     "the broker refuses the verdict of the task; it was archived instead"
                 );
-                return Offered::Settled(answer);
+                return Offered::Archived(Box::new(archive), answer);
             }
             Err(error) if refuses(&error) => (),
             Err(_) => return Offered::Later,

@@ -181,7 +181,15 @@ async fn a_verdict_that_is_always_refused_holds_up_nothing() {
         "{}",
         info.record.last_error
     );
+    let events = worker.ctx.events.clone();
     worker.drain(CancellationToken::new()).await;
+    let mut kinds = events.recorded();
+    kinds.sort_unstable();
+    assert_eq!(
+        kinds,
+        ["task.archived", "task.succeeded"],
+        "events say what was written"
+    );
 }
 
 #[tokio::test]
