@@ -99,6 +99,7 @@ pub(in crate::redis) fn answered(error: &ServerError, doing: &'static str) -> Br
 
 fn by_code(code: &str, detail: &str, doing: &'static str) -> BrokerError {
     let (code, detail) = unwrapped(code, detail);
+    let detail = without_arguments(detail);
     // Preserve the server's code: people search for it.
     let words = format!("{code} {detail}").trim().to_owned();
     let source: BoxError = match cause_of(code, detail) {
@@ -121,6 +122,14 @@ fn by_code(code: &str, detail: &str, doing: &'static str) -> BrokerError {
     } else {
         BrokerError::Refused { doing, source }
     }
+}
+
+/// The words of the server without the arguments of the command, which may be a message: `unknown command 'publish', with args
+/// beginning with: 'news' '{"password"…'`.
+fn without_arguments(detail: &str) -> &str {
+    detail
+        .split_once(", with args beginning with")
+        .map_or(detail, |(words, _)| words)
 }
 
 /// The cause, by what the server answered.
@@ -253,6 +262,13 @@ mod tests {
             ),
             "broker_auth"
         );
+        let quoting = by_code(
+            "ERR",
+            "unknown command 'publish', with args beginning with: 'news' 'hunter2' ",
+            "try",
+        );
+        let why = std::error::Error::source(&quoting).map(ToString::to_string);
+        assert_eq!(why.as_deref(), Some("ERR unknown command 'publish'"));
         // A text of a user that looks like an error changes nothing.
         assert_eq!(
             code_of("ERR", "unknown command '@user_script:1: OOM x'"),
