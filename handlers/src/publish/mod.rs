@@ -46,7 +46,8 @@ pub(crate) async fn run(
             let result = serde_json::json!({"message_id": id, "connection": connection, "answer": said});
             Ok(Outcome::success(result.to_string()))
         }
-        Ok(Err(PublishFailure(why))) => Err(TaskError::retry(format!("{connection}: {why}"))),
+        Ok(Err(PublishFailure { why, lasting: true })) => Err(TaskError::skip(format!("{connection}: {why}"))),
+        Ok(Err(PublishFailure { why, lasting: false })) => Err(TaskError::retry(format!("{connection}: {why}"))),
         Err(_) => Err(TaskError::retry(format!("{connection}: timeout after {limit:?}"))),
     }
 }

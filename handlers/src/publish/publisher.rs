@@ -56,7 +56,12 @@ pub struct Published {
 
 /// Why a message was not confirmed: what happened, a code, what helps; never a password nor the content.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct PublishFailure(pub String);
+pub struct PublishFailure {
+    /// The words.
+    pub why: String,
+    /// Whether the same message will never be taken.
+    pub lasting: bool,
+}
 
 /// Sends messages over one connection.
 pub trait MessagePublisher: Send + Sync {

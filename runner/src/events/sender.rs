@@ -141,7 +141,7 @@ impl Sender {
         let name = self.exchange.as_str().into();
         let declared = channel.exchange_declare(name, ExchangeKind::Topic, durable, FieldTable::default());
         match timeout(CONFIRM, declared).await {
-            Ok(declared) => declared.map_err(|error| fault::of_use(&error))?,
+            Ok(declared) => declared.map_err(|error| fault::of_publishing(&error))?,
             Err(_) => return Err(fault::slow(CONFIRM)),
         }
         Ok(channel)
@@ -179,10 +179,10 @@ async fn publish(channel: &Channel, exchange: &str, batch: &mut Batch<'_>) -> Re
         // A type may have no queue, so a message that reaches none is fine.
         let options = BasicPublishOptions::default();
         let sent = channel.basic_publish(exchange.into(), event.kind.into(), options, &event.body, properties);
-        confirms.push(sent.await.map_err(|error| fault::of_use(&error))?);
+        confirms.push(sent.await.map_err(|error| fault::of_publishing(&error))?);
     }
     for confirm in confirms {
-        let confirmed = confirm.await.map_err(|error| fault::of_use(&error))?;
+        let confirmed = confirm.await.map_err(|error| fault::of_publishing(&error))?;
         // Confirms are waited for in the order of the events.
         let event = batch.events.remove(0);
         match confirmed {

@@ -1,6 +1,7 @@
 //! The connections of the settings as what functions publish with.
 
 use std::collections::BTreeMap;
+use std::sync::OnceLock;
 
 #[cfg(feature = "amqp")]
 use lapin::types::{AMQPValue, FieldTable, ShortString};
@@ -12,7 +13,7 @@ use runner_sdk::BoxFuture;
 
 use super::RabbitMqSettings;
 #[cfg(feature = "amqp")]
-use super::amqp::{AmqpMessage, AmqpPublisher};
+use super::amqp::{AmqpMessage, AmqpPublisher, fault::TOO_LARGE};
 
 /// All of them; each connects at its first message.
 #[must_use]
@@ -21,7 +22,7 @@ pub fn publishers(
     redis: &BTreeMap<String, RedisSettings>,
 ) -> PublishConnections {
     let redis = redis.iter().map(|(name, settings)| {
-        let publisher = RedisPublisher(RedisClient::lazy(settings));
+        let publisher = RedisPublisher::new(settings.clone());
         (name.clone(), Publisher::new(publisher))
     });
     PublishConnections {
@@ -81,10 +82,10 @@ impl MessagePublisher for AmqpPublisher {
                 Ok(()) => Ok(Published {
                     said: "confirmed".to_owned(),
                 }),
-                Err(fault) => Err(PublishFailure(format!(
-                    "{} ({}; {})",
-                    fault.why, fault.code, fault.hint
-                ))),
+                Err(fault) => Err(PublishFailure {
+                    why: format!("{} ({}; {})", fault.why, fault.code, fault.hint),
+                    lasting: fault.code == TOO_LARGE,
+                }),
             }
         })
     }
@@ -93,21 +94,49 @@ impl MessagePublisher for AmqpPublisher {
 /// AMQP's texts of at most 255 bytes. They were looked at when they were filled; for longer ones the library would panic.
 #[cfg(feature = "amqp")]
 fn short(text: String) -> Result<ShortString, PublishFailure> {
-    ShortString::try_new(text).map_err(|error| PublishFailure(error.to_string()))
+    ShortString::try_new(text).map_err(|error| lasting(error.to_string()))
 }
 
 fn wrong_kind() -> PublishFailure {
-    PublishFailure("the connection is of another kind of server".to_owned())
+    lasting("the connection is of another kind of server".to_owned())
 }
 
-/// A Redis, or why its settings cannot be used.
-struct RedisPublisher(Result<RedisClient, RedisClientError>);
+fn lasting(why: String) -> PublishFailure {
+    PublishFailure { why, lasting: true }
+}
+
+/// A Redis. Its client is made at the first message for which its files can be read: one that is missing now may be there at the
+/// next message.
+struct RedisPublisher {
+    settings: RedisSettings,
+    client: OnceLock<RedisClient>,
+}
+
+impl RedisPublisher {
+    fn new(settings: RedisSettings) -> Self {
+        Self {
+            settings,
+            client: OnceLock::new(),
+        }
+    }
+
+    fn client(&self) -> Result<&RedisClient, RedisClientError> {
+        if let Some(client) = self.client.get() {
+            return Ok(client);
+        }
+        let client = RedisClient::lazy(&self.settings)?;
+        Ok(self.client.get_or_init(|| client))
+    }
+}
 
 impl MessagePublisher for RedisPublisher {
     fn publish(&self, message: OutgoingMessage) -> BoxFuture<'_, Result<Published, PublishFailure>> {
         Box::pin(async move {
-            let failed = |error: &RedisClientError| PublishFailure(error.to_string());
-            let redis = self.0.as_ref().map_err(failed)?;
+            let failed = |error: &RedisClientError| PublishFailure {
+                why: error.to_string(),
+                lasting: false,
+            };
+            let redis = self.client().map_err(|error| failed(&error))?;
             let said = match &message.to {
                 Addressed::Channel(channel) => {
                     let listeners = redis.publish(channel, &message.body).await;
@@ -124,5 +153,30 @@ impl MessagePublisher for RedisPublisher {
             };
             Ok(Published { said })
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use runner_queue::tls::TlsFiles;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_file_that_is_missing_for_a_moment_stops_no_connection() {
+        let dir = tempfile::tempdir().unwrap();
+        let ca = dir.path().join("ca.pem");
+        let mut settings = RedisSettings::at("127.0.0.1:1");
+        settings.tls = Some(TlsFiles {
+            ca_file: Some(ca.clone()),
+            ..TlsFiles::default()
+        });
+        let publisher = RedisPublisher::new(settings);
+        let error = publisher.client().unwrap_err();
+        assert!(error.why.contains("cannot read"), "{error}");
+        let made = rcgen::generate_simple_self_signed(vec!["localhost".to_owned()]).unwrap();
+        std::fs::write(&ca, made.cert.pem()).unwrap();
+        publisher.client().unwrap();
     }
 }

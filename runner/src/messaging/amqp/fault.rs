@@ -139,6 +139,34 @@ pub fn of_connecting(error: &Error) -> ConnectionFault {
     }
 }
 
+/// The code of a message that is larger than the server takes.
+pub const TOO_LARGE: &str = "amqp_too_large";
+
+/// A message was not taken, or the exchange for it not declared.
+pub fn of_publishing(error: &Error) -> ConnectionFault {
+    let why = words(error);
+    match kind(error) {
+        Some(AMQPErrorKind::Soft(AMQPSoftError::NOTFOUND)) => {
+            let hint = "no exchange of this name is in the vhost: its owner makes it, or correct the name";
+            fault("amqp_not_found", why, hint)
+        }
+        Some(AMQPErrorKind::Soft(AMQPSoftError::ACCESSREFUSED)) => {
+            let hint = "rabbitmqctl set_permissions: writing to the exchange; events also need configure";
+            fault("amqp_forbidden", why, hint)
+        }
+        // Only the text tells it from an exchange with other properties.
+        Some(AMQPErrorKind::Soft(AMQPSoftError::PRECONDITIONFAILED)) if why.contains("larger than") => {
+            let hint = "max_message_size of RabbitMQ, or a smaller body";
+            fault(TOO_LARGE, why, hint)
+        }
+        Some(AMQPErrorKind::Soft(AMQPSoftError::PRECONDITIONFAILED)) => {
+            let hint = "the exchange exists with other properties: delete it, or use another name";
+            fault("amqp_precondition", why, hint)
+        }
+        _ => of_use(error),
+    }
+}
+
 /// A call on a connection or a channel failed.
 pub fn of_use(error: &Error) -> ConnectionFault {
     let why = words(error);

@@ -130,7 +130,7 @@ impl AmqpPublisher {
             Ok(channel)
         };
         match timeout(ANSWER, open).await {
-            Ok(opened) => opened.map_err(|error: lapin::Error| fault::of_use(&error)),
+            Ok(opened) => opened.map_err(|error: lapin::Error| fault::of_publishing(&error)),
             Err(_) => Err(fault::slow(ANSWER)),
         }
     }
@@ -179,8 +179,8 @@ async fn send(channel: &Channel, message: AmqpMessage<'_>) -> Result<(), Connect
     };
     let (exchange, key) = (message.exchange.clone(), message.routing_key);
     let sent = channel.basic_publish(exchange, key, options, message.body, message.properties);
-    let confirm = sent.await.map_err(|error| fault::of_use(&error))?;
-    match confirm.await.map_err(|error| fault::of_use(&error))? {
+    let confirm = sent.await.map_err(|error| fault::of_publishing(&error))?;
+    match confirm.await.map_err(|error| fault::of_publishing(&error))? {
         Confirmation::Ack(None) => Ok(()),
         // The returned message itself is not shown: it has the payload.
         Confirmation::Ack(Some(returned)) => Err(fault::unroutable(returned.reply_text.as_str())),
