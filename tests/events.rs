@@ -122,18 +122,26 @@ async fn events_wait_for_their_server_and_end_with_the_program() {
     let all = received(&client, &exchange, &runner, 1).await;
     assert_eq!(all[0]["task"]["id"], "first");
     // What is in the outbox at a stop is sent.
-    site.cli(["enqueue", "sleep", "--id", "last", "--payload", r#"{"seconds":2}"#])
-        .await
-        .ok();
+    let go = site.dir.join("go");
+    let waits = format!(
+        "name: waits\nexec: {{command: [sh, -c, 'until [ -e {} ]; do sleep 0.1; done']}}\n",
+        go.display()
+    );
+    site.write("manifests/waits.yaml", &waits);
+    eventually_within(PATIENCE, "the function is there", async || {
+        let enqueued = site.cli(["enqueue", "fn:waits", "--id", "last"]).await;
+        enqueued.status.success().then_some(()).ok_or(enqueued.stderr)
+    })
+    .await;
     eventually_within(PATIENCE, "the task runs", async || {
         let shown = site.cli(["task", "show", "last", "--json"]).await.stdout;
         shown.contains("active").then_some(()).ok_or(shown)
     })
     .await;
     runner.signal(nix::sys::signal::Signal::SIGTERM);
-    let dir = site.dir.clone();
+    // It ends after the signal, however busy the machine is.
+    site.write("go", "");
     assert!(runner.ended().await.success());
-    drop(dir);
     let options = BasicGetOptions { no_ack: true };
     let got = client.channel.basic_get(exchange.as_str().into(), options).await;
     let message = got.expect("an answer").expect("the last event").delivery;
