@@ -1,11 +1,14 @@
 //! Triggers of Redis streams: the whole program beside real servers.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use nix::sys::signal::Signal;
 use redis::aio::MultiplexedConnection;
 use runner_queue::redis::{RedisClient, RedisSettings};
 use serde_json::Value;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::{TcpListener, TcpStream};
 
 use crate::kit::tls::Authority;
 use crate::kit::{self, RedisDb, RedisServer, Runner, Site, eventually_within};
@@ -14,6 +17,8 @@ use crate::kit::{self, RedisDb, RedisServer, Runner, Site, eventually_within};
 pub fn tests() -> Vec<kit::Trial> {
     kit::trials![
         needs(Redis): each_entry_becomes_one_task, bad_entries_hold_up_no_other, a_group_that_is_gone_is_not_made_again, consumers_that_are_gone_are_forgotten,
+            a_dead_stream_that_takes_nothing_holds_up_no_entry, entries_that_were_deleted_before_they_were_acknowledged_are_bad_ones,
+            a_batch_that_is_too_large_for_the_line_gets_smaller,
             no_entry_is_lost_or_doubled_when_the_program_is_killed;
         needs(Cluster): a_stream_of_a_cluster_is_read;
         needs(RedisTls): a_stream_is_written_and_read_over_tls;
@@ -160,18 +165,110 @@ async fn a_group_that_is_gone_is_not_made_again() {
         200,
         "everything else continues"
     );
+    // It makes the stream, and is a new one although it comes before the group.
     let before: String = ask(&mut link, &["XADD", "orders", "*", "n", "0"]).await;
+    until_done(&site, &runner, 1).await;
+    assert!(runner.stop().await.success());
+    let runner = site.start().await;
     until_state(&site, &runner, |state| state["state"] == "listening").await;
     let _: u64 = ask(&mut link, &["XGROUP", "DESTROY", "orders", GROUP]).await;
-    until_state(&site, &runner, code("redis_group_gone")).await;
+    let gone = until_state(&site, &runner, code("redis_group_gone")).await;
+    let command = format!("XGROUP CREATE orders {GROUP} {before} MKSTREAM");
+    assert!(
+        gone["fault"]["why"].as_str().is_some_and(|why| why.ends_with(&command)),
+        "{gone}"
+    );
     let _: String = ask(&mut link, &["XADD", "orders", "*", "n", "1"]).await;
     // Neither does a restart make it.
     assert!(runner.stop().await.success());
     let runner = site.start().await;
     until_state(&site, &runner, code("redis_group_gone")).await;
-    let _: String = ask(&mut link, &["XGROUP", "CREATE", "orders", GROUP, &before]).await;
-    until_done(&site, &runner, 1).await;
+    let words: Vec<&str> = command.split(' ').collect();
+    let _: String = ask(&mut link, &words).await;
+    until_done(&site, &runner, 2).await;
     assert_eq!(pending(&mut link, GROUP).await, 0);
+    assert!(runner.stop().await.success());
+}
+
+async fn a_dead_stream_that_takes_nothing_holds_up_no_entry() {
+    let db = kit::redis().fresh_db();
+    let mut link = db.connect().await;
+    let _: String = ask(&mut link, &["SET", "orders.dead", "no stream"]).await;
+    for fields in [["other", "{}"], ["body", "{}"]] {
+        let _: String = ask(&mut link, &["XADD", "orders", "*", fields[0], fields[1]]).await;
+    }
+    let site = site(
+        &db,
+        "      field: body\n      on_bad_entry: dead_letter\n      batch: 1\n",
+    );
+    let runner = site.start().await;
+    until_done(&site, &runner, 1).await;
+    let state = until_state(&site, &runner, |state| state["bad"] == 1).await;
+    let why = state["last_bad"][1].as_str().unwrap_or_default();
+    assert!(
+        why.contains("redis_dead_letter") && why.contains("orders.dead"),
+        "{why}"
+    );
+    assert_eq!(state["state"], "listening");
+    assert_eq!(pending(&mut link, GROUP).await, 0);
+    assert!(runner.stop().await.success());
+}
+
+async fn entries_that_were_deleted_before_they_were_acknowledged_are_bad_ones() {
+    let db = kit::redis().fresh_db();
+    let mut link = db.connect().await;
+    let id: String = ask(&mut link, &["XADD", "orders", "*", "n", "1"]).await;
+    let _: String = ask(&mut link, &["XGROUP", "CREATE", "orders", GROUP, "0"]).await;
+    let read = ["XREADGROUP", "GROUP", GROUP, "dead", "STREAMS", "orders", ">"];
+    let _: redis::Value = ask(&mut link, &read).await;
+    let _: u64 = ask(&mut link, &["XDEL", "orders", &id]).await;
+    let site = site(&db, "      take_over: 5s\n");
+    let runner = site.start().await;
+    let state = until_state(&site, &runner, |state| state["bad"] == 1).await;
+    let why = state["last_bad"][1].as_str().unwrap_or_default();
+    assert!(why.contains(&id) && why.contains("was deleted"), "{why}");
+    assert_eq!(pending(&mut link, GROUP).await, 0);
+    assert!(runner.stop().await.success());
+}
+
+/// A way to a server that carries this many bytes of answers in a tenth of a second; its port.
+async fn slow_line(server: u16, bytes: usize) -> u16 {
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+    let port = listener.local_addr().expect("its address").port();
+    tokio::spawn(async move {
+        while let Ok((client, _)) = listener.accept().await {
+            let (mut from, mut to) = client.into_split();
+            let upstream = TcpStream::connect(("127.0.0.1", server)).await.expect("the server");
+            let (mut answers, mut questions) = upstream.into_split();
+            tokio::spawn(async move { drop(tokio::io::copy(&mut from, &mut questions).await) });
+            tokio::spawn(async move {
+                let (mut tick, mut part) = (tokio::time::interval(Duration::from_millis(100)), vec![0; bytes]);
+                while let Ok(length @ 1..) = answers.read(&mut part).await {
+                    if to.write_all(&part[..length]).await.is_err() {
+                        break;
+                    }
+                    tick.tick().await;
+                }
+            });
+        }
+    });
+    port
+}
+
+async fn a_batch_that_is_too_large_for_the_line_gets_smaller() {
+    let server = RedisServer::start(&[]);
+    let port = slow_line(server.port, 16 << 10).await;
+    let settings = RedisSettings::from_url(&format!("redis://127.0.0.1:{}", server.port)).expect("settings");
+    let client = RedisClient::lazy(&settings).expect("a client");
+    // Two and a half megabytes: fifteen seconds.
+    let body = vec![b'x'; 250_000];
+    for _ in 0..10 {
+        client.append("orders", None, &[("n", &body)]).await.expect("an entry");
+    }
+    let site = Site::new(&format!("redis_connections:\n  main: redis://127.0.0.1:{port}\n"));
+    site.write("manifests/orders.yaml", &manifest("      batch: 10\n"));
+    let runner = site.start().await;
+    until_done(&site, &runner, 10).await;
     assert!(runner.stop().await.success());
 }
 
@@ -218,10 +315,12 @@ async fn no_entry_is_lost_or_doubled_when_the_program_is_killed() {
         pipe.cmd("XADD").arg("orders").arg("*").arg("n").arg(n).ignore();
     }
     let () = pipe.query_async(&mut link).await.expect("entries");
-    // Few at a time, so that the kills come in between; a task leaves nothing but its receipt.
+    // Few at a time, so that the kills come in between.
     let mut site = site(&db, "");
-    let text = manifest("      batch: 50\n      take_over: 5s\n").replace("retention: 1h\n", "");
-    site.write("manifests/orders.yaml", &text);
+    site.write(
+        "manifests/orders.yaml",
+        &manifest("      batch: 50\n      take_over: 5s\n"),
+    );
     site.env = vec![("RUNNER_ROLES".to_owned(), "worker,web".to_owned())];
     let worker = site.start().await;
     site.env = vec![("RUNNER_ROLES".to_owned(), "scheduler".to_owned())];
@@ -238,13 +337,15 @@ async fn no_entry_is_lost_or_doubled_when_the_program_is_killed() {
     }
     eventually_within(PATIENCE * 2, "all entries are tasks, and those are done", async || {
         let (left, (done, waiting)) = (pending(&mut link.clone(), GROUP).await, counts(&site).await);
-        let over = left == 0 && waiting == 0 && done >= entries;
+        // Those that are done stay for an hour.
+        let over = left == 0 && waiting == done && done >= entries;
         over.then_some(())
             .ok_or_else(|| format!("{left} left, {done} done, {waiting} wait\n{}", runner.child.tail()))
     })
     .await;
     runner.signal(Signal::SIGTERM);
     assert!(runner.ended().await.success());
+    assert_same_ids(&site, &mut link).await;
     let (done, left) = (counts(&site).await.0, pending(&mut link, GROUP).await);
     let mut fault = kit::Fault::new("F37-streams");
     fault
@@ -257,6 +358,46 @@ async fn no_entry_is_lost_or_doubled_when_the_program_is_killed() {
         .require("lost", lost, lost == 0);
     fault.require("unacknowledged", left, left == 0);
     fault.end(|| worker.child.tail());
+}
+
+/// Each entry of the stream has its task, and there is no other one.
+async fn assert_same_ids(site: &Site, link: &mut MultiplexedConnection) {
+    let entries: Vec<(String, Vec<String>)> = ask(link, &["XRANGE", "orders", "-", "+"]).await;
+    let expected: BTreeSet<String> = entries
+        .iter()
+        .map(|(id, _)| format!("orders:new@entry-orders/{id}"))
+        .collect();
+    let mut found = BTreeSet::new();
+    for page in 1.. {
+        let page = page.to_string();
+        let words = [
+            "ls",
+            "tasks",
+            "--state",
+            "completed",
+            "--size",
+            "1000",
+            "--page",
+            &page,
+            "--json",
+        ];
+        let listed = site.cli(words).await.json();
+        let tasks = listed.as_array().expect("a list");
+        if tasks.is_empty() {
+            break;
+        }
+        found.extend(
+            tasks
+                .iter()
+                .map(|task| task["id"].as_str().unwrap_or_default().to_owned()),
+        );
+    }
+    let missing: Vec<_> = expected.difference(&found).take(5).collect();
+    let foreign: Vec<_> = found.difference(&expected).take(5).collect();
+    assert!(
+        missing.is_empty() && foreign.is_empty(),
+        "missing {missing:?}, foreign {foreign:?}"
+    );
 }
 
 async fn a_stream_of_a_cluster_is_read() {
@@ -295,7 +436,9 @@ async fn a_stream_is_written_and_read_over_tls() {
         let tls = format!("tls: {{ca_file: {ca}}}");
         format!("redis_connections:\n  main: {{url: 'rediss://localhost:{port}', {tls}}}\n")
     };
-    let site = Site::new(&of(&ca));
+    // The file comes late, as one of a mounted secret does.
+    let late = authority.file().with_file_name("late.pem");
+    let site = Site::new(&of(&text(&late)));
     site.write(
         "manifests/orders.yaml",
         &manifest("      create: true\n      field: body\n"),
@@ -305,6 +448,8 @@ async fn a_stream_is_written_and_read_over_tls() {
         "name: send\npublish: {redis: {stream: orders}}\n",
     );
     let runner = site.start().await;
+    until_state(&site, &runner, |state| state["fault"]["code"] == "redis_refused").await;
+    std::fs::copy(&ca, &late).expect("the file");
     until_state(&site, &runner, |state| state["state"] == "listening").await;
     site.cli(["enqueue", "fn:send", "--payload", r#"{"n":1}"#]).await.ok();
     until_done(&site, &runner, 2).await;

@@ -14,6 +14,9 @@ use crate::{BrokerError, BrokerResult};
 
 const DOING: &str = "read a stream";
 
+/// How the error of an answer begins that did not arrive in time.
+const NO_ANSWER: &str = "no answer within";
+
 /// Takes consumers off a group that begin with a name, hold nothing and have been silent: in one step, because what a consumer is
 /// given in between would be lost with it.
 ///
@@ -44,12 +47,14 @@ pub struct TakenOver {
     pub entries: Vec<StreamEntry>,
     /// Where the next call begins; `0-0`: all have been looked at.
     pub next: String,
+    /// Whether there are deleted ones among them that the server did not name. They are pending with this consumer now.
+    pub unnamed: bool,
 }
 
 /// Where a group begins that is made.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct GroupStart {
-    /// At the first entry; else after the last one.
+    /// At the first entry; else after the last one of now.
     pub first: bool,
     /// Whether the stream is made as well.
     pub make_stream: bool,
@@ -153,13 +158,35 @@ impl StreamReader {
         let mut command = redis::cmd("XAUTOCLAIM");
         command.arg(&self.stream).arg(&self.group).arg(&self.consumer);
         command.arg(idle.as_millis() as u64).arg(from).arg("COUNT").arg(most);
-        let mut answer = reply::list(self.ask(&command, RESPONSE_TIMEOUT).await?).into_iter();
-        let next = answer.next().and_then(reply::text).unwrap_or_else(|| "0-0".to_owned());
-        let found = answer.next().map(reply::list).unwrap_or_default();
-        Ok(TakenOver {
-            entries: found.into_iter().filter_map(entry).collect(),
-            next,
-        })
+        Ok(taken_over(self.ask(&command, RESPONSE_TIMEOUT).await?))
+    }
+
+    /// The id up to which every entry that the group gave out is acknowledged, by whichever consumer: a group that begins there
+    /// misses none.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::pending`].
+    pub async fn settled(&mut self) -> Result<Option<String>, RedisClientError> {
+        let mut command = redis::cmd("XINFO");
+        command.arg("GROUPS").arg(&self.stream);
+        let groups = reply::list(self.ask(&command, RESPONSE_TIMEOUT).await?).into_iter();
+        let ours = |group: &Value| value_of(group.clone(), "name").and_then(reply::text).as_ref() == Some(&self.group);
+        let given = groups
+            .filter(ours)
+            .find_map(|group| value_of(group, "last-delivered-id"));
+        // Afterwards, so that what is given out in between counts as held.
+        let mut command = redis::cmd("XPENDING");
+        command.arg(&self.stream).arg(&self.group);
+        let held = reply::list(self.ask(&command, RESPONSE_TIMEOUT).await?);
+        let first_held = held.into_iter().nth(1).and_then(reply::text);
+        let given = given.and_then(reply::text).and_then(|id| parts(&id));
+        let before = first_held.map(|id| parts(&id).and_then(before));
+        let until = match before {
+            None => given,
+            Some(before) => given.zip(before).map(|(given, before)| given.min(before)),
+        };
+        Ok(until.map(|(time, number)| format!("{time}-{number}")))
     }
 
     /// Acknowledges entries.
@@ -188,7 +215,8 @@ impl StreamReader {
         Ok(reply::count(self.ask(&command, RESPONSE_TIMEOUT).await?))
     }
 
-    /// Takes this consumer off the group if it holds nothing: no other consumer has its name, so nothing comes in between.
+    /// Takes this consumer off the group if it holds nothing. No other consumer may have its name: what that one is given in
+    /// between would be lost.
     ///
     /// # Errors
     ///
@@ -220,7 +248,7 @@ impl StreamReader {
             Ok(answer) => answer.map_err(|error| fault::of(error, DOING)),
             Err(_) => Err(BrokerError::Unreachable {
                 doing: DOING,
-                source: format!("no answer within {} s", within.as_secs()).into(),
+                source: format!("{NO_ANSWER} {} s", within.as_secs()).into(),
             }),
         }
     }
@@ -230,6 +258,12 @@ impl RedisClientError {
     /// Whether the server's words begin like this.
     fn from_words(error: &BrokerError, code: &str) -> bool {
         std::error::Error::source(error).is_some_and(|source| source.to_string().starts_with(code))
+    }
+
+    /// Whether the answer did not arrive in time; it may have been too large for that.
+    #[must_use]
+    pub fn is_late(&self) -> bool {
+        self.why.starts_with(NO_ANSWER)
     }
 
     /// Whether the group, or its stream, is not there.
@@ -247,6 +281,37 @@ fn entries(answer: Value) -> Vec<StreamEntry> {
     let of_stream = |stream: Value| reply::list(stream).into_iter().nth(1);
     let all = streams.filter_map(of_stream).flat_map(reply::list);
     all.filter_map(entry).collect()
+}
+
+/// What `XAUTOCLAIM` answers. Deleted entries are in a list of their own, which servers take off the group; those before
+/// version 7 put a nil in the place of each one.
+fn taken_over(answer: Value) -> TakenOver {
+    let mut answer = reply::list(answer).into_iter();
+    let next = answer.next().and_then(reply::text).unwrap_or_else(|| "0-0".to_owned());
+    let found = answer.next().map(reply::list).unwrap_or_default();
+    let unnamed = found.contains(&Value::Nil);
+    let deleted = answer.next().map(reply::list).unwrap_or_default();
+    let deleted = deleted.into_iter().filter_map(reply::text);
+    let deleted = deleted.map(|id| StreamEntry { id, fields: None });
+    TakenOver {
+        entries: found.into_iter().filter_map(entry).chain(deleted).collect(),
+        next,
+        unnamed,
+    }
+}
+
+/// An id as its two numbers.
+fn parts(id: &str) -> Option<(u64, u64)> {
+    let (time, number) = id.split_once('-')?;
+    Some((time.parse().ok()?, number.parse().ok()?))
+}
+
+/// The id before this one.
+fn before((time, number): (u64, u64)) -> Option<(u64, u64)> {
+    match number.checked_sub(1) {
+        Some(number) => Some((time, number)),
+        None => Some((time.checked_sub(1)?, u64::MAX)),
+    }
 }
 
 fn entry(value: Value) -> Option<StreamEntry> {
@@ -278,4 +343,40 @@ fn value_of(list: Value, name: &str) -> Option<Value> {
         }
     }
     None
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn text(word: &str) -> Value {
+        Value::BulkString(word.as_bytes().to_vec())
+    }
+
+    #[test]
+    fn entries_that_were_deleted_are_taken_over_as_such() {
+        let entry = Value::Array(vec![text("1-0"), Value::Array(vec![text("n"), text("1")])]);
+        let of_seven = Value::Array(vec![
+            text("0-0"),
+            Value::Array(vec![entry.clone()]),
+            Value::Array(vec![text("2-0")]),
+        ]);
+        let taken = taken_over(of_seven);
+        let ids: Vec<_> = taken
+            .entries
+            .iter()
+            .map(|one| (one.id.as_str(), one.fields.is_some()))
+            .collect();
+        assert_eq!((ids, taken.unnamed), (vec![("1-0", true), ("2-0", false)], false));
+        let of_six = Value::Array(vec![text("0-0"), Value::Array(vec![Value::Nil, entry])]);
+        let taken = taken_over(of_six);
+        assert_eq!((taken.entries.len(), taken.unnamed), (1, true));
+    }
+
+    #[test]
+    fn the_id_before_another_is_less_by_one() {
+        assert_eq!(parts("7-3").and_then(before), Some((7, 2)));
+        assert_eq!(parts("7-0").and_then(before), Some((6, u64::MAX)));
+        assert_eq!(parts("0-0").and_then(before), None);
+    }
 }

@@ -15,12 +15,28 @@ pub(super) fn unknown_connection(name: &str) -> ConnectionFault {
     fault("redis_connection_unknown", why, hint)
 }
 
-/// The group that the trigger once made is not there any more.
-pub(super) fn group_gone(stream: &str, group: &str) -> ConnectionFault {
-    let why = format!("the group {group:?} of the stream {stream:?} was there and is gone");
-    let hint = "a new group would begin anywhere, so none is made: XGROUP CREATE STREAM GROUP ID, with the id of the last entry \
-                that became a task, or 0 for all (known entries become no second task)";
+/// The group that the trigger once made is not there any more; every entry up to `until` was acknowledged.
+pub(super) fn group_gone(stream: &str, group: &str, until: Option<&str>) -> ConnectionFault {
+    let mut why = format!("the group {group:?} of the stream {stream:?} was there and is gone");
+    if let Some(until) = until {
+        why.push_str(&format!(
+            "; each entry up to {until} was acknowledged, so that none is missed after XGROUP CREATE {stream} {group} {until} MKSTREAM"
+        ));
+    }
+    let hint = "a new group would begin anywhere, so none is made: XGROUP CREATE STREAM GROUP ID MKSTREAM, with the id of the last \
+                entry that became a task; 0 begins at the first entry and runs those again that are older than remember";
     fault("redis_group_gone", why, hint)
+}
+
+/// The stream of dead entries does not take one.
+pub(super) fn no_dead_letter(stream: &str, error: &RedisClientError) -> ConnectionFault {
+    let why = format!(
+        "the dead_stream {stream:?} takes no entries: {} ({})",
+        error.why, error.code
+    );
+    let hint =
+        "bad entries are kept in the broker meanwhile; the user needs XADD on dead_stream, which must be a stream";
+    fault("redis_dead_letter", why, hint)
 }
 
 /// There is no stream, and so there cannot be a group.
@@ -44,7 +60,7 @@ pub(super) fn of(error: &RedisClientError) -> ConnectionFault {
     let hint = match error.code {
         "redis_unreachable" => "is the Redis of redis_connections running, and the address right?",
         "redis_denied" => {
-            "user and password; the user needs XREADGROUP, XAUTOCLAIM, XACK, XGROUP and XINFO on the stream"
+            "user and password; the user needs XREADGROUP, XAUTOCLAIM, XACK, XGROUP, XPENDING and XINFO on the stream"
         }
         "redis_wrong_type" => "the key is of another type than a stream",
         "redis_full" => "free memory or disk of the server",

@@ -6,18 +6,17 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use futures_util::FutureExt as _;
-use runner_core::trigger::{BadMessage, RedisStreamTrigger, StreamStart, TriggerDefinition};
-use runner_queue::redis::{GroupStart, RedisClient, RedisClientError, StreamEntry, StreamReader};
+use runner_core::trigger::{RedisStreamTrigger, TriggerDefinition};
+use runner_queue::redis::{RedisClient, RedisClientError, StreamEntry, StreamReader};
 use runner_queue::{BrokerError, Delivery, Refusal};
-use serde_json::json;
 use tokio::time::{Instant, timeout};
 use tokio_util::sync::CancellationToken;
 
+use super::batch::BatchSize;
 use super::entry::to_delivery;
 use super::{CONSUMERS, FIRST_PAUSE, LONGEST_PAUSE, Shared, fault};
 use crate::background::panic_text;
 use crate::messaging::ConnectionFault;
-use crate::trigger::kept::{self, BadEvent};
 use crate::trigger::{ListenState, MessageCounts};
 
 /// How long a read waits for an entry. A stop waits for the read: an entry that was given to a reader that is gone would wait
@@ -30,14 +29,8 @@ const LEAVE: Duration = Duration::from_secs(1);
 /// A consumer with our name that is silent for this long is gone: a live one reads every second.
 const SILENT: Duration = Duration::from_secs(3600);
 
-/// Dead entries of a stream that are kept, the oldest go first.
-const DEAD_KEPT: u64 = 100_000;
-
-/// The documents that say which groups were there: one that is gone is not made again.
-const GROUPS: &str = "stream-groups";
-
-/// For how long that is known after a trigger last began to read.
-const GROUP_KNOWN: Duration = Duration::from_secs(366 * 86_400);
+/// How often it is noted up to where entries are acknowledged.
+const NOTE: Duration = Duration::from_secs(10);
 
 /// Where all entries begin.
 const BEGINNING: &str = "0-0";
@@ -46,8 +39,13 @@ const BEGINNING: &str = "0-0";
 pub(super) struct StreamTriggerTask {
     pub(super) trigger: Arc<TriggerDefinition>,
     pub(super) spec: RedisStreamTrigger,
-    pub(super) client: Arc<RedisClient>,
     pub(super) shared: Shared,
+    pub(super) group: String,
+    /// The name as a consumer.
+    consumer: String,
+    /// The name of the note of its group.
+    pub(super) note_name: String,
+    batch: BatchSize,
 }
 
 /// The counts of a trigger, while it holds entries.
@@ -59,7 +57,38 @@ impl Drop for HeldEntries {
     }
 }
 
+/// What a trigger that listens works with.
+pub(super) struct StreamReading {
+    held: HeldEntries,
+    client: Arc<RedisClient>,
+    pub(super) reader: StreamReader,
+    /// Up to which id the broker knows that entries are acknowledged, and when that was looked at.
+    pub(super) until: Option<String>,
+    pub(super) noted: Instant,
+}
+
 impl StreamTriggerTask {
+    pub(super) fn new(
+        trigger: Arc<TriggerDefinition>,
+        spec: RedisStreamTrigger,
+        shared: Shared,
+        consumer: String,
+    ) -> Self {
+        let own = || format!("runner:{}", trigger.id);
+        let group = spec.group.clone().unwrap_or_else(own);
+        let note_name = format!("{}|{}|{}|{group}", trigger.id, spec.connection, spec.stream);
+        let batch = BatchSize::new(spec.batch);
+        Self {
+            trigger,
+            spec,
+            shared,
+            group,
+            consumer,
+            note_name,
+            batch,
+        }
+    }
+
     /// Reads until `stop`.
     pub(super) async fn run(self, stop: CancellationToken) {
         let mut pause = FIRST_PAUSE;
@@ -87,162 +116,107 @@ impl StreamTriggerTask {
         self.shared.board.listens(&self.trigger, state)
     }
 
-    fn group(&self) -> String {
-        let own = || format!("runner:{}", self.trigger.id);
-        self.spec.group.clone().unwrap_or_else(own)
-    }
-
     /// Until `stop`; else why it does not read.
     async fn listen(&self, stop: &CancellationToken) -> Result<(), ConnectionFault> {
-        let (stream, group) = (self.spec.stream.as_str(), self.group());
-        // Two triggers may share a group.
-        let consumer = format!("{}:{}", self.shared.consumer, self.trigger.id);
-        let reader = self.client.reader(stream, &group, &consumer).await;
-        let mut reader = reader.map_err(|error| fault::of(&error))?;
-        if !self.have_group(&mut reader, &group, stop).await? {
-            return Ok(());
-        }
-        let held = HeldEntries(self.note(ListenState::Listening));
-        let read = self.read(&mut reader, &held, stop).await;
-        let read = read.map_err(|error| match error {
-            error if error.is_without_group() => fault::group_gone(stream, &group),
-            error => fault::of(&error),
-        });
-        if read.is_ok() {
-            // A consumer that is left behind with nothing pending does no harm.
-            drop(timeout(LEAVE, reader.leave()).await);
-        }
-        read
-    }
-
-    /// Sees to it that the group is there; whether to go on. One that was there before is not made again: it would begin
-    /// somewhere else, and the entries in between would be lost or come twice.
-    async fn have_group(
-        &self,
-        reader: &mut StreamReader,
-        group: &str,
-        stop: &CancellationToken,
-    ) -> Result<bool, ConnectionFault> {
         let stream = self.spec.stream.as_str();
-        let name = format!("{}|{}|{stream}|{group}", self.trigger.id, self.spec.connection);
-        let there = match reader.has_group().await {
-            Ok(there) => there,
-            Err(error) if error.is_without_group() => false,
-            Err(error) => return Err(fault::of(&error)),
+        let client = self.shared.clients.client(&self.spec.connection)?;
+        let reader = client.reader(stream, &self.group, &self.consumer).await;
+        let mut reader = reader.map_err(|error| fault::of(&error))?;
+        let Some(note) = self.have_group(&mut reader, stop).await? else {
+            return Ok(());
         };
-        if !there {
-            match self.knew_group(&name, stop).await {
-                None => return Ok(false),
-                Some(true) => return Err(fault::group_gone(stream, group)),
-                Some(false) => {}
+        let mut reading = StreamReading {
+            held: HeldEntries(self.note(ListenState::Listening)),
+            client,
+            reader,
+            until: note.until,
+            noted: Instant::now(),
+        };
+        match self.read(&mut reading, stop).await {
+            Ok(()) => {
+                let leave = async {
+                    self.note_progress(&mut reading).await;
+                    // A consumer that is left behind with nothing pending does no harm.
+                    drop(reading.reader.leave().await);
+                };
+                drop(timeout(LEAVE, leave).await);
+                Ok(())
             }
-            let start = GroupStart {
-                first: self.spec.from == StreamStart::First,
-                make_stream: self.spec.create,
-            };
-            reader
-                .make_group(start)
-                .await
-                .map_err(|error| match error.is_without_group() {
-                    true => fault::no_stream(stream),
-                    false => fault::of(&error),
-                })?;
-            tracing::info!(trigger = self.trigger.id.as_str(), group, "made the group of a stream");
-        }
-        Ok(self.remember_group(&name, stop).await)
-    }
-
-    /// Whether the group was there once; `None`: `stop` came first.
-    async fn knew_group(&self, name: &str, stop: &CancellationToken) -> Option<bool> {
-        loop {
-            match self.shared.intake.broker().document(GROUPS, name).await {
-                Ok(known) => return Some(known.is_some()),
-                Err(error) => self.holding("look which groups of streams were there", &error),
+            Err(error) if error.is_without_group() => {
+                Err(fault::group_gone(stream, &self.group, reading.until.as_deref()))
             }
-            if timeout(FIRST_PAUSE, stop.cancelled()).await.is_ok() {
-                return None;
+            Err(error) => {
+                if error.is_late() {
+                    self.batch.shrink();
+                }
+                Err(fault::of(&error))
             }
         }
     }
 
-    /// Notes that the group is there; false: `stop` came first.
-    async fn remember_group(&self, name: &str, stop: &CancellationToken) -> bool {
-        loop {
-            let body = b"{}".to_vec();
-            let kept = self
-                .shared
-                .intake
-                .broker()
-                .keep_document(GROUPS, name, body, GROUP_KNOWN);
-            match kept.await {
-                Ok(()) => return true,
-                Err(error) => self.holding("note that a group of a stream is there", &error),
-            }
-            if timeout(FIRST_PAUSE, stop.cancelled()).await.is_ok() {
-                return false;
-            }
-        }
-    }
-
-    fn holding(&self, doing: &'static str, error: &BrokerError) {
+    pub(super) fn holding(&self, doing: &'static str, error: &BrokerError) {
         self.shared.intake.failed(doing, error);
         self.note(ListenState::Holding(error.code()));
     }
 
     /// Until `stop`: first what this consumer was given before, then in turn what others left behind and what is new.
-    async fn read(
-        &self,
-        reader: &mut StreamReader,
-        held: &HeldEntries,
-        stop: &CancellationToken,
-    ) -> Result<(), RedisClientError> {
-        let batch = self.spec.batch;
-        loop {
-            let entries = reader.pending(BEGINNING, batch).await?;
-            // They are acknowledged by then, so the next look begins at the beginning as well.
-            if entries.is_empty() {
-                break;
-            }
-            if !self.handle(entries, reader, held, stop).await? {
-                return Ok(());
-            }
+    async fn read(&self, reading: &mut StreamReading, stop: &CancellationToken) -> Result<(), RedisClientError> {
+        if !self.read_own(reading, stop).await? {
+            return Ok(());
         }
         let mut taken_over: Option<Instant> = None;
         while !stop.is_cancelled() {
             if taken_over.is_none_or(|at| at.elapsed() >= self.spec.take_over / 2) {
-                if !self.take_over(reader, held, stop).await? {
+                if !self.take_over(reading, stop).await? {
                     return Ok(());
                 }
                 taken_over = Some(Instant::now());
             }
-            let entries = reader.read(batch, WAIT).await?;
-            if !entries.is_empty() && !self.handle(entries, reader, held, stop).await? {
+            let entries = reading.reader.read(self.batch.now(), WAIT).await?;
+            if !entries.is_empty() && !self.handle(entries, reading, stop).await? {
                 return Ok(());
+            }
+            if reading.noted.elapsed() >= NOTE {
+                self.note_progress(reading).await;
             }
         }
         Ok(())
     }
 
+    /// Handles what this consumer holds; whether to go on.
+    async fn read_own(&self, reading: &mut StreamReading, stop: &CancellationToken) -> Result<bool, RedisClientError> {
+        loop {
+            let entries = reading.reader.pending(BEGINNING, self.batch.now()).await?;
+            if entries.is_empty() {
+                return Ok(true);
+            }
+            // They are acknowledged by then, so the next look begins at the beginning as well.
+            if !self.handle(entries, reading, stop).await? {
+                return Ok(false);
+            }
+        }
+    }
+
     /// Handles what other consumers have held for too long; whether to go on.
-    async fn take_over(
-        &self,
-        reader: &mut StreamReader,
-        held: &HeldEntries,
-        stop: &CancellationToken,
-    ) -> Result<bool, RedisClientError> {
+    async fn take_over(&self, reading: &mut StreamReading, stop: &CancellationToken) -> Result<bool, RedisClientError> {
+        let id = self.trigger.id.as_str();
         let mut from = BEGINNING.to_owned();
         while !stop.is_cancelled() {
-            let taken = reader.take_over(self.spec.take_over, &from, self.spec.batch).await?;
+            let idle = self.spec.take_over;
+            let taken = reading.reader.take_over(idle, &from, self.batch.now()).await?;
             if !taken.entries.is_empty() {
-                let (entries, id) = (taken.entries.len(), self.trigger.id.as_str());
+                let entries = taken.entries.len();
                 tracing::info!(
                     trigger = id,
                     entries,
                     "took over entries that another consumer did not acknowledge"
                 );
-                if !self.handle(taken.entries, reader, held, stop).await? {
+                if !self.handle(taken.entries, reading, stop).await? {
                     return Ok(false);
                 }
+            }
+            if taken.unnamed && !self.read_own(reading, stop).await? {
+                return Ok(false);
             }
             if taken.next == BEGINNING {
                 break;
@@ -250,8 +224,8 @@ impl StreamTriggerTask {
             from = taken.next;
         }
         // Those of processes that were killed would stay for good. A user without the right to run scripts leaves them there.
-        if let Err(error) = reader.forget(CONSUMERS, SILENT).await {
-            tracing::debug!(trigger = self.trigger.id.as_str(), %error, "consumers that are gone stay in the group");
+        if let Err(error) = reading.reader.forget(CONSUMERS, SILENT).await {
+            tracing::debug!(trigger = id, %error, "consumers that are gone stay in the group");
         }
         Ok(true)
     }
@@ -260,11 +234,11 @@ impl StreamTriggerTask {
     async fn handle(
         &self,
         entries: Vec<StreamEntry>,
-        reader: &mut StreamReader,
-        held: &HeldEntries,
+        reading: &mut StreamReading,
         stop: &CancellationToken,
     ) -> Result<bool, RedisClientError> {
-        held.0.unacked.store(entries.len() as u64, Ordering::Relaxed);
+        let counts = Arc::clone(&reading.held.0);
+        counts.unacked.store(entries.len() as u64, Ordering::Relaxed);
         let (mut ids, mut deliveries, mut bad) = (Vec::new(), Vec::<Delivery>::new(), Vec::new());
         for entry in entries {
             match to_delivery(&self.trigger, &self.spec, &entry) {
@@ -282,66 +256,24 @@ impl StreamTriggerTask {
             };
             for answer in answers {
                 match answer {
-                    Ok(_) => MessageCounts::add(&held.0.enqueued, 1),
-                    Err(Refusal::Received | Refusal::IdTaken) => MessageCounts::add(&held.0.repeated, 1),
+                    Ok(_) => MessageCounts::add(&counts.enqueued, 1),
+                    Err(Refusal::Received | Refusal::IdTaken) => MessageCounts::add(&counts.repeated, 1),
                     // The options of a manifest are checked, so only the size of a payload can be refused.
                     Err(refusal) => self.shared.board.bad(&self.trigger, &refusal.to_string()),
                 }
             }
             self.note(ListenState::Listening);
-            reader.acknowledge(&ids).await?;
+            reading.reader.acknowledge(&ids).await?;
+            self.batch.grow();
         }
         for (entry, why) in bad {
-            if !self.settle_bad(&entry, &why, stop).await? {
+            let Some(why) = self.settle_bad(&entry, why, &reading.client, stop).await else {
                 return Ok(false);
-            }
-            reader.acknowledge(std::slice::from_ref(&entry.id)).await?;
+            };
+            reading.reader.acknowledge(std::slice::from_ref(&entry.id)).await?;
+            self.report_bad(&entry, &why);
         }
-        held.0.unacked.store(0, Ordering::Relaxed);
+        counts.unacked.store(0, Ordering::Relaxed);
         Ok(true)
-    }
-
-    /// Does with a bad entry what the trigger says; whether it may be acknowledged.
-    async fn settle_bad(
-        &self,
-        entry: &StreamEntry,
-        why: &str,
-        stop: &CancellationToken,
-    ) -> Result<bool, RedisClientError> {
-        tracing::warn!(
-            trigger = self.trigger.id.as_str(),
-            code = "trigger_bad_message",
-            entry = entry.id,
-            error = %why,
-            help = "on_bad_entry of the trigger says what to do with it",
-            "an entry cannot become a task"
-        );
-        self.shared.board.bad(&self.trigger, why);
-        let fields = entry.fields.as_deref().unwrap_or_default();
-        match self.spec.bad_entries {
-            BadMessage::Drop => Ok(true),
-            BadMessage::DeadLetter => {
-                let mut all: Vec<(&str, &[u8])> =
-                    fields.iter().map(|(name, value)| (name.as_str(), &**value)).collect();
-                all.push(("runner-entry", entry.id.as_bytes()));
-                all.push(("runner-why", why.as_bytes()));
-                let sent = self.client.append(&self.spec.dead_stream, Some(DEAD_KEPT), &all).await;
-                sent?;
-                Ok(true)
-            }
-            BadMessage::Keep => {
-                let members = fields.iter().map(|(name, value)| {
-                    let text = String::from_utf8_lossy(value).into_owned();
-                    (name.clone(), serde_json::Value::from(text))
-                });
-                let body = serde_json::Value::Object(members.collect()).to_string();
-                let event = BadEvent {
-                    why,
-                    body: body.as_bytes(),
-                    facts: json!({"stream": self.spec.stream, "entry": entry.id}),
-                };
-                Ok(kept::keep(&self.shared.intake, &self.shared.instance, &self.trigger, &event, stop).await)
-            }
-        }
     }
 }

@@ -3,12 +3,15 @@
 //! One task and one connection for each trigger (`listening`). An entry is acknowledged when its task is durable. What a consumer
 //! held when it died is taken over by another one; receipts make one task of it.
 
+mod bad;
+mod batch;
 mod entry;
 mod fault;
+mod group;
 mod listening;
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -18,7 +21,7 @@ use tokio::task::JoinHandle;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
-use super::{Board, END, EventSource, Intake, ListenState, TriggerParts};
+use super::{Board, ConnectionFault, END, EventSource, Intake, ListenState, TriggerParts};
 
 /// How the names of our consumers begin.
 const CONSUMERS: &str = "runner:";
@@ -34,17 +37,40 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(30);
 struct Shared {
     intake: Intake,
     board: Arc<Board>,
+    clients: Arc<RedisClients>,
     instance: Arc<str>,
-    /// The name of this process as a consumer; no other process ever has it.
+    /// How the names of this process as a consumer begin; no other process ever has them.
     consumer: Arc<str>,
 }
 
 /// All triggers of this kind.
 pub(super) struct RedisStreams {
     shared: Shared,
-    settings: BTreeMap<String, RedisSettings>,
-    clients: BTreeMap<String, Arc<RedisClient>>,
     running: BTreeMap<TriggerId, Started>,
+    /// Triggers that are to end and may not have ended yet.
+    ending: BTreeMap<TriggerId, JoinHandle<()>>,
+    /// How many were started.
+    started: u64,
+}
+
+/// The clients of all connections.
+struct RedisClients {
+    settings: BTreeMap<String, RedisSettings>,
+    made: Mutex<BTreeMap<String, Arc<RedisClient>>>,
+}
+
+impl RedisClients {
+    /// The client of a connection; why there is none. A file that is missing now may be there at the next attempt. May block.
+    fn client(&self, name: &str) -> Result<Arc<RedisClient>, ConnectionFault> {
+        let mut made = self.made.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(client) = made.get(name) {
+            return Ok(Arc::clone(client));
+        }
+        let settings = self.settings.get(name).ok_or_else(|| fault::unknown_connection(name))?;
+        let client = Arc::new(RedisClient::lazy(settings).map_err(|error| fault::of(&error))?);
+        made.insert(name.to_owned(), Arc::clone(&client));
+        Ok(client)
+    }
 }
 
 /// A trigger that reads.
@@ -63,42 +89,27 @@ impl RedisStreams {
                 board: Arc::clone(&parts.board),
                 instance: parts.instance.as_str().into(),
                 consumer: format!("{CONSUMERS}{}:{unique}", parts.instance).into(),
+                clients: Arc::new(RedisClients {
+                    settings: parts.settings.redis.clone(),
+                    made: Mutex::default(),
+                }),
             },
-            settings: parts.settings.redis.clone(),
-            clients: BTreeMap::new(),
             running: BTreeMap::new(),
+            ending: BTreeMap::new(),
+            started: 0,
         }
-    }
-
-    /// The client of a connection; why there is none.
-    fn client(&mut self, name: &str) -> Result<Arc<RedisClient>, super::ConnectionFault> {
-        if let Some(client) = self.clients.get(name) {
-            return Ok(Arc::clone(client));
-        }
-        let settings = self.settings.get(name).ok_or_else(|| fault::unknown_connection(name))?;
-        let client = Arc::new(RedisClient::lazy(settings).map_err(|error| fault::of(&error))?);
-        self.clients.insert(name.to_owned(), Arc::clone(&client));
-        Ok(client)
     }
 
     /// Starts a trigger once its predecessor has ended.
     fn start(&mut self, trigger: Arc<TriggerDefinition>, before: Option<JoinHandle<()>>) {
         let Some(spec) = spec(&trigger).cloned() else { return };
-        let client = match self.client(&spec.connection) {
-            Ok(client) => client,
-            Err(fault) => {
-                self.shared.board.listens(&trigger, ListenState::Failing(fault));
-                return;
-            }
-        };
         self.shared.board.listens(&trigger, ListenState::Starting);
         let stop = CancellationToken::new();
-        let reading = listening::StreamTriggerTask {
-            trigger: Arc::clone(&trigger),
-            spec,
-            client,
-            shared: self.shared.clone(),
-        };
+        // Two triggers may share a group, and a predecessor that was given up may still be about to leave it.
+        self.started += 1;
+        let consumer = format!("{}:{}:{}", self.shared.consumer, trigger.id, self.started);
+        let shared = self.shared.clone();
+        let reading = listening::StreamTriggerTask::new(Arc::clone(&trigger), spec, shared, consumer);
         let stopped = stop.clone();
         let task = tokio::spawn(async move {
             if let Some(before) = before {
@@ -131,14 +142,14 @@ impl EventSource for RedisStreams {
             .filter(|(_, one)| !stays(one))
             .map(|(id, _)| id.clone())
             .collect();
-        let mut ending: BTreeMap<TriggerId, JoinHandle<()>> = BTreeMap::new();
+        self.ending.retain(|_, task| !task.is_finished());
         for (id, one) in over.iter().filter_map(|id| self.running.remove_entry(id)) {
             one.stop.cancel();
-            ending.insert(id, one.task);
+            self.ending.insert(id, one.task);
         }
         for trigger in triggers {
             if !self.running.contains_key(&trigger.id) {
-                let before = ending.remove(&trigger.id);
+                let before = self.ending.remove(&trigger.id);
                 self.start(trigger, before);
             }
         }
@@ -149,7 +160,9 @@ impl EventSource for RedisStreams {
         for one in all.values() {
             one.stop.cancel();
         }
-        futures_util::future::join_all(all.into_values().map(|one| ended(one.task))).await;
+        let running = all.into_values().map(|one| one.task);
+        let tasks = running.chain(std::mem::take(&mut self.ending).into_values());
+        futures_util::future::join_all(tasks.map(ended)).await;
     }
 }
 
