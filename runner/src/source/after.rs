@@ -78,7 +78,7 @@ fn started_by_patterns(triggers: &[TriggerDefinition]) -> BTreeSet<&str> {
     let steps = steps(triggers);
     let patterns = triggers
         .iter()
-        .filter(|trigger| after(trigger).is_some_and(AfterTrigger::is_pattern));
+        .filter(|trigger| trigger.enabled && after(trigger).is_some_and(AfterTrigger::is_pattern));
     let mut left: Vec<&str> = patterns.map(|trigger| trigger.task.kind.as_str()).collect();
     let mut found = BTreeSet::new();
     while let Some(kind) = left.pop() {
@@ -97,7 +97,7 @@ type Steps<'a> = BTreeMap<&'a str, Vec<&'a TriggerDefinition>>;
 fn circles(triggers: &[TriggerDefinition]) -> BTreeMap<TriggerId, Vec<String>> {
     let steps = steps(triggers);
     let mut found = BTreeMap::new();
-    for trigger in triggers {
+    for trigger in triggers.iter().filter(|trigger| trigger.enabled) {
         let Some(after) = after(trigger) else { continue };
         let Some(kind) = named_type(trigger) else { continue };
         if let Some(way) = way_back(trigger, kind, &steps) {
@@ -111,7 +111,7 @@ fn circles(triggers: &[TriggerDefinition]) -> BTreeMap<TriggerId, Vec<String>> {
 
 fn steps(triggers: &[TriggerDefinition]) -> Steps<'_> {
     let mut steps = Steps::new();
-    for trigger in triggers {
+    for trigger in triggers.iter().filter(|trigger| trigger.enabled) {
         if let Some(kind) = named_type(trigger) {
             steps.entry(kind).or_default().push(trigger);
         }

@@ -18,6 +18,7 @@ pub(super) fn clauses() -> Vec<Clause> {
         a_failure_is_followed_once_it_is_for_good,
         a_lost_task_without_retries_is_followed,
         what_follows_waits_in_a_queue_of_its_own,
+        thousands_that_follow_into_another_queue_all_arrive,
         a_task_that_is_run_again_is_followed_again,
         what_no_store_would_take_keeps_no_verdict_from_being_written,
     ]
@@ -169,6 +170,23 @@ async fn a_lost_task_without_retries_is_followed(fresh: Fresh) {
     assert_eq!(late, [Settled::Stale]);
     assert!(fresh.next(&own).await.is_empty());
     fresh.is_sound().await;
+}
+
+async fn thousands_that_follow_into_another_queue_all_arrive(fresh: Fresh) {
+    /// More than one look at a hash of a cluster can find.
+    const MANY: usize = 5_000;
+    let other = queue("other");
+    fresh.broker.follow_by(Arc::new(Next(other.clone())));
+    fresh.put((0..MANY).map(|_| Task::new("test:first"))).await;
+    for _ in 0..MANY / 100 {
+        let claims = fresh.claim(100).await;
+        let done: Vec<_> = claims.iter().map(|claim| verdict(claim, Verdict::Done)).collect();
+        assert_eq!(fresh.broker.settle(&done).await.unwrap(), vec![Settled::Accepted; 100]);
+    }
+    fresh.broker.move_followers().await.unwrap();
+    let counts = fresh.broker.queues_of(std::slice::from_ref(&other)).await.unwrap();
+    assert_eq!(counts[0].counts[&TaskState::Pending], MANY as u64);
+    assert_eq!(fresh.broker.move_followers().await.unwrap(), 0);
 }
 
 async fn what_follows_waits_in_a_queue_of_its_own(fresh: Fresh) {

@@ -4,10 +4,12 @@
 //! What is written down stays until its queue has accepted it. A receipt there refuses what is moved twice.
 
 use std::fmt::Write as _;
+use std::time::Duration;
 
 use prost::Message as _;
 use redis::Value;
 use runner_core::task::QueueName;
+use tokio::time::Instant;
 
 use crate::redis::RedisBroker;
 use crate::redis::format::scripts::Script;
@@ -18,6 +20,9 @@ use crate::{BrokerResult, Delivery};
 
 /// Tasks of one queue that are moved in one call.
 const BATCH: usize = 100;
+
+/// How long one turn may go on moving; the next one follows at once.
+const LONGEST: Duration = Duration::from_secs(5);
 
 /// Appends what follows the claim of this number in a queue: see `settle.lua`. `apart`: scripts reach no other queue.
 pub(in crate::redis) fn follow_args(
@@ -92,40 +97,91 @@ impl FollowRow {
 }
 
 /// A row that was written down, under its field.
-type Written = (Vec<u8>, Vec<u8>);
+type WrittenRow = (Vec<u8>, Vec<u8>);
+
+/// What a look at a hash has found.
+struct Written {
+    rows: Vec<WrittenRow>,
+    /// Where the next look begins.
+    next: String,
+}
+
+impl Written {
+    fn is_last(&self) -> bool {
+        self.next == "0" || self.next.is_empty()
+    }
+
+    fn is_empty(&self) -> bool {
+        self.rows.is_empty() && self.is_last()
+    }
+}
+
+fn scan(trip: &mut RoundTrip<'_>, queue: &QueueName, from: &str) {
+    trip.command("HSCAN")
+        .arg(keys::followers(queue.as_str()))
+        .arg(from)
+        .arg("COUNT")
+        .arg(BATCH);
+}
 
 impl RedisBroker {
     /// Moves what was written down in these queues. Returns how many were moved; an error only if no queue could be asked.
+    ///
+    /// Each queue by itself, and each hash to its end: what cannot be moved now must not hold up what is behind it.
     pub(in crate::redis) async fn move_written(&self, queues: &[QueueName]) -> BrokerResult<usize> {
         if queues.is_empty() {
             return Ok(0);
         }
         let mut trip = self.conn.trip("look for tasks that follow others").await?;
         for queue in queues {
-            trip.command("HSCAN")
-                .arg(keys::followers(queue.as_str()))
-                .arg(0)
-                .arg("COUNT")
-                .arg(BATCH);
+            scan(&mut trip, queue, "0");
         }
         let (mut moved, mut answered, mut failures) = (0, false, PartialFailure::default());
+        let until = Instant::now() + LONGEST;
         for (queue, answer) in queues.iter().zip(trip.each().await?) {
             let Some(answer) = failures.part(queue, answer) else {
                 continue;
             };
             answered = true;
-            let written = written(answer);
-            if written.is_empty() {
-                continue;
+            let found = written(answer);
+            if !found.is_empty() {
+                moved += self.move_all_of(queue, found, until, &mut failures).await;
             }
-            // Each queue by itself: one whose target is away must not hold up the others.
-            moved += failures.part(queue, self.move_of(queue, &written).await).unwrap_or(0);
         }
         failures.unless(answered)?;
         Ok(moved)
     }
 
-    async fn move_of(&self, queue: &QueueName, written: &[Written]) -> BrokerResult<usize> {
+    /// Moves what this look has found, and what further looks find.
+    async fn move_all_of(
+        &self,
+        queue: &QueueName,
+        mut found: Written,
+        until: Instant,
+        failures: &mut PartialFailure,
+    ) -> usize {
+        let mut moved = 0;
+        loop {
+            if !found.rows.is_empty() {
+                let part = self.move_of(queue, &found.rows).await;
+                moved += failures.part(queue, part).unwrap_or(0);
+            }
+            if found.is_last() || Instant::now() > until {
+                return moved;
+            }
+            let more = async {
+                let mut trip = self.conn.trip("look for tasks that follow others").await?;
+                scan(&mut trip, queue, &found.next);
+                trip.one().await
+            };
+            match failures.part(queue, more.await) {
+                Some(answer) => found = written(answer),
+                None => return moved,
+            }
+        }
+    }
+
+    async fn move_of(&self, queue: &QueueName, written: &[WrittenRow]) -> BrokerResult<usize> {
         let mut trip = self.conn.trip("enqueue tasks that follow others").await?;
         let mut sent = Vec::with_capacity(written.len());
         for (field, bytes) in written {
@@ -176,15 +232,19 @@ impl RedisBroker {
     }
 }
 
-/// Fields and values of an answer of `HSCAN`.
-fn written(answer: Value) -> Vec<Written> {
-    let pairs = reply::list(answer).into_iter().nth(1).map(reply::list);
-    let mut pairs = pairs.unwrap_or_default().into_iter();
-    let mut all = Vec::new();
+/// The cursor, and the fields and values, of an answer of `HSCAN`.
+fn written(answer: Value) -> Written {
+    let mut parts = reply::list(answer).into_iter();
+    let next = parts.next().and_then(reply::bytes).unwrap_or_default();
+    let mut pairs = parts.next().map(reply::list).unwrap_or_default().into_iter();
+    let mut rows = Vec::new();
     while let (Some(field), Some(value)) = (pairs.next(), pairs.next()) {
-        all.extend(reply::bytes(field).zip(reply::bytes(value)));
+        rows.extend(reply::bytes(field).zip(reply::bytes(value)));
     }
-    all
+    Written {
+        rows,
+        next: String::from_utf8_lossy(&next).into_owned(),
+    }
 }
 
 #[cfg(test)]

@@ -11,7 +11,7 @@ if active > 0 then held = active - keep('ZCOUNT', queue .. 'lease', '-inf', whol
 if held > 0 then return {'active', held} end
 
 if ARGV[5] ~= '1' then
-  local size = keep('LLEN', KEYS[1]) + active
+  local size = keep('LLEN', KEYS[1]) + active + keep('HLEN', own .. 'followers')
   for _, set in ipairs({'scheduled', 'retry', 'archived', 'completed'}) do
     size = size + keep('ZCARD', queue .. set)
   end
@@ -57,7 +57,7 @@ if deleted == most or redis.call('EXISTS', queue .. 'groups', queue .. 'aggregat
   return {'more', deleted}
 end
 
-local gone = {own .. 'waiting', own .. 'run', own .. 'claims', own .. 'ghosts', own .. 'archive', own .. 'trimmed', own .. 'suspects'}
+local gone = {own .. 'waiting', own .. 'run', own .. 'claims', own .. 'ghosts', own .. 'archive', own .. 'trimmed', own .. 'suspects', own .. 'followers'}
 for _, part in ipairs({'active', 'lease', 'paused', 'processed', 'failed'}) do
   gone[#gone + 1] = queue .. part
 end

@@ -138,6 +138,9 @@ local function let_go(verdict, key, id, number, at)
   end
 end
 
+for i = at, #ARGV, 2 do
+  if string.find(ARGV[i], '^[pw]') then reach(queue, own, ARGV[i + 1]) end
+end
 local ended, numbers, stale = accept(queue, own, KEYS[1], ids, runs, untils, cutoff)
 local keepers, held, followed = {}, {}, {}
 for _, id in ipairs(ended) do
@@ -169,7 +172,7 @@ for i = at, #ARGV, 2 do
   if what == '' then
     if keepers[number] then remember(keepers[number], ARGV[i + 1]) end
   elseif held[number] and what == 'p' then
-    follow(queue, followed, ARGV[i + 1])
+    follow(queue, own, followed, ARGV[i + 1])
   elseif held[number] and what == 'w' then
     write_down(own, ARGV[i + 1])
   elseif held[number] then
