@@ -19,7 +19,7 @@ use runner_queue::redis::{RedisBroker, RedisSettings, RedisTarget};
 use accesses::{Accesses, Place};
 pub use calls::{At, Call, Held, INNOCENT, begin, drain, heal, left_of, of_people, of_schedulers, of_workers};
 
-use crate::kit::{self, Fault, RedisServer};
+use crate::kit::{self, Fault, RedisServer, free_port};
 
 /// Stores that are tested in parallel: the machine has few processors, and one server serves all.
 const AT_ONCE: usize = 4;
@@ -351,7 +351,14 @@ async fn f19_spoiled_values_harm_no_other_task() {
 
 /// Cases that differ in a cluster: commits in steps, and keys outside of queues.
 async fn f19_spoiled_values_harm_no_other_task_in_a_cluster() {
-    let server = Arc::new(RedisServer::start(&["--cluster-enabled", "yes"]));
+    // The default port of its bus is among those that the system gives to clients.
+    let bus = free_port().to_string();
+    let server = Arc::new(RedisServer::start(&[
+        "--cluster-enabled",
+        "yes",
+        "--cluster-port",
+        &bus,
+    ]));
     let url = format!("redis://127.0.0.1:{}/", server.port);
     let mut link = kit::link_to(&url).await.unwrap();
     let mut slots = redis::cmd("CLUSTER");
