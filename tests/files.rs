@@ -13,6 +13,7 @@ use crate::kit::{self, Site, eventually_within};
 pub fn tests() -> Vec<kit::Trial> {
     kit::trials![
         needs(): a_file_becomes_one_task_and_leaves_by_how_that_ended,
+            planted_things_are_reported_once_and_stop_no_file,
             a_directory_that_is_not_there_is_a_problem_and_comes_back,
             kills_and_a_second_instance_start_no_file_twice;
     ]
@@ -67,6 +68,31 @@ async fn a_file_becomes_one_task_and_leaves_by_how_that_ended() {
     .await;
     assert_eq!(state["kind"], "file");
     assert!(state["listens_to"].as_str().unwrap().ends_with("in/*.csv"), "{state}");
+    assert!(runner.stop().await.success());
+}
+
+async fn planted_things_are_reported_once_and_stop_no_file() {
+    let (site, dir) = site("");
+    let work = dir.join(".runner/take:in");
+    fs::create_dir_all(&work).unwrap();
+    let token = |first: char| work.join(format!("{first}{}", "0".repeat(32)));
+    fs::write(token('p'), "").unwrap();
+    fs::create_dir(token('o')).unwrap();
+    std::os::unix::fs::symlink("/etc/passwd", token('o').join("a.csv")).unwrap();
+    let runner = site.start().await;
+    for name in ["one.csv", "two.csv"] {
+        fs::write(dir.join(name), "1").unwrap();
+        there(&dir.join("done").join(name)).await;
+    }
+    eventually_within(PATIENCE, "both are counted once", async || {
+        let listed = site.cli(["ls", "triggers", "--json"]).await.json();
+        match &listed[0]["instances"][0] {
+            state if state["enqueued"] == 2 && state["bad"] == 2 && state["state"] == "listening" => Ok(()),
+            state => Err(format!("{state}")),
+        }
+    })
+    .await;
+    assert!(token('p').exists() && token('o').join("a.csv").is_symlink());
     assert!(runner.stop().await.success());
 }
 

@@ -1,8 +1,8 @@
 //! The loop of one watched directory: takes files that have settled, starts their tasks, lets files leave whose tasks have
 //! ended. A turn looks at everything again, so it does not matter which process did what before it.
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::ffi::OsString;
+use std::collections::BTreeMap;
+use std::ffi::{OsStr, OsString};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -21,7 +21,8 @@ use tokio::sync::Notify;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use super::folder::{DirectoryContent, FileState, Folder, Leave, TakenFile};
+use super::folder::{FileState, Folder, InWork, Leave, TakeError, TakenFile};
+use super::reported::{OnceReported, Where};
 use super::spec;
 use crate::background::BackgroundLoop;
 use crate::messaging::ConnectionFault;
@@ -43,8 +44,9 @@ const REMEMBER: Duration = Duration::from_secs(30 * 24 * 3600);
 /// After this time an empty place belongs to a process that died.
 const ABANDONED: Duration = Duration::from_secs(60);
 
-/// Files that are refused once and remembered, so that each is reported once.
-const MAX_REPORTED: usize = 1000;
+/// Directories in work beside the files that may be there at once: those of files that cannot leave. Nothing is taken when there
+/// are more.
+const MAX_STUCK: usize = 5000;
 
 /// One watched directory.
 pub(super) struct FileLoop {
@@ -55,7 +57,7 @@ pub(super) struct FileLoop {
     stop: CancellationToken,
     /// Files that were seen, and since when they have been in this state.
     settling: BTreeMap<OsString, (FileState, Instant)>,
-    reported: BTreeSet<OsString>,
+    reported: OnceReported,
     /// Places without a file, and since when they have been seen so.
     empty: BTreeMap<String, Instant>,
     /// Of the directory that is watched now.
@@ -134,13 +136,13 @@ impl FileLoop {
     ) -> Self {
         board.listens(&trigger, ListenState::Starting);
         Self {
+            reported: OnceReported::new(&trigger, &board),
             trigger,
             intake,
             board,
             wake,
             stop,
             settling: BTreeMap::new(),
-            reported: BTreeSet::new(),
             empty: BTreeMap::new(),
             watcher: None,
         }
@@ -155,41 +157,71 @@ impl FileLoop {
         self.watch(&folder);
         let known = folder.clone();
         let taken = blocking(move || known.taken()).await??;
-        self.forget_empty(&folder, taken.empty);
+        let crowded = self.reported.in_work(&taken, MAX_STUCK);
+        self.forget_empty(&folder, &taken);
         let mut in_work = self.look_after(&folder, taken.files).await?;
         let known = folder.clone();
         let seen = blocking(move || known.look()).await??;
-        let ready = self.settled(spec, seen);
+        self.reported.waiting(&seen);
+        let ready = self.settled(spec, seen.files);
         let room = spec.in_flight.saturating_sub(in_work);
-        if room == 0 || ready.is_empty() || self.stop.is_cancelled() {
+        if room == 0 || crowded || ready.is_empty() || self.stop.is_cancelled() {
             return Ok(in_work);
         }
-        let known = folder.clone();
-        let take = move || -> std::io::Result<Vec<TakenFile>> {
-            let mut all = Vec::new();
-            for (name, state) in ready.into_iter().take(room) {
-                all.extend(known.take(&name, state)?);
-            }
-            Ok(all)
-        };
-        let new = blocking(take).await??;
-        for file in &new {
-            self.settling.remove(&file.name);
-        }
+        let new = self.take(&folder, ready, room).await?;
         in_work += self.start(&folder, new).await?;
         Ok(in_work)
     }
 
+    /// Takes files until `room` are taken. One that cannot be moved leaves its place to the next.
+    async fn take(
+        &mut self,
+        folder: &Folder,
+        ready: Vec<(OsString, FileState)>,
+        room: usize,
+    ) -> Result<Vec<TakenFile>, PassError> {
+        let folder = folder.clone();
+        let take = move || {
+            let (mut all, mut refused, mut fault) = (Vec::new(), Vec::new(), None);
+            for (name, state) in ready {
+                if all.len() == room {
+                    break;
+                }
+                match folder.take(&name, state) {
+                    Ok(taken) => all.extend(taken),
+                    Err(TakeError::This(why)) => refused.push((name, why)),
+                    Err(TakeError::All(why)) => {
+                        fault = Some(why);
+                        break;
+                    }
+                }
+            }
+            (all, refused, fault)
+        };
+        let (new, refused, fault) = blocking(take).await?;
+        for file in &new {
+            self.settling.remove(&file.name);
+        }
+        for (name, why) in refused {
+            self.reported.tell(Where::Waiting, &name, &name, &why);
+        }
+        match fault {
+            // Those that were taken have a place, and are started by the next turn.
+            Some(why) => Err(why.into()),
+            None => Ok(new),
+        }
+    }
+
     /// Removes places that have been empty for long: their process died before it took its file.
-    fn forget_empty(&mut self, folder: &Folder, empty: Vec<String>) {
+    fn forget_empty(&mut self, folder: &Folder, taken: &InWork) {
         let now = Instant::now();
         let mut known = std::mem::take(&mut self.empty);
-        for token in empty {
-            let since = known.remove(&token).unwrap_or(now);
+        for token in &taken.empty {
+            let since = known.remove(token).unwrap_or(now);
             if now.duration_since(since) >= ABANDONED {
-                folder.forget(&token);
+                folder.forget(token);
             } else {
-                self.empty.insert(token, since);
+                self.empty.insert(token.clone(), since);
             }
         }
     }
@@ -221,16 +253,11 @@ impl FileLoop {
     }
 
     /// Those of the files that have been the same for long enough; remembers the others.
-    fn settled(&mut self, spec: &FileTrigger, seen: DirectoryContent) -> Vec<(OsString, FileState)> {
-        for (name, why) in seen.refused {
-            if self.reported.len() < MAX_REPORTED && self.reported.insert(name.clone()) {
-                self.bad(&format!("{}: {why}", name.to_string_lossy()));
-            }
-        }
+    fn settled(&mut self, spec: &FileTrigger, seen: Vec<(OsString, FileState)>) -> Vec<(OsString, FileState)> {
         let now = Instant::now();
         let mut known = std::mem::take(&mut self.settling);
         let mut ready = Vec::new();
-        for (name, state) in seen.files {
+        for (name, state) in seen {
             let since = known.remove(&name).filter(|(before, _)| *before == state);
             let since = since.map_or(now, |(_, since)| since);
             if now.duration_since(since) >= spec.stable {
@@ -241,25 +268,14 @@ impl FileLoop {
         ready
     }
 
-    fn bad(&self, why: &str) {
-        tracing::warn!(
-            trigger = self.trigger.id.as_str(),
-            code = "trigger_bad_message",
-            error = why,
-            "a file cannot become a task"
-        );
-        self.board.listens(&self.trigger, ListenState::Listening);
-        self.board.bad(&self.trigger, why);
-    }
-
     /// Lets those leave whose tasks have ended, and starts those that have none. Returns how many stay.
-    async fn look_after(&self, folder: &Folder, taken: Vec<TakenFile>) -> Result<usize, PassError> {
+    async fn look_after(&mut self, folder: &Folder, taken: Vec<TakenFile>) -> Result<usize, PassError> {
         let (mut in_work, mut new) = (0, Vec::new());
         for file in taken {
             match self.state(&self.id_of(&file)?).await? {
                 None => new.push(file),
-                Some(TaskState::Completed) => leave(folder, file, Leave::Done).await?,
-                Some(TaskState::Archived) => leave(folder, file, Leave::Failed).await?,
+                Some(TaskState::Completed) => self.leave(folder, file, Leave::Done).await?,
+                Some(TaskState::Archived) => self.leave(folder, file, Leave::Failed).await?,
                 Some(_) => in_work += 1,
             }
         }
@@ -286,7 +302,7 @@ impl FileLoop {
     }
 
     /// Starts the tasks of these files. Returns how many are in work now.
-    async fn start(&self, folder: &Folder, files: Vec<TakenFile>) -> Result<usize, PassError> {
+    async fn start(&mut self, folder: &Folder, files: Vec<TakenFile>) -> Result<usize, PassError> {
         let (mut good, mut deliveries) = (Vec::new(), Vec::new());
         for file in files {
             match self.delivery(&file) {
@@ -295,8 +311,8 @@ impl FileLoop {
                     good.push(file);
                 }
                 Err(why) => {
-                    self.bad(&format!("{}: {why}", file.name.to_string_lossy()));
-                    leave(folder, file, Leave::Failed).await?;
+                    self.reported.tell_of(&file, &why);
+                    self.leave(folder, file, Leave::Failed).await?;
                 }
             }
         }
@@ -317,7 +333,7 @@ impl FileLoop {
 
     /// What the broker's answer means for a file. Returns whether it is in work, as a number.
     async fn answered(
-        &self,
+        &mut self,
         folder: &Folder,
         file: TakenFile,
         answer: Result<Enqueued, Refusal>,
@@ -343,20 +359,32 @@ impl FileLoop {
                     _ => Leave::Failed,
                 };
                 if how == Leave::Failed {
-                    self.bad(&format!(
-                        "{}: its task is gone without a success",
-                        file.name.to_string_lossy()
-                    ));
+                    self.reported.tell_of(&file, "its task is gone without a success");
                 }
-                leave(folder, file, how).await?;
+                self.leave(folder, file, how).await?;
                 Ok(0)
             }
             Err(Refusal::Invalid(why)) => {
-                self.bad(&format!("{}: {why}", file.name.to_string_lossy()));
-                leave(folder, file, Leave::Failed).await?;
+                self.reported.tell_of(&file, &why.to_string());
+                self.leave(folder, file, Leave::Failed).await?;
                 Ok(0)
             }
         }
+    }
+
+    /// Lets a file leave. One that cannot be moved stays, does not count as in work any more, and is tried again.
+    async fn leave(&mut self, folder: &Folder, file: TakenFile, how: Leave) -> Result<(), PassError> {
+        let folder = folder.clone();
+        let (file, left) = blocking(move || {
+            let left = folder.leave(&file, how);
+            (file, left)
+        })
+        .await?;
+        if let Err(why) = left {
+            self.reported
+                .tell(Where::Leaving, OsStr::new(&file.token), &file.name, &why);
+        }
+        Ok(())
     }
 
     /// The task of a file; else why there is none.
@@ -379,11 +407,6 @@ impl FileLoop {
             remember: REMEMBER,
         })
     }
-}
-
-async fn leave(folder: &Folder, file: TakenFile, how: Leave) -> Result<(), PassError> {
-    let folder = folder.clone();
-    Ok(blocking(move || folder.leave(&file, how)).await??)
 }
 
 /// Path, name and size, laid over the payload of the function if that is an object.

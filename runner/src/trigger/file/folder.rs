@@ -2,40 +2,59 @@
 //!
 //! A file is taken by a rename into `DIR/.runner/TRIGGER/TOKEN/`, which only one of several instances can win. The token is
 //! the identity of the file's task, so everything that must be known after a kill is the place of the file.
+//!
+//! Users who may write to DIR are not trusted: directories are used as `own` opened them, and only regular files are touched. What is
+//! wrong with one file is reported of that file, and does not stop the others.
 
 use std::ffi::{OsStr, OsString};
-use std::fs::{self, DirBuilder, File, Metadata};
+use std::fs;
 use std::io::{self, ErrorKind};
-use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _};
-use std::path::{Path, PathBuf};
+use std::os::fd::OwnedFd;
+use std::path::{Component, Path, PathBuf};
+use std::sync::Arc;
 
+use nix::errno::Errno;
+use nix::fcntl::renameat;
+use nix::sys::stat::{FileStat, SFlag, fstat};
+use nix::unistd::{Uid, UnlinkatFlags, fsync, unlinkat};
 use runner_core::trigger::{FileEnd, FileTrigger, TriggerId};
 use uuid::Uuid;
 
-use super::names;
+use super::{moves, names, own};
 use crate::messaging::ConnectionFault;
 
-/// Names of a directory that are read in one look: a few milliseconds. The rest is seen when these are gone.
+/// Files of one look, and of work: each is asked for by the system and kept in memory. The rest is seen when these are gone.
 const MAX_SEEN: usize = 10_000;
+
+/// What one look says of things that are no files: enough to find them.
+const MAX_REFUSED: usize = 1000;
+
+/// Names of one token's directory that are read: one is its file; commands may have left others.
+const MAX_BESIDE: usize = 1000;
 
 /// What tells a file from another one of its name, and from itself when it was written to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct FileState {
-    device: u64,
-    inode: u64,
+    device: nix::libc::dev_t,
+    inode: nix::libc::ino_t,
     pub(super) size: u64,
-    modified: (i64, i64),
+    /// Seconds and nanoseconds since 1970.
+    pub(super) modified: (i64, i64),
 }
 
 impl FileState {
-    fn of(meta: &Metadata) -> Self {
+    fn of(stat: &FileStat) -> Self {
         Self {
-            device: meta.dev(),
-            inode: meta.ino(),
-            size: meta.len(),
-            modified: (meta.mtime(), meta.mtime_nsec()),
+            device: stat.st_dev,
+            inode: stat.st_ino,
+            size: size(stat),
+            modified: (stat.st_mtime, stat.st_mtime_nsec),
         }
     }
+}
+
+fn size(stat: &FileStat) -> u64 {
+    u64::try_from(stat.st_size).unwrap_or_default()
 }
 
 /// A file that is in work.
@@ -55,10 +74,12 @@ pub(super) struct TakenFile {
 /// What a look at the directory found.
 #[derive(Debug, Default)]
 pub(super) struct DirectoryContent {
-    /// Regular files that are meant.
+    /// Regular files that are meant, the oldest first.
     pub(super) files: Vec<(OsString, FileState)>,
     /// What is meant by its name and cannot be taken, and why.
-    pub(super) refused: Vec<(OsString, &'static str)>,
+    pub(super) refused: Vec<(OsString, String)>,
+    /// Whether there are more than one look reads.
+    pub(super) more: bool,
 }
 
 /// What is in work.
@@ -67,6 +88,32 @@ pub(super) struct InWork {
     pub(super) files: Vec<TakenFile>,
     /// Tokens without a file: another instance is taking one, is done with it, or has died between.
     pub(super) empty: Vec<String>,
+    /// Tokens that have no usable file, and why. They are left as they are.
+    pub(super) refused: Vec<(OsString, String)>,
+    /// Whether there are more than are read.
+    pub(super) more: bool,
+}
+
+impl InWork {
+    fn len(&self) -> usize {
+        self.files.len() + self.empty.len() + self.refused.len()
+    }
+}
+
+/// What the place of a token holds.
+enum Place {
+    File(TakenFile),
+    Empty,
+    Gone,
+}
+
+/// Why a file was not taken.
+#[derive(Debug)]
+pub(super) enum TakeError {
+    /// No file can be taken.
+    All(io::Error),
+    /// This one cannot.
+    This(String),
 }
 
 /// How a file leaves.
@@ -76,14 +123,25 @@ pub(super) enum Leave {
     Failed,
 }
 
-/// The directories of one trigger, found to be usable.
+/// The directories of one trigger, found to be usable, and open.
 #[derive(Debug, Clone)]
 pub(super) struct Folder {
-    dir: PathBuf,
-    work: PathBuf,
+    path: PathBuf,
+    dir: Arc<OwnedFd>,
+    work_path: PathBuf,
+    work: Arc<OwnedFd>,
     pattern: String,
-    done: FileEnd,
-    failed: FileEnd,
+    done: Target,
+    failed: Target,
+    /// The user of the runner.
+    owner: Uid,
+}
+
+/// Where files go.
+#[derive(Debug, Clone)]
+enum Target {
+    Move(PathBuf, Arc<OwnedFd>),
+    Delete,
 }
 
 fn fault(code: &'static str, path: &Path, why: impl std::fmt::Display, hint: &'static str) -> ConnectionFault {
@@ -94,228 +152,338 @@ fn fault(code: &'static str, path: &Path, why: impl std::fmt::Display, hint: &'s
     }
 }
 
+fn unusable(path: &Path, why: impl std::fmt::Display) -> ConnectionFault {
+    let hint = "the user of the runner must be able to read and write the directory, and own what it made in it";
+    fault("file_dir", path, why, hint)
+}
+
 impl Folder {
     /// Looks at the directories, and makes those that are ours.
     pub(super) fn open(spec: &FileTrigger, id: &TriggerId) -> Result<Self, ConnectionFault> {
-        const DIR: &str = "the user of the runner must be able to read and write the directory";
-        let unusable = |path: &Path, why: &dyn std::fmt::Display| fault("file_dir", path, why, DIR);
-        let dir = fs::canonicalize(&spec.dir).map_err(|why| unusable(&spec.dir, &why))?;
-        let device = fs::metadata(&dir).map_err(|why| unusable(&dir, &why))?;
-        if !device.is_dir() {
-            return Err(unusable(&dir, &"it is not a directory"));
-        }
-        if dir.to_str().is_none() {
+        Self::open_as(spec, id, Uid::effective())
+    }
+
+    fn open_as(spec: &FileTrigger, id: &TriggerId, owner: Uid) -> Result<Self, ConnectionFault> {
+        let path = fs::canonicalize(&spec.dir).map_err(|why| unusable(&spec.dir, why))?;
+        if path.to_str().is_none() {
             return Err(unusable(
-                &dir,
-                &"its path is not UTF-8, and a payload could not name it",
+                &path,
+                "its path is not UTF-8, and a payload could not name it",
             ));
         }
-        let work = dir.join(".runner").join(id.as_str());
-        for own in [dir.join(".runner"), work.clone()] {
-            make_private(&own).map_err(|why| unusable(&own, &why))?;
-        }
-        for (end, key) in [(&spec.done, "done"), (&spec.failed, "failed")] {
-            let Some(target) = end.dir() else { continue };
-            if target.parent() == Some(&spec.dir) {
-                // Only below the watched directory: a misspelt path elsewhere must not become a directory.
-                make(target, 0o755).map_err(|why| unusable(target, &why))?;
-            }
-            let meta = fs::metadata(target).map_err(|why| {
-                let hint = "make the directory, or name another one";
-                fault("file_target", target, format!("{key}: {why}"), hint)
-            })?;
-            if !meta.is_dir() || meta.dev() != device.dev() {
-                let hint = "name a directory on the file system of the watched one: files are moved by a rename";
-                return Err(fault(
-                    "file_target",
-                    target,
-                    format!("{key} cannot take the files"),
-                    hint,
-                ));
-            }
-        }
+        let dir = own::named(&path).map_err(|why| unusable(&path, why))?;
+        let (above, work_path) = (path.join(".runner"), path.join(".runner").join(id.as_str()));
+        let outer = own::make_private(&dir, OsStr::new(".runner"), owner).map_err(|why| unusable(&above, why))?;
+        let work =
+            own::make_private(&outer, OsStr::new(id.as_str()), owner).map_err(|why| unusable(&work_path, why))?;
+        let targets = Targets {
+            spec,
+            path: &path,
+            dir: &dir,
+            owner,
+        };
+        let (done, failed) = (targets.open(&spec.done, "done")?, targets.open(&spec.failed, "failed")?);
         Ok(Self {
-            dir,
-            work,
+            path,
+            dir: Arc::new(dir),
+            work_path,
+            work: Arc::new(work),
             pattern: spec.pattern.clone(),
-            done: spec.done.clone(),
-            failed: spec.failed.clone(),
+            done,
+            failed,
+            owner,
         })
     }
 
     /// The watched directory.
     pub(super) fn dir(&self) -> &Path {
-        &self.dir
+        &self.path
     }
 
     /// The files that wait.
     pub(super) fn look(&self) -> io::Result<DirectoryContent> {
+        self.look_at_most(MAX_SEEN)
+    }
+
+    fn look_at_most(&self, most: usize) -> io::Result<DirectoryContent> {
         let mut seen = DirectoryContent::default();
-        for entry in fs::read_dir(&self.dir)?.take(MAX_SEEN) {
-            let entry = entry?;
-            let name = entry.file_name();
+        for entry in fs::read_dir(&self.path)? {
+            let name = entry?.file_name();
             if !names::is_meant(&self.pattern, &name) {
                 continue;
             }
-            // Of the entry itself, not of what a link names. One that is gone by now was taken by someone else.
-            let Ok(meta) = entry.metadata() else { continue };
-            let kind = meta.file_type();
-            if kind.is_dir() {
+            // One that is gone by now was taken by someone else.
+            let Ok(stat) = moves::stat(&self.dir, &name) else {
                 continue;
-            }
-            let why = match kind.is_file() {
-                _ if kind.is_symlink() => Some("it is a symbolic link"),
-                false => Some("it is neither a file nor a directory"),
-                true if names::written(&name).is_none() => Some("its name has too many odd bytes"),
-                true => None,
             };
-            match why {
-                Some(why) => seen.refused.push((name, why)),
-                None => seen.files.push((name, FileState::of(&meta))),
+            let why = match moves::kind(&stat) {
+                SFlag::S_IFDIR => continue,
+                SFlag::S_IFREG if names::written(&name).is_some() => {
+                    if seen.files.len() == most {
+                        seen.more = true;
+                        break;
+                    }
+                    seen.files.push((name, FileState::of(&stat)));
+                    continue;
+                }
+                SFlag::S_IFREG => "its name has too many odd bytes",
+                SFlag::S_IFLNK => "it is a symbolic link",
+                _ => "it is neither a file nor a directory",
+            };
+            if seen.refused.len() < MAX_REFUSED {
+                seen.refused.push((name, why.to_owned()));
             }
         }
+        seen.files
+            .sort_by(|(one, a), (other, b)| (a.modified, one).cmp(&(b.modified, other)));
         Ok(seen)
     }
 
     /// The files in work.
     pub(super) fn taken(&self) -> io::Result<InWork> {
         let mut all = InWork::default();
-        for place in fs::read_dir(&self.work)?.take(MAX_SEEN) {
-            let place = place?;
-            let Ok(token) = place.file_name().into_string() else {
+        for entry in fs::read_dir(&self.work_path)? {
+            let name = entry?.file_name();
+            let Some(token) = name.to_str().filter(|token| names::is_token(token)) else {
                 continue;
             };
-            let inside = fs::read_dir(place.path()).and_then(|mut inside| inside.next().transpose());
-            match inside {
-                Ok(Some(entry)) => all.files.extend(taken_file(token, &entry.path())),
-                Ok(None) => all.empty.push(token),
-                // Another instance is done with it.
-                Err(error) if error.kind() == ErrorKind::NotFound => {}
-                Err(error) => return Err(error),
+            if all.len() == MAX_SEEN {
+                all.more = true;
+                break;
+            }
+            match self.place(token) {
+                Ok(Place::File(file)) => all.files.push(file),
+                Ok(Place::Empty) => all.empty.push(token.to_owned()),
+                Ok(Place::Gone) => {}
+                Err(why) => {
+                    let why = format!("{why}; it stays in {}", self.work_path.join(token).display());
+                    all.refused.push((name, why));
+                }
             }
         }
         Ok(all)
     }
 
+    /// What the directory of a token holds; why it has no usable file.
+    fn place(&self, token: &str) -> io::Result<Place> {
+        let directory = match own::private(&self.work, OsStr::new(token), self.owner) {
+            // Another instance is done with it.
+            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Place::Gone),
+            opened => opened?,
+        };
+        let mut other = None;
+        let path = self.work_path.join(token);
+        let entries = match fs::read_dir(&path) {
+            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Place::Gone),
+            entries => entries?,
+        };
+        for entry in entries.take(MAX_BESIDE) {
+            match taken_file(token, &directory, path.join(entry?.file_name())) {
+                Ok(Some(file)) => return Ok(Place::File(file)),
+                Ok(None) => {}
+                Err(why) => other = Some(why),
+            }
+        }
+        other.map_or(Ok(Place::Empty), Err)
+    }
+
     /// Removes the place of a token, unless it has been filled by now.
     pub(super) fn forget(&self, token: &str) {
-        drop(fs::remove_dir(self.work.join(token)));
+        // One that is not empty stays; any other is tried again.
+        let _ = unlinkat(&self.work, token, UnlinkatFlags::RemoveDir);
     }
 
     /// Takes a file that was seen in this state. `None`: another instance has it, or it is not the same any more.
-    pub(super) fn take(&self, name: &OsStr, state: FileState) -> io::Result<Option<TakenFile>> {
+    pub(super) fn take(&self, name: &OsStr, state: FileState) -> Result<Option<TakenFile>, TakeError> {
         let Some((written, odd)) = names::written(name) else {
             return Ok(None);
         };
         let kind = if odd { 'o' } else { 'p' };
         let token = format!("{kind}{}", Uuid::new_v4().simple());
-        let place = self.work.join(&token);
-        DirBuilder::new().mode(0o700).create(&place)?;
-        let (from, path) = (self.dir.join(name), place.join(written));
-        if let Err(error) = fs::rename(&from, &path) {
-            drop(fs::remove_dir(&place));
-            return match error.kind() {
-                ErrorKind::NotFound => Ok(None),
-                _ => Err(error),
-            };
+        let place = own::make_private(&self.work, OsStr::new(&token), self.owner).map_err(TakeError::All)?;
+        let taken = self.take_to(name, state, (&token, &place, &written));
+        if !matches!(taken, Ok(Some(_))) {
+            // Stays if there is something in it.
+            self.forget(&token);
         }
-        let meta = fs::symlink_metadata(&path)?;
-        if !meta.file_type().is_file() || FileState::of(&meta) != state {
-            // It was replaced or written to since. It goes back, unless a newer one of its name is there: then it is taken.
-            if move_without_loss(&path, &from).is_ok() {
-                drop(fs::remove_dir(&place));
-                return Ok(None);
+        taken.map_err(|why| TakeError::This(format!("cannot be taken: {why}")))
+    }
+
+    fn take_to(
+        &self,
+        name: &OsStr,
+        state: FileState,
+        (token, place, written): (&str, &OwnedFd, &str),
+    ) -> io::Result<Option<TakenFile>> {
+        // The place is new and no other user's, so this rename finds nothing there.
+        match renameat(&self.dir, name, place, written) {
+            Err(Errno::ENOENT) => return Ok(None),
+            moved => moved?,
+        }
+        let own_name = OsStr::new(written);
+        let stat = moves::stat(place, own_name)?;
+        let regular = moves::kind(&stat) == SFlag::S_IFREG;
+        if !regular || FileState::of(&stat) != state {
+            // It was replaced or written to since, and goes back. If a newer one of its name is there by now, a file is taken all
+            // the same; what is no file has no task, and stays in its place.
+            match moves::without_loss((place, own_name), (&self.dir, name)) {
+                Ok(()) => return Ok(None),
+                Err(why) if !regular => return Err(why),
+                Err(_) => {}
             }
         }
         // Before its task: after a power cut the file must not wait again while a task has it.
-        for dir in [&place, &self.work, &self.dir] {
-            File::open(dir)?.sync_all()?;
+        for dir in [place, &self.work, &self.dir] {
+            fsync(dir)?;
         }
-        Ok(taken_file(token, &path))
+        taken_file(token, place, self.work_path.join(token).join(written))
     }
 
     /// Lets a file leave. Repeated calls, also of other instances, do no harm; a file that its task has removed is gone.
-    pub(super) fn leave(&self, file: &TakenFile, how: Leave) -> io::Result<()> {
-        let end = match how {
+    pub(super) fn leave(&self, file: &TakenFile, how: Leave) -> Result<(), String> {
+        let target = match how {
             Leave::Done => &self.done,
             Leave::Failed => &self.failed,
         };
-        let left = match end {
-            FileEnd::Delete => fs::remove_file(&file.path),
-            FileEnd::Move(target) => match move_without_loss(&file.path, &target.join(&file.name)) {
-                Err(error) if error.kind() == ErrorKind::AlreadyExists => {
-                    let mut other = file.name.clone();
-                    other.push(format!(".{}", &file.token[1..9.min(file.token.len())]));
-                    move_without_loss(&file.path, &target.join(other))
-                }
-                moved => moved,
-            },
+        let left = match own::private(&self.work, OsStr::new(&file.token), self.owner) {
+            Ok(place) => target.receive(file, &place),
+            Err(error) => Err(error),
         };
         match left {
-            Err(error) if error.kind() != ErrorKind::NotFound => return Err(error),
+            Err(error) if error.kind() != ErrorKind::NotFound => {
+                let what = match target {
+                    Target::Move(path, _) => format!("moved to {}", path.display()),
+                    Target::Delete => "deleted".to_owned(),
+                };
+                return Err(format!(
+                    "cannot be {what}: {error}; it stays in {}",
+                    self.work_path.join(&file.token).display()
+                ));
+            }
             _ => {}
         }
-        match fs::remove_dir(self.work.join(&file.token)) {
-            Err(error) if !matches!(error.kind(), ErrorKind::NotFound | ErrorKind::DirectoryNotEmpty) => Err(error),
-            _ => Ok(()),
+        self.forget(&file.token);
+        Ok(())
+    }
+}
+
+impl Target {
+    /// Takes a file in, under its name or, if that is taken, with a part of the token after it.
+    fn receive(&self, file: &TakenFile, place: &OwnedFd) -> io::Result<()> {
+        let Some(written) = file.path.file_name() else {
+            return Ok(());
+        };
+        let Self::Move(_, target) = self else {
+            return Ok(unlinkat(place, written, UnlinkatFlags::NoRemoveDir)?);
+        };
+        let endings = [file.token.get(1..9), Some(file.token.as_str())];
+        let others = endings
+            .into_iter()
+            .flatten()
+            .map(|ending| names::with_ending(&file.name, ending));
+        let mut moved = moves::without_loss((place, written), (target, &file.name));
+        for name in others {
+            match moved {
+                Err(error) if error.kind() == ErrorKind::AlreadyExists => {
+                    moved = moves::without_loss((place, written), (target, &name));
+                }
+                _ => break,
+            }
         }
+        moved
     }
 }
 
-/// `None`: it is gone, or not one of this trigger.
-fn taken_file(token: String, path: &Path) -> Option<TakenFile> {
-    let meta = fs::symlink_metadata(path).ok()?;
-    let written = path.file_name()?;
-    path.to_str()?;
-    Some(TakenFile {
-        name: match token.starts_with('o') {
-            true => names::original(written),
-            false => written.to_owned(),
-        },
-        size: meta.len(),
-        modified: meta.mtime(),
-        path: path.to_owned(),
-        token,
-    })
+/// How the directories for files that leave are found.
+struct Targets<'a> {
+    spec: &'a FileTrigger,
+    path: &'a Path,
+    dir: &'a OwnedFd,
+    owner: Uid,
 }
 
-/// A directory of this trigger: never a link to somewhere else.
-fn make_private(path: &Path) -> io::Result<()> {
-    make(path, 0o700)?;
-    match fs::symlink_metadata(path)?.is_dir() {
-        true => Ok(()),
-        false => Err(io::Error::new(ErrorKind::NotADirectory, "it is not a directory")),
+impl Targets<'_> {
+    fn open(&self, end: &FileEnd, key: &str) -> Result<Target, ConnectionFault> {
+        let Some(target) = end.dir() else {
+            return Ok(Target::Delete);
+        };
+        let refused = |why: &dyn std::fmt::Display, hint| fault("file_target", target, format!("{key}: {why}"), hint);
+        let opened = match self.inside(target) {
+            Some(inside) => self.open_inside(&inside),
+            None => own::named(target),
+        };
+        let opened = opened.map_err(|why| {
+            let hint = "make the directory, or name another one; inside of the watched one it must belong to the user of the runner";
+            refused(&why, hint)
+        })?;
+        let stats = fstat(&opened).and_then(|stat| Ok((stat, fstat(self.dir)?)));
+        let (there, watched) = stats.map_err(|why| refused(&why, "look at the file system"))?;
+        if there.st_dev != watched.st_dev {
+            let hint = "name a directory on the file system of the watched one: files are moved by a rename";
+            return Err(refused(&"it is on another file system", hint));
+        }
+        if there.st_ino == watched.st_ino {
+            let hint = "name another directory: each file would start a task again";
+            return Err(refused(&"it is the watched directory itself", hint));
+        }
+        Ok(Target::Move(target.to_owned(), Arc::new(opened)))
+    }
+
+    /// The way from the watched directory to one inside of it. Other users who may write there could put a link on that way.
+    fn inside(&self, target: &Path) -> Option<PathBuf> {
+        if let Ok(way) = target.strip_prefix(&self.spec.dir) {
+            let leads_out = way.components().next() == Some(Component::ParentDir);
+            return (!leads_out && way.components().next().is_some()).then(|| way.to_owned());
+        }
+        let above = fs::canonicalize(target.parent()?).ok()?;
+        let way = above.strip_prefix(self.path).ok()?.join(target.file_name()?);
+        Some(way)
+    }
+
+    fn open_inside(&self, way: &Path) -> io::Result<OwnedFd> {
+        let mut at = self.dir.try_clone()?;
+        let only = way.components().count() == 1;
+        for part in way.components() {
+            let Component::Normal(name) = part else {
+                return Err(io::Error::new(ErrorKind::InvalidInput, "write it without \"..\""));
+            };
+            // Made only directly below the watched directory: a misspelt path must not become a directory.
+            at = match only {
+                true => own::make_target(&at, name, self.owner)?,
+                false => own::own(&at, name, self.owner)?,
+            };
+        }
+        Ok(at)
     }
 }
 
-fn make(path: &Path, mode: u32) -> io::Result<()> {
-    match DirBuilder::new().mode(mode).create(path) {
-        Err(error) if error.kind() != ErrorKind::AlreadyExists => Err(error),
-        _ => Ok(()),
+/// `None`: it is gone. An error: it is there, and cannot be the file of a task.
+fn taken_file(token: &str, place: &OwnedFd, path: PathBuf) -> io::Result<Option<TakenFile>> {
+    let refused = |why: &'static str| Err(io::Error::new(ErrorKind::InvalidData, why));
+    let Some(written) = path.file_name() else {
+        return Ok(None);
+    };
+    let stat = match moves::stat(place, written) {
+        Err(Errno::ENOENT) => return Ok(None),
+        stat => stat?,
+    };
+    if moves::kind(&stat) != SFlag::S_IFREG {
+        return refused("what is in work is not a regular file");
     }
-}
-
-/// Moves a file, not over another one. By a second name for it, because a rename would replace what is there; where the file
-/// system has no second names, two steps must do. What a kill leaves under both names is the same file.
-fn move_without_loss(from: &Path, to: &Path) -> io::Result<()> {
-    match fs::hard_link(from, to) {
-        Ok(()) => {}
-        Err(error) if error.kind() == ErrorKind::NotFound => return Err(error),
-        Err(_) => match fs::symlink_metadata(to) {
-            Ok(there) if is_same(from, &there) => {}
-            Ok(_) => return Err(ErrorKind::AlreadyExists.into()),
-            Err(_) => return fs::rename(from, to),
-        },
-    }
-    match fs::remove_file(from) {
-        // Another instance did it.
-        Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
-        removed => removed,
-    }
-}
-
-fn is_same(path: &Path, other: &Metadata) -> bool {
-    fs::symlink_metadata(path).is_ok_and(|meta| (meta.dev(), meta.ino()) == (other.dev(), other.ino()))
+    let name = match token.starts_with('o') {
+        true => names::original(written),
+        false => Some(written.to_owned()),
+    };
+    let (Some(name), Some(_)) = (name, path.to_str()) else {
+        return refused("the name of a file in work is not one that a file is given there");
+    };
+    Ok(Some(TakenFile {
+        name,
+        size: size(&stat),
+        modified: stat.st_mtime,
+        token: token.to_owned(),
+        path,
+    }))
 }
 
 #[cfg(test)]

@@ -1,9 +1,9 @@
-//! Files are taken once, leave without loss, and what is no file stays where it is.
+//! Files are taken once, leave without loss, and what is no file stays where it is; other users who may write to the directory lead nothing away.
 
 #![allow(clippy::unwrap_used, clippy::panic)]
 
 use std::os::unix::ffi::OsStrExt as _;
-use std::os::unix::fs::symlink;
+use std::os::unix::fs::{DirBuilderExt as _, PermissionsExt, symlink};
 
 use std::time::Duration;
 
@@ -132,7 +132,7 @@ fn links_and_pipes_are_refused_and_directories_ignored() {
     scene.write(OsStr::from_bytes(&[&[0xff; 100][..], b".csv"].concat()), "");
     let seen = scene.folder.look().unwrap();
     assert!(seen.files.is_empty());
-    let mut why: Vec<&str> = seen.refused.iter().map(|(_, why)| *why).collect();
+    let mut why: Vec<&str> = seen.refused.iter().map(|(_, why)| why.as_str()).collect();
     why.sort_unstable();
     let expected = [
         "it is a symbolic link",
@@ -193,4 +193,235 @@ fn directories_that_cannot_be_used_say_which() {
     let linked = tempfile::tempdir().unwrap();
     symlink(home.path(), linked.path().join(".runner")).unwrap();
     assert_eq!(open(&spec(linked.path())).code, "file_dir");
+}
+
+const TOKEN: &str = "p0123456789abcdef0123456789abcdef";
+
+impl Scene {
+    fn work(&self) -> PathBuf {
+        self.home.path().join(".runner/f:in")
+    }
+
+    /// A place in work that was not made by taking a file.
+    fn plant(&self, token: &str) -> PathBuf {
+        let place = self.work().join(token);
+        fs::DirBuilder::new().mode(0o711).create(&place).unwrap();
+        place
+    }
+
+    fn taken(&self, name: &str) -> TakenFile {
+        self.write(name, name);
+        let (seen, state) = self.only();
+        assert_eq!(seen, name);
+        self.folder.take(&seen, state).unwrap().unwrap()
+    }
+}
+
+#[test]
+fn done_inside_must_be_a_real_directory_of_our_own() {
+    for key in ["done", "failed"] {
+        let (home, elsewhere) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        symlink(elsewhere.path(), home.path().join(key)).unwrap();
+        let fault = Folder::open(&spec(home.path()), &TriggerId::new("f", "in")).unwrap_err();
+        assert_eq!(fault.code, "file_target");
+        assert!(fault.why.contains(key) && fault.why.contains("link"), "{fault:?}");
+    }
+    // Also deeper, and where the watched directory is written in another way.
+    let (home, elsewhere) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    fs::create_dir(elsewhere.path().join("done")).unwrap();
+    symlink(elsewhere.path(), home.path().join("sub")).unwrap();
+    symlink(elsewhere.path(), home.path().join("direct")).unwrap();
+    let alias = elsewhere.path().join("alias");
+    symlink(home.path(), &alias).unwrap();
+    for done in [
+        home.path().join("sub/done"),
+        alias.join("direct"),
+        home.path().join("sub/../done"),
+    ] {
+        let spec = FileTrigger {
+            done: FileEnd::Move(done),
+            ..spec(home.path())
+        };
+        let fault = Folder::open(&spec, &TriggerId::new("f", "in")).unwrap_err();
+        assert_eq!(fault.code, "file_target", "{fault:?}");
+    }
+}
+
+#[test]
+fn directories_of_other_users_are_refused() {
+    let home = tempfile::tempdir().unwrap();
+    let other = Uid::from_raw(Uid::effective().as_raw() + 1);
+    let fault = Folder::open_as(&spec(home.path()), &TriggerId::new("f", "in"), other).unwrap_err();
+    assert_eq!(fault.code, "file_dir");
+    assert!(fault.why.contains(".runner: it belongs to user"), "{fault:?}");
+    let dir = own::named(home.path()).unwrap();
+    let why = own::make_target(&dir, OsStr::new("done"), other).unwrap_err();
+    assert!(why.to_string().contains("it belongs to user"), "{why}");
+}
+
+#[test]
+fn directories_above_work_can_be_passed_and_not_written_by_others() {
+    let scene = scene();
+    let taken = scene.taken("a.csv");
+    let (inner, outer) = (scene.work(), scene.home.path().join(".runner"));
+    let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
+    for path in [&inner, &outer, taken.path.parent().unwrap()] {
+        assert_eq!(mode(path), 0o711, "{}", path.display());
+    }
+    let open = || Folder::open(&spec(scene.home.path()), &TriggerId::new("f", "in"));
+    for path in [&inner, &outer] {
+        fs::set_permissions(path, PermissionsExt::from_mode(0o731)).unwrap();
+        let fault = open().unwrap_err();
+        assert!(
+            fault.code == "file_dir" && fault.why.contains("write to it"),
+            "{fault:?}"
+        );
+        // An older version made it so.
+        fs::set_permissions(path, PermissionsExt::from_mode(0o700)).unwrap();
+        open().unwrap();
+        assert_eq!(mode(path), 0o711);
+    }
+}
+
+#[test]
+fn what_was_opened_is_used_whatever_comes_in_its_place() {
+    let scene = scene();
+    let elsewhere = tempfile::tempdir().unwrap();
+    let taken = scene.taken("a.csv");
+    for name in ["done", "failed"] {
+        let path = scene.home.path().join(name);
+        fs::rename(&path, path.with_extension("away")).unwrap();
+        symlink(elsewhere.path(), &path).unwrap();
+    }
+    scene.folder.leave(&taken, Leave::Done).unwrap();
+    assert_eq!(scene.text("done.away/a.csv").as_deref(), Some("a.csv"));
+    assert_eq!(fs::read_dir(elsewhere.path()).unwrap().count(), 0);
+}
+
+#[test]
+fn planted_things_never_become_files_in_work() {
+    let scene = scene();
+    for other in ["x", "é", "pé", "o", &TOKEN.to_uppercase(), &format!("{TOKEN}0")] {
+        fs::write(scene.plant(other).join("a.csv"), "").unwrap();
+    }
+    let seen = scene.folder.taken().unwrap();
+    assert!(
+        seen.files.is_empty() && seen.empty.is_empty() && seen.refused.is_empty(),
+        "{seen:?}"
+    );
+    // Tokens: a file, a link to a directory, one with a link, one with a directory, one with a name that leads away.
+    let token = |n: usize| format!("{}{n}", &TOKEN[..32]);
+    fs::write(scene.work().join(token(0)), "").unwrap();
+    symlink("/etc", scene.work().join(token(1))).unwrap();
+    symlink("/etc/passwd", scene.plant(&token(2)).join("a.csv")).unwrap();
+    fs::create_dir(scene.plant(&token(3)).join("a.csv")).unwrap();
+    let odd = token(4).replacen('p', "o", 1);
+    fs::write(scene.plant(&odd).join("..%2Fa.csv"), "").unwrap();
+    let good = scene.taken("good.csv");
+    let seen = scene.folder.taken().unwrap();
+    assert_eq!(seen.files, [good]);
+    assert!(seen.empty.is_empty());
+    let mut refused: Vec<OsString> = seen.refused.into_iter().map(|(token, _)| token).collect();
+    refused.sort();
+    let expected = [odd, token(0), token(1), token(2), token(3)];
+    assert_eq!(refused, expected.map(OsString::from));
+}
+
+#[test]
+fn what_a_command_left_beside_its_file_does_not_hide_it() {
+    let scene = scene();
+    let taken = scene.taken("a.csv");
+    for n in 0..9 {
+        fs::create_dir(taken.path.with_file_name(format!("left{n}"))).unwrap();
+    }
+    assert_eq!(scene.folder.taken().unwrap().files, [taken]);
+}
+
+#[test]
+fn a_thing_that_is_no_file_and_cannot_go_back_has_no_task() {
+    let scene = scene();
+    scene.write("a.csv", "1");
+    let (name, state) = scene.only();
+    fs::remove_file(scene.home.path().join("a.csv")).unwrap();
+    symlink("/etc/passwd", scene.home.path().join("a.csv")).unwrap();
+    let place = own::make_private(&scene.folder.work, OsStr::new(TOKEN), scene.folder.owner).unwrap();
+    renameat(&*scene.folder.dir, "a.csv", &place, "a.csv").unwrap();
+    // As if the rename of `take` had moved it, and another one came.
+    assert_eq!(
+        taken_file(TOKEN, &place, scene.work().join(TOKEN).join("a.csv"))
+            .unwrap_err()
+            .kind(),
+        ErrorKind::InvalidData
+    );
+    let seen = scene.folder.taken().unwrap();
+    assert!(seen.files.is_empty() && seen.refused.len() == 1, "{seen:?}");
+    assert_eq!(scene.folder.take(&name, state).unwrap(), None);
+}
+
+#[test]
+fn a_file_that_cannot_leave_says_so_and_stays() {
+    let scene = scene();
+    let taken = scene.taken("a.csv");
+    // A directory in place of the file of the same name, and of the names with endings: no free name is left.
+    let done = scene.home.path().join("done");
+    for ending in ["", &format!(".{}", &taken.token[1..9]), &format!(".{}", taken.token)] {
+        fs::create_dir(done.join(format!("a.csv{ending}"))).unwrap();
+    }
+    let why = scene.folder.leave(&taken, Leave::Done).unwrap_err();
+    assert!(
+        why.contains("cannot be moved to") && why.contains(&taken.token),
+        "{why}"
+    );
+    assert_eq!(fs::read_to_string(&taken.path).unwrap(), "a.csv");
+}
+
+#[test]
+fn a_long_name_that_is_there_already_gets_its_ending() {
+    let scene = scene();
+    let name = format!("{}.csv", "n".repeat(251));
+    scene.write(Path::new("done").join(&name), "before");
+    let taken = scene.taken(&name);
+    scene.folder.leave(&taken, Leave::Done).unwrap();
+    assert!(scene.is_empty());
+    assert_eq!(scene.text(Path::new("done").join(&name)).as_deref(), Some("before"));
+    assert_eq!(fs::read_dir(scene.home.path().join("done")).unwrap().count(), 2);
+}
+
+#[test]
+fn the_bound_counts_files_that_are_meant_and_the_oldest_come_first() {
+    let scene = scene();
+    for n in 0..20 {
+        scene.write(format!("{n}.txt"), "");
+    }
+    for (name, age) in [("a.csv", 1), ("b.csv", 3), ("c.csv", 2)] {
+        let file = fs::File::create(scene.home.path().join(name)).unwrap();
+        let time = std::time::UNIX_EPOCH + Duration::from_secs(1_000_000 - age);
+        file.set_modified(time).unwrap();
+    }
+    let seen = scene.folder.look_at_most(3).unwrap();
+    let names: Vec<&OsString> = seen.files.iter().map(|(name, _)| name).collect();
+    assert_eq!(names, ["b.csv", "c.csv", "a.csv"]);
+    assert!(!seen.more);
+    let seen = scene.folder.look_at_most(2).unwrap();
+    assert!(seen.more && seen.files.len() == 2);
+}
+
+#[test]
+fn the_watched_directory_is_no_target_by_any_name() {
+    let (home, elsewhere) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let alias = elsewhere.path().join("alias");
+    symlink(home.path(), &alias).unwrap();
+    for key in ["done", "failed"] {
+        let mut spec = spec(home.path());
+        let end = FileEnd::Move(alias.clone());
+        match key {
+            "done" => spec.done = end,
+            _ => spec.failed = end,
+        }
+        let fault = Folder::open(&spec, &TriggerId::new("f", "in")).unwrap_err();
+        assert!(
+            fault.code == "file_target" && fault.why.contains("watched directory itself"),
+            "{fault:?}"
+        );
+    }
 }

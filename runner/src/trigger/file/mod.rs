@@ -5,7 +5,10 @@
 
 mod file_loop;
 mod folder;
+mod moves;
 mod names;
+mod own;
+mod reported;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

@@ -56,8 +56,8 @@ pub(super) fn written(name: &OsStr) -> Option<(String, bool)> {
     (text.len() <= MAX_NAME).then_some((text, true))
 }
 
-/// The name that was written in this way.
-pub(super) fn original(written: &OsStr) -> OsString {
+/// The name that was written in this way. `None`: no file of a directory can have it.
+pub(super) fn original(written: &OsStr) -> Option<OsString> {
     let bytes = written.as_bytes();
     let (mut name, mut at) = (Vec::with_capacity(bytes.len()), 0);
     while let Some(byte) = bytes.get(at) {
@@ -66,7 +66,34 @@ pub(super) fn original(written: &OsStr) -> OsString {
         name.push(code.unwrap_or(*byte));
         at += if code.is_some() { 3 } else { 1 };
     }
-    OsString::from_vec(name)
+    let leads_away = matches!(&name[..], b"" | b"." | b"..") || name.iter().any(|byte| matches!(byte, b'/' | 0));
+    (!leads_away).then(|| OsString::from_vec(name))
+}
+
+/// A name with a dot and `ending` after it. A name that would become too long is cut, at a character if it is text.
+pub(super) fn with_ending(name: &OsStr, ending: &str) -> OsString {
+    let bytes = name.as_bytes();
+    let mut keep = bytes.len().min(MAX_NAME.saturating_sub(ending.len() + 1));
+    if let Some(text) = name.to_str() {
+        while !text.is_char_boundary(keep) {
+            keep -= 1;
+        }
+    }
+    let mut all = OsStr::from_bytes(&bytes[..keep]).to_owned();
+    all.push(".");
+    all.push(ending);
+    all
+}
+
+/// The token of an odd name begins with `o`, that of a plain one with `p`.
+pub(super) fn is_token(text: &str) -> bool {
+    let (first, rest) = match text.as_bytes() {
+        [first, rest @ ..] => (*first, rest),
+        [] => return false,
+    };
+    matches!(first, b'o' | b'p')
+        && rest.len() == 32
+        && rest.iter().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
 }
 
 #[cfg(test)]
@@ -108,11 +135,45 @@ mod tests {
             let name = OsStr::from_bytes(name);
             let (text, odd) = written(name).unwrap();
             assert!(odd && text.chars().all(|c| c.is_ascii_graphic()), "{text}");
-            assert_eq!(original(OsStr::new(&text)), name);
+            assert_eq!(original(OsStr::new(&text)).unwrap(), name);
         }
         for plain in ["100%.csv", "über uns.csv", "a b"] {
             assert_eq!(written(OsStr::new(plain)), Some((plain.to_owned(), false)));
         }
         assert_eq!(written(OsStr::from_bytes(&[0xff; 100])), None);
+    }
+
+    #[test]
+    fn a_written_name_that_leads_away_is_none() {
+        for written in ["%2E%2E%2Fx", "..%2fx", "a%00", "%2E", "%2e.", ""] {
+            assert_eq!(original(OsStr::new(written)), None, "{written}");
+        }
+        assert_eq!(original(OsStr::new("...")).unwrap(), "...");
+    }
+
+    #[test]
+    fn a_long_name_is_cut_before_its_ending() {
+        assert_eq!(with_ending(OsStr::new("a.csv"), "01234567"), "a.csv.01234567");
+        let name = with_ending(OsStr::new(&"ü".repeat(127)), "01234567");
+        assert_eq!(name.to_str().unwrap(), format!("{}.01234567", "ü".repeat(123)));
+        let odd = with_ending(OsStr::from_bytes(&[0xff; 255]), "01234567");
+        assert_eq!(odd.len(), MAX_NAME);
+    }
+
+    #[test]
+    fn only_what_is_made_is_a_token() {
+        let hex = "0123456789abcdef".repeat(2);
+        assert!(is_token(&format!("p{hex}")) && is_token(&format!("o{hex}")));
+        for other in [
+            String::new(),
+            "p".to_owned(),
+            format!("x{hex}"),
+            format!("p{}", hex.to_uppercase()),
+            format!("p{hex}0"),
+            format!("p{}", "é".repeat(16)),
+            "ééé".to_owned(),
+        ] {
+            assert!(!is_token(&other), "{other}");
+        }
     }
 }
