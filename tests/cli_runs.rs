@@ -139,8 +139,14 @@ async fn a_function_is_run_by_its_name() {
     .await;
     runner.stop().await;
 
+    site.write("manifests/bad.yaml", "name: bad\nexec: [date]\nretry: many\n");
     for (arguments, code, why) in [
-        (&["run", "sya"][..], 1, "did you mean say?"),
+        (
+            &["run", "bad"][..],
+            1,
+            "bad is not in force: manifests/bad.yaml has errors",
+        ),
+        (&["run", "sya"], 1, "did you mean say?"),
         (&["run", "--wait"], 2, "which function?"),
         (&["run", "say", "--payload", "{"], 65, "not JSON"),
         (&["run", "say", "--wait=1s"], 1, "has not ended within 1s; it continues"),

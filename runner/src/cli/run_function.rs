@@ -56,7 +56,11 @@ impl RunCommand {
         };
         let here = Manifests::read(context).await?;
         let Some(function) = here.functions.get(&name) else {
-            bail!(unknown_function(&name, &here.functions.names()));
+            let broken = here.rejected.iter().find(|function| function.name == name);
+            match broken.map(|function| &function.origin.place) {
+                Some(place) => bail!("{name} is not in force: {place} has errors, which `runner check` shows"),
+                None => bail!(unknown_function(&name, &here.functions.names())),
+            }
         };
         let mut task = Task::new(function.task_type());
         task.payload = match self.payload.read()? {
