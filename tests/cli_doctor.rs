@@ -58,6 +58,10 @@ async fn what_does_not_run_is_named() {
         ("hello", "name: hello\nschedule: '@daily'\nexec: [date]\n"),
         ("broken", "name: broken\nschedule: '61 * * * *'\nexec: [date]\n"),
         ("bad", "name: bad\nexec: ['false']\nretry: 0\n"),
+        (
+            "in",
+            "name: in\nexec: [cat]\ntriggers: [{id: d, file: {dir: /no/such}}]\n",
+        ),
     ];
     for (name, text) in manifests {
         site.write(&format!("manifests/{name}.yaml"), text);
@@ -72,15 +76,23 @@ async fn what_does_not_run_is_named() {
         }
     })
     .await;
+    kit::eventually("the trigger that cannot listen is reported", async || {
+        let listed = site.cli(["ls", "triggers", "--json"]).await.json();
+        match listed[0]["instances"][0]["state"] == "failing" {
+            true => Ok(()),
+            false => Err(listed.to_string()),
+        }
+    })
+    .await;
     site.cli(["queue", "pause", "default"]).await.ok();
     site.cli(["enqueue", "fn:hello"]).await.ok();
     let run = site.cli(["doctor", "--json"]).await;
     assert_eq!(run.status.code(), Some(1), "{}", run.stdout);
     let report: Value = serde_json::from_str(&run.stdout).unwrap();
-    assert!(
-        found(&report, "error").contains(&"manifests E203".to_owned()),
-        "{report:#}"
-    );
+    let errors = found(&report, "error");
+    for finding in ["manifests E203", "triggers file_dir"] {
+        assert!(errors.iter().any(|line| line == finding), "{finding}: {report:#}");
+    }
     let warnings = found(&report, "warning");
     for finding in ["queues W101", "schedules W101"] {
         assert!(warnings.iter().any(|line| line == finding), "{finding}: {report:#}");

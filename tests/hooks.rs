@@ -105,6 +105,8 @@ async fn a_call_becomes_one_task_and_may_wait_for_its_result() {
     assert_eq!(code(&bad), (422, "hook_bad_payload".to_owned()));
     let large = call(&runner, "/hooks/orders", TOKEN, &[], &"x".repeat(2 << 20)).await;
     assert_eq!(code(&large), (413, "hook_body_too_large".to_owned()));
+    // The rest of the body is not read, so the connection cannot be used again.
+    assert_eq!(large.header("connection"), "close");
     let got = runner
         .http
         .send(runner.http.request(Method::GET, "/hooks/orders").bearer_auth(TOKEN))

@@ -8,6 +8,7 @@ mod fix;
 mod machine;
 mod schedules;
 mod texts;
+mod triggers;
 mod web;
 mod work;
 
@@ -51,6 +52,7 @@ impl DoctorCommand {
             if let Some(broker) = broker::look(context, settings, &mut found).await {
                 found.extend(work::look(context, broker.as_ref()).await);
                 found.extend(schedules::look(context, settings, broker.as_ref()).await);
+                found.extend(triggers::look(broker.as_ref()).await);
             }
             found.push(web::look(settings).await);
         }

@@ -72,7 +72,7 @@ fn workers(servers: &[ServerView], queues: &[QueueInfo]) -> Diagnosis {
         let level = if waits { Level::Error } else { Level::Warning };
         return Diagnosis::new(level, "workers", "no worker is running")
             .code("W108")
-            .hint("start `runner`; the role worker must be on (server.mode)");
+            .hint("start `runner`; the role worker must be on (`roles`)");
     }
     let of = |server: &ServerView| {
         let info = &server.info;
