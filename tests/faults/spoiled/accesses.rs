@@ -221,6 +221,7 @@ fn places_of(words: &[Vec<u8>]) -> Vec<Place> {
         ("SISMEMBER", "set"),
         ("SSCAN", "set"),
         ("SRANDMEMBER", "set"),
+        ("HLEN", "hash"),
         ("XADD", "stream"),
         ("XREVRANGE", "stream"),
     ]
