@@ -6,7 +6,7 @@ use crate::kit::{self, Site, eventually};
 
 pub fn tests() -> Vec<kit::Trial> {
     kit::trials![needs(): runs_are_listed_and_their_output_is_printed, a_run_is_followed_to_its_end,
-        a_function_is_run_by_its_name]
+        a_long_output_is_kept_whole, a_function_is_run_by_its_name]
 }
 
 /// The lines of a log without the time at which they came.
@@ -71,6 +71,39 @@ async fn runs_are_listed_and_their_output_is_printed() {
             logs.stderr
         );
     }
+    runner.stop().await;
+}
+
+/// Each line of a log of 700 KB, whether or not the task is still there, on the command line and as a download.
+async fn a_long_output_is_kept_whole() {
+    let site = Site::new("");
+    for (name, retention) in [("gone", ""), ("stays", "retention: 1h\n")] {
+        site.write(
+            &format!("manifests/{name}.yaml"),
+            &format!("name: {name}\n{retention}exec: {{script: 'seq 30000'}}\n"),
+        );
+    }
+    let runner = site.start().await;
+    let expected: Vec<String> = (1..=30_000).map(|n| format!("out: {n}")).collect();
+    for name in ["gone", "stays"] {
+        let kind = format!("fn:{name}");
+        site.cli(["enqueue", &kind, "--id", name]).await.ok();
+        eventually("its run is listed", async || {
+            let listed = site.cli(["runs", name, "--json"]).await.json();
+            match listed[0]["outcome"] == "success" {
+                true => Ok(()),
+                false => Err(listed.to_string()),
+            }
+        })
+        .await;
+        let logs = site.cli(["logs", name]).await.ok();
+        assert!(lines(&logs.stdout) == expected, "{name}: {}", logs.stdout.len());
+        let download = runner.http.get(&format!("/queue/tasks/default/{name}/output")).await;
+        assert!(lines(&download.body) == expected, "{name}: {}", download.body.len());
+    }
+    let page = runner.http.get("/queue/tasks/default/gone").await.body;
+    assert!(page.contains("out: 30000") && page.contains("/queue/tasks/default/gone/output"));
+    assert_eq!(runner.http.get("/queue/tasks/default/none/output").await.status, 404);
     runner.stop().await;
 }
 

@@ -52,6 +52,7 @@ pub mod health;
 mod log;
 mod messaging;
 pub mod metrics;
+mod run_output;
 mod text;
 
 pub mod source;

@@ -74,6 +74,7 @@ const ROOMS: &[Room] = &[
         "runner/src/events/",
         "background core queue metrics messaging",
     ),
+    room("run_output", "runner/src/run_output.rs", "queue"),
     room("health", "runner/src/health.rs", "core queue background log metrics"),
     room("source", "runner/src/source/", "core background log text"),
     room(
@@ -86,7 +87,7 @@ const ROOMS: &[Room] = &[
     room(
         "worker",
         "runner/src/worker/",
-        "background log metrics health core queue sdk events",
+        "background log metrics health core queue run_output sdk events",
     ),
     room(
         "scheduler",
@@ -101,19 +102,19 @@ const ROOMS: &[Room] = &[
     room(
         "web",
         "runner/src/web/",
-        "background log metrics health messaging text core queue source trigger diagnose facts worker scheduler",
+        "background log metrics health messaging text core queue run_output source trigger diagnose facts worker scheduler",
     ),
     // How a Redis is reached is one type with one reader of URLs, which producers use as well.
     room(
         "config",
         "runner/src/config/",
-        "background log metrics health messaging text core queue queue::tls queue::redis handlers source trigger diagnose facts worker scheduler web events",
+        "background log metrics health messaging text core queue run_output queue::tls queue::redis handlers source trigger diagnose facts worker scheduler web events",
     ),
     // Commands and wiring may use every room; no other room opens a store.
     room(
         "cli",
         "runner/src/cli/",
-        "background log metrics health messaging text core queue queue::redis queue::embedded sdk client handlers source trigger diagnose facts worker scheduler upkeep web config events",
+        "background log metrics health messaging text core queue run_output queue::redis queue::embedded sdk client handlers source trigger diagnose facts worker scheduler upkeep web config events",
     ),
 ];
 

@@ -10,8 +10,8 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-/// Maximum bytes of one run's log: enough to read, small enough to store with each attempt in Redis.
-pub const RUN_LOG_MAX_BYTES: usize = 256 * 1024;
+/// Maximum bytes of one run's log: 256 KiB from its beginning and 768 KiB from its end.
+pub const RUN_LOG_MAX_BYTES: usize = 1024 * 1024;
 
 /// Maximum bytes of one line; the rest is cut, so that one line cannot push out all others.
 pub const RUN_LOG_LINE_BYTES: usize = 64 * 1024;
@@ -88,14 +88,20 @@ impl RunLog {
     /// Takes the whole text and empties the log; `None` if no line was written.
     #[must_use]
     pub fn take(&self) -> Option<String> {
-        let text = std::mem::take(&mut *self.lock());
-        let mut all = text.head;
-        if text.lost_lines > 0 {
-            let (lines, bytes) = (text.lost_lines, text.lost_bytes);
-            all.push_str(&format!("[{lines} lines, {bytes} bytes left out]\n"));
-        }
-        all.extend(text.tail);
-        (!all.is_empty()).then_some(all)
+        std::mem::take(&mut *self.lock()).whole()
+    }
+
+    /// The whole text so far; `None` if no line was written.
+    #[must_use]
+    pub fn text(&self) -> Option<String> {
+        self.lock().whole()
+    }
+
+    /// Bytes of the text so far.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        let text = self.lock();
+        text.head.len() + text.tail_bytes
     }
 
     /// How many lines were written so far: it changes whenever the text does.
@@ -141,6 +147,17 @@ impl RunLog {
 }
 
 impl Text {
+    fn whole(&self) -> Option<String> {
+        let mut all = String::with_capacity(self.head.len() + self.tail_bytes + NOTE_BYTES);
+        all.push_str(&self.head);
+        if self.lost_lines > 0 {
+            let (lines, bytes) = (self.lost_lines, self.lost_bytes);
+            all.push_str(&format!("[{lines} lines, {bytes} bytes left out]\n"));
+        }
+        all.extend(self.tail.iter().map(String::as_str));
+        (!all.is_empty()).then_some(all)
+    }
+
     fn add(&mut self, entry: String) {
         self.lines += 1;
         if !self.head_full && self.head.len() + entry.len() <= HEAD_BYTES {

@@ -8,6 +8,7 @@ use runner_queue::{Broker, BrokerError, LiveRun, TaskInfo};
 use tokio::time::Instant;
 
 use super::print;
+use crate::run_output;
 
 /// How often a run that continues is looked at; its worker writes its view once a second.
 const LOOK_AGAIN: Duration = Duration::from_millis(500);
@@ -113,7 +114,8 @@ impl Follower<'_> {
             return Ok(Look::Ended(None));
         };
         if self.shown.until.is_none_or(|until| record.started_at > until) {
-            print_rest(&self.shown.window, record.output.as_deref().unwrap_or_default())?;
+            let output = run_output::of(self.broker, &record).await?;
+            print_rest(&self.shown.window, output.as_deref().unwrap_or_default())?;
             ended(record.attempt, record.outcome, record.error.as_deref());
         }
         Ok(Look::Ended(Some(record.outcome)))

@@ -1,13 +1,16 @@
 //! `runner logs`: what a run printed, and with `--follow` what it prints. Reads only.
 
+use std::borrow::Cow;
+
 use anyhow::bail;
 use clap::Args;
 use runner_core::task::{QueueName, TaskId, TaskState};
-use runner_queue::{Broker, LiveRun, Page, RunRecord};
+use runner_queue::{Attempt, Broker, LiveRun, MAX_OUTPUT_BYTES, Page, RunRecord};
 
 use super::follow::{ended, follow, print_text, result_of};
 use super::function_runs::{QueueArg, functions, no_function, runs_of};
 use super::{CommandContext, print};
+use crate::run_output;
 
 /// Tasks of a queue that continue, among which a function's are searched.
 const SEARCHED: Page = Page { number: 1, size: 1000 };
@@ -48,7 +51,7 @@ impl LogsCommand {
             None => self.of_function(context, broker).await?,
         };
         match found {
-            Found::Record(record) => print_record(&record),
+            Found::Record(record) => print_record(broker, &record).await,
             Found::Task(queue, id) if self.follow => follow(broker, &queue, &id).await.map(|_| ()),
             Found::Task(queue, id) => print_task(broker, &queue, &id).await,
         }
@@ -101,8 +104,31 @@ impl LogsCommand {
     }
 }
 
-fn print_record(record: &RunRecord) -> anyhow::Result<()> {
-    print_text(record.output.as_deref().unwrap_or_default())?;
+/// The whole output of an attempt: its record in the task has room for less than the record of the run.
+async fn whole<'a>(
+    broker: &dyn Broker,
+    queue: &QueueName,
+    id: &TaskId,
+    attempt: &Attempt,
+    log: &'a str,
+) -> anyhow::Result<Cow<'a, str>> {
+    if log.len() <= MAX_OUTPUT_BYTES {
+        return Ok(Cow::Borrowed(log));
+    }
+    let record = broker.run(queue, id).await?;
+    let whole = match record.filter(|record| record.attempt == attempt.number && record.output_cut) {
+        Some(record) => run_output::of(broker, &record).await?,
+        None => None,
+    };
+    // The record alone has less.
+    Ok(whole
+        .filter(|whole| whole.len() > log.len())
+        .map_or(Cow::Borrowed(log), Cow::Owned))
+}
+
+async fn print_record(broker: &dyn Broker, record: &RunRecord) -> anyhow::Result<()> {
+    let output = run_output::of(broker, record).await?;
+    print_text(output.as_deref().unwrap_or_default())?;
     ended(record.attempt, record.outcome, record.error.as_deref());
     Ok(())
 }
@@ -111,7 +137,7 @@ fn print_record(record: &RunRecord) -> anyhow::Result<()> {
 async fn print_task(broker: &dyn Broker, queue: &QueueName, id: &TaskId) -> anyhow::Result<()> {
     let Some(task) = broker.glance(queue, id).await? else {
         return match broker.run(queue, id).await? {
-            Some(record) => print_record(&record),
+            Some(record) => print_record(broker, &record).await,
             None => bail!("task {id} has ended meanwhile, and no record of it is kept"),
         };
     };
@@ -124,8 +150,8 @@ async fn print_task(broker: &dyn Broker, queue: &QueueName, id: &TaskId) -> anyh
     }
     match broker.attempts(queue, id).await?.pop() {
         Some(last) => {
-            match &last.log {
-                Some(log) => print_text(log)?,
+            match last.log.as_deref() {
+                Some(log) => print_text(&whole(broker, queue, id, &last, log).await?)?,
                 None => print_text(&result_of(&task))?,
             }
             ended(last.number, last.outcome, last.error.as_deref());

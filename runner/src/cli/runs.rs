@@ -19,7 +19,7 @@ use super::{CommandContext, print};
     runner runs nightly-backup\n  \
     runner runs nightly-backup --failed --json | jq -r '.[0].error'\n  \
     runner runs nightly-backup --limit 1\n\n\
-    The last 20 runs of a function are kept, for 90 days at most. A run that is retried is one row, of its last attempt so far.\n\
+    The last 100 runs of a function are kept, for 90 days at most; 20 are listed. A run that is retried is one row, of its last attempt so far.\n\
     `runner logs` prints what a run printed. Exit code 1 means that there is no such function and no run of it.")]
 pub struct RunsCommand {
     /// Name of the function
@@ -28,7 +28,7 @@ pub struct RunsCommand {
     #[arg(long)]
     failed: bool,
     /// Number of runs
-    #[arg(long, value_name = "N", default_value_t = MAX_RUNS_KEPT, value_parser = limit)]
+    #[arg(long, value_name = "N", default_value_t = 20, value_parser = limit)]
     limit: usize,
     #[command(flatten)]
     queue: QueueArg,

@@ -314,6 +314,9 @@ fn paused(standing: Option<&Standing>, zone: &TimeZone) -> Option<String> {
     Some(print::pause_words(standing?.paused.as_ref()?, zone))
 }
 
+/// Rows of runs; `runner runs` has all.
+const RUNS_SHOWN: usize = 20;
+
 /// The last runs of the schedule's function: by this schedule, or by none.
 async fn runs(broker: &dyn Runs, definition: &Definition) -> anyhow::Result<Vec<RunRecord>> {
     let Some(function) = definition.function() else {
@@ -322,6 +325,7 @@ async fn runs(broker: &dyn Runs, definition: &Definition) -> anyhow::Result<Vec<
     let queues = [definition.task.queue.clone()];
     let mut runs = broker.runs(function, &queues, MAX_RUNS_KEPT).await?;
     runs.retain(|run| run.schedule.as_ref().is_none_or(|id| *id == definition.id));
+    runs.truncate(RUNS_SHOWN);
     Ok(runs)
 }
 

@@ -9,7 +9,9 @@ use std::time::Duration;
 use bytes::Bytes;
 use jiff::Timestamp;
 use runner_core::task::{AttemptOutcome, Backoff, DEFAULT_TIMEOUT};
-use runner_queue::{Attempt, Claim, MAX_ERROR_BYTES, MAX_RESULT_BYTES, Settlement, TaskRecord, Verdict};
+use runner_queue::{
+    Attempt, Claim, MAX_ERROR_BYTES, MAX_LOG_BYTES, MAX_RESULT_BYTES, Settlement, TaskRecord, Verdict, ends_of_output,
+};
 use runner_sdk::{Ctx, CtxParts, Outcome, Stop, StopReason};
 use tokio::time::Instant;
 
@@ -48,6 +50,14 @@ struct AttemptFacts {
     backoff: Backoff,
     started_at: Timestamp,
     began: Instant,
+}
+
+impl AttemptFacts {
+    /// Whether something is to be stored before the verdict, which takes a wait.
+    fn leaves_more(&self, end: &HandlerEnd) -> bool {
+        let long = || live_reporter::is_long(&self.cx, end.result()) && self.claim.task().is_recorded();
+        self.cx.has_artifacts() || long()
+    }
 }
 
 /// Calls the handler of a task in flight, and runs it until it waits for something.
@@ -104,7 +114,7 @@ pub(super) fn begin(ctx: &WorkerContext, task: InFlightTask) -> Started {
     // Wake-ups of this first poll go nowhere; `RunningAttempt::end` polls again before it waits, with a waker of its
     // own.
     match call.poll(&mut Context::from_waker(Waker::noop())) {
-        Poll::Ready(end) if !facts.cx.has_artifacts() => Started::Over(ended(ctx, facts, end)),
+        Poll::Ready(end) if !facts.leaves_more(&end) => Started::Over(ended(ctx, facts, end)),
         polled => Started::UnderWay(Box::new(RunningAttempt {
             call,
             over: match polled {
@@ -136,6 +146,9 @@ impl RunningAttempt {
             }
         };
         live_reporter::keep_artifacts(ctx, &facts.cx, &facts.stop).await;
+        if facts.claim.task().is_recorded() {
+            live_reporter::keep_output(ctx, &facts.cx, &facts.stop, end.result()).await;
+        }
         ended(ctx, facts, end)
     }
 }
@@ -177,7 +190,8 @@ fn ended(ctx: &WorkerContext, facts: AttemptFacts, end: HandlerEnd) -> Option<Se
         Some(successes) if outcome == AttemptOutcome::Success => successes.add(took),
         _ => ctx.metrics.attempt(task.queue.as_str(), outcome, took),
     }
-    let log = cx.log().take();
+    // The whole is kept with the record of the run, if there is one.
+    let log = cx.log().take().map(|log| ends_of_output(&log, MAX_LOG_BYTES));
     // Nothing is stored for a task that succeeds and is gone: that is the usual case and must cost nothing. A task that
     // is postponed stays in the store, which has no other trace of the attempt.
     let stays = outcome == AttemptOutcome::Snoozed || !task.retention.is_zero();

@@ -1,12 +1,12 @@
 //! Writes the output and the progress of runs in progress to the store each second, where pages and commands of any process
-//! find them; and keeps the files that a run leaves.
+//! find them; and keeps the files and the long output that a run leaves.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
 use runner_core::chain::chain;
-use runner_queue::{ArtifactList, BrokerResult, LiveRun, MAX_LIVE_BYTES};
+use runner_queue::{ArtifactList, BrokerResult, LiveRun, MAX_LIVE_BYTES, MAX_OUTPUT_BYTES, whole_output};
 use runner_sdk::{Ctx, Progress, Stop, StopReason};
 use tokio::time::error::Elapsed;
 use tokio::time::timeout;
@@ -14,11 +14,12 @@ use tokio::time::timeout;
 use super::context::WorkerContext;
 use super::live::EVERY;
 use crate::background::BackgroundLoop;
+use crate::run_output;
 
 /// How long one call may take.
 const CALL: Duration = Duration::from_secs(2);
 
-/// How long the files of a run may take to be stored before its end is written: the lease is extended meanwhile.
+/// How long the files of a run, or its output, may take to be stored before its end is written: the lease is extended meanwhile.
 const FILES: Duration = Duration::from_secs(20);
 const FILES_AT_SHUTDOWN: Duration = Duration::from_secs(1);
 
@@ -81,17 +82,8 @@ fn view_of(ctx: &WorkerContext, cx: &Ctx, progress: Option<Progress>) -> LiveRun
     }
 }
 
-/// Stores the files that a run left, before its end is written; a failure is a line in its log. After a lost lease another
-/// attempt may have left its own by now.
+/// Stores the files that a run left, before its end is written; a failure is a line in its log.
 pub(super) async fn keep_artifacts(ctx: &WorkerContext, cx: &Ctx, stop: &Stop) {
-    if stop.is_lease_lost() {
-        return;
-    }
-    // A process that ends must still write the verdict.
-    let limit = match stop.reason() {
-        Some(StopReason::Shutdown) => FILES_AT_SHUTDOWN,
-        _ => FILES,
-    };
     let files = cx.take_artifacts();
     if files.is_empty() {
         return;
@@ -101,20 +93,62 @@ pub(super) async fn keep_artifacts(ctx: &WorkerContext, cx: &Ctx, stop: &Stop) {
         .map(|file| (file.name, file.content.to_vec()))
         .collect();
     let kept = ArtifactList::write(&*ctx.broker, (cx.queue(), cx.id()), cx.attempt(), files);
-    let kept = async {
+    if let Some(why) = stored(ctx, stop, "keep the files of a run", kept).await {
+        cx.log()
+            .push("log", &format!("the files of this run were not kept: {why}"));
+    }
+}
+
+/// Whether the record of a run has room for a part of its output only.
+pub(super) fn is_long(cx: &Ctx, result: Option<&[u8]>) -> bool {
+    cx.log().bytes().max(result.map_or(0, <[u8]>::len)) > MAX_OUTPUT_BYTES
+}
+
+/// Stores the whole output of a run, where its record has a part only, before its end is written; a failure is a line in
+/// its log.
+pub(super) async fn keep_output(ctx: &WorkerContext, cx: &Ctx, stop: &Stop, result: Option<&[u8]>) {
+    let log = cx.log().text();
+    let Some(output) = whole_output(log.as_deref(), result).filter(|output| output.len() > MAX_OUTPUT_BYTES) else {
+        return;
+    };
+    let Ok(packed) = run_output::pack(cx.attempt(), output) else {
+        return;
+    };
+    let kept = ctx.broker.keep_output(cx.queue(), cx.id(), packed);
+    if let Some(why) = stored(ctx, stop, "keep the output of a run", kept).await {
+        cx.log()
+            .push("log", &format!("the whole output of this run was not kept: {why}"));
+    }
+}
+
+/// Waits for a write before the end of an attempt; why it failed. After a lost lease nothing is written, because another
+/// attempt may have left its own by now.
+async fn stored(
+    ctx: &WorkerContext,
+    stop: &Stop,
+    what: &'static str,
+    write: impl Future<Output = BrokerResult<()>>,
+) -> Option<String> {
+    if stop.is_lease_lost() {
+        return None;
+    }
+    // A process that ends must still write the verdict.
+    let limit = match stop.reason() {
+        Some(StopReason::Shutdown) => FILES_AT_SHUTDOWN,
+        _ => FILES,
+    };
+    let write = async {
         tokio::select! {
-            kept = kept => Some(kept),
+            written = write => Some(written),
             () = stop.lease_lost() => None,
         }
     };
-    let why = match timeout(limit, kept).await {
-        Ok(Some(Ok(())) | None) => return,
+    match timeout(limit, write).await {
+        Ok(Some(Ok(())) | None) => None,
         Ok(Some(Err(error))) => {
-            ctx.broker_failed("keep the files of a run", &error);
-            chain(&error)
+            ctx.broker_failed(what, &error);
+            Some(chain(&error))
         }
-        Err(_) => "the store did not answer in time".to_owned(),
-    };
-    cx.log()
-        .push("log", &format!("the files of this run were not kept: {why}"));
+        Err(_) => Some("the store did not answer in time".to_owned()),
+    }
 }

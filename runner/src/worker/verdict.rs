@@ -21,6 +21,16 @@ pub(super) enum HandlerEnd {
     TooLate,
 }
 
+impl HandlerEnd {
+    /// What it returned.
+    pub fn result(&self) -> Option<&[u8]> {
+        match self {
+            Self::Returned(Outcome::Success(result)) => result.as_deref(),
+            _ => None,
+        }
+    }
+}
+
 /// The result of an attempt.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct AttemptEnd {

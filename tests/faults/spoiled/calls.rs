@@ -490,6 +490,8 @@ fn of_roles() -> Vec<Call> {
             let made = settle(at, held, Verdict::Done).await?;
             at.broker.runs("bad", &[queue()], 20).await.map_err(text)?;
             at.broker.run(&queue(), &id("bad")).await.map_err(text)?;
+            at.broker.output(&queue(), &id("bad")).await.map_err(text)?;
+            at.broker.keep_output(&queue(), &id("bad"), Vec::new()).await.map_err(text)?;
             Ok(made)
         };
         "heartbeat" from Active: |at, _held| none(at.broker.heartbeat(&server(), &[working()], LEASE).await);

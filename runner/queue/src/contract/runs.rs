@@ -15,6 +15,7 @@ pub(super) fn clauses() -> Vec<Clause> {
     clauses![
         the_run_of_a_function_is_remembered_when_its_task_is_gone,
         a_function_keeps_its_last_runs_and_no_more,
+        a_whole_output_goes_with_the_record_of_its_run,
         a_run_that_is_tried_again_is_one_record_of_its_last_attempt,
         a_verdict_that_comes_too_late_leaves_no_trace,
         other_tasks_leave_no_trace,
@@ -75,6 +76,7 @@ async fn the_run_of_a_function_is_remembered_when_its_task_is_gone(fresh: Fresh)
         worker: "host:1".to_owned(),
         error: None,
         output: Some("a line\n".to_owned()),
+        output_cut: false,
     };
     succeed(&fresh).await;
     assert!(fresh.look("a").await.is_none(), "no retention: the task is gone");
@@ -122,6 +124,41 @@ async fn a_function_keeps_its_last_runs_and_no_more(fresh: Fresh) {
     assert!(first.is_none(), "the record goes with its place in the list");
     let two = fresh.broker.runs("often", &[QueueName::default()], 2).await.unwrap();
     assert_eq!(two, kept[..2]);
+    fresh.is_sound().await;
+}
+
+async fn a_whole_output_goes_with_the_record_of_its_run(fresh: Fresh) {
+    let queue = QueueName::default();
+    let whole = "a long line\n".repeat(MAX_OUTPUT_BYTES);
+    for n in 0..=MAX_RUNS_KEPT {
+        let name = format!("long-{n}");
+        fresh.put([function("long", &name)]).await;
+        let claim = fresh.claim_one().await;
+        let packed = format!("packed {n}").into_bytes();
+        fresh.broker.keep_output(&queue, &id(&name), packed).await.unwrap();
+        let mut settlement = verdict(&claim, Verdict::Done);
+        settlement.attempt = Some(Attempt {
+            log: Some(whole.clone()),
+            ..attempt(&fresh, AttemptOutcome::Success)
+        });
+        fresh.broker.settle(&[settlement]).await.unwrap();
+        fresh.clock.advance(secs(1));
+    }
+    let last = format!("long-{MAX_RUNS_KEPT}");
+    let record = fresh.broker.run(&queue, &id(&last)).await.unwrap().unwrap();
+    assert!(record.output_cut && record.output.unwrap().len() <= MAX_OUTPUT_BYTES);
+    let kept = fresh.broker.output(&queue, &id(&last)).await.unwrap();
+    assert_eq!(kept, Some(format!("packed {MAX_RUNS_KEPT}").into_bytes()));
+    let first = fresh.broker.output(&queue, &id("long-0")).await.unwrap();
+    assert_eq!(first, None, "its record is gone");
+    // A further attempt leaves its own.
+    let again = b"again".to_vec();
+    fresh
+        .broker
+        .keep_output(&queue, &id(&last), again.clone())
+        .await
+        .unwrap();
+    assert_eq!(fresh.broker.output(&queue, &id(&last)).await.unwrap(), Some(again));
     fresh.is_sound().await;
 }
 

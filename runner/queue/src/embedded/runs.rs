@@ -12,7 +12,8 @@ use super::rows::{self, column, instant, micros, span, to_json};
 use super::writer::Tx;
 use crate::seam::Trace;
 use crate::{
-    Attempt, BrokerResult, FiredTask, MAX_ATTEMPTS_KEPT, MAX_RUNS_KEPT, RUNS_KEPT_FOR, RunEnd, RunRecord, Runs,
+    Attempt, BrokerResult, FiredTask, MAX_ATTEMPTS_KEPT, MAX_RUNS_KEPT, OUTPUTS_KEPT_FOR, RUNS_KEPT_FOR, RunEnd,
+    RunRecord, Runs,
 };
 
 /// Records of runs deleted with each new one, at most: more exist only of functions that are gone.
@@ -81,6 +82,10 @@ pub(super) fn expire(tx: &mut Tx<'_>) -> Result<(), SqlError> {
         "DELETE FROM runs WHERE rowid IN (SELECT rowid FROM runs WHERE ended_at < ? LIMIT ?)",
         [tx.now.saturating_sub(span(RUNS_KEPT_FOR)), TRIMMED],
     )?;
+    tx.trimmed += tx.conn.exec(
+        "DELETE FROM run_outputs WHERE rowid IN (SELECT rowid FROM run_outputs WHERE kept_at < ? LIMIT ?)",
+        [tx.now.saturating_sub(span(OUTPUTS_KEPT_FOR)), TRIMMED],
+    )?;
     Ok(())
 }
 
@@ -129,6 +134,32 @@ impl Runs for EmbeddedBroker {
             Ok(found.flatten())
         };
         self.readers.query("read the record of a run", read).await
+    }
+
+    async fn keep_output(&self, queue: &QueueName, task: &TaskId, packed: Vec<u8>) -> BrokerResult<()> {
+        let (queue, task) = (queue.clone(), task.clone());
+        let keep = move |tx: &mut Tx<'_>| {
+            tx.conn.exec(
+                "INSERT INTO run_outputs (queue, task, kept_at, body) VALUES (?1, ?2, ?3, ?4) \
+                 ON CONFLICT (queue, task) DO UPDATE SET kept_at = excluded.kept_at, body = excluded.body",
+                params![queue.as_str(), task.as_str(), tx.now, packed],
+            )?;
+            Ok(())
+        };
+        self.writer.write_unsynced("keep the output of a run", keep).await
+    }
+
+    async fn output(&self, queue: &QueueName, task: &TaskId) -> BrokerResult<Option<Vec<u8>>> {
+        let (queue, task) = (queue.clone(), task.clone());
+        let read = move |conn: &rusqlite::Connection| {
+            let found = conn.first(
+                "SELECT body FROM run_outputs WHERE queue = ? AND task = ?",
+                [queue.as_str(), task.as_str()],
+                |row| Ok(row.get::<_, Vec<u8>>(0).ok()),
+            )?;
+            Ok(found.flatten())
+        };
+        self.readers.query("read the output of a run", read).await
     }
 
     async fn ends(&self, tasks: &[FiredTask]) -> BrokerResult<Vec<Option<RunEnd>>> {

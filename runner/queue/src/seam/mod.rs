@@ -69,7 +69,8 @@ pub use run_files::{ARTIFACTS_KEPT_FOR, ArtifactEntry, ArtifactList, LIVE_KEPT_F
 #[cfg(feature = "redis")]
 pub(crate) use runs::leaves_trace;
 pub use runs::{
-    FiredTask, MAX_OUTPUT_BYTES, MAX_RUN_ERROR_BYTES, MAX_RUNS_KEPT, RUNS_KEPT_FOR, RunEnd, RunRecord, Runs, Trigger,
+    FiredTask, MAX_OUTPUT_BYTES, MAX_RUN_ERROR_BYTES, MAX_RUNS_KEPT, OUTPUTS_KEPT_FOR, RUNS_KEPT_FOR, RunEnd,
+    RunRecord, Runs, Trigger, ends_of_output, whole_output,
 };
 #[cfg(any(feature = "redis", feature = "embedded"))]
 pub(crate) use runs::{Trace, trace_of};

@@ -15,14 +15,17 @@ use serde::{Deserialize, Serialize};
 use super::{Attempt, BrokerResult, Settlement, TaskRecord};
 
 /// How many runs of one function are remembered; the oldest go first.
-pub const MAX_RUNS_KEPT: usize = 20;
+pub const MAX_RUNS_KEPT: usize = 100;
 
 /// How long the record of a run is kept at most.
 pub const RUNS_KEPT_FOR: Duration = Duration::from_secs(90 * 24 * 3600);
 
-/// Bytes of output that the record of a run keeps: the first quarter and the last three quarters. Twenty of these are
-/// the most that a function takes up.
-pub const MAX_OUTPUT_BYTES: usize = 16 * 1024;
+/// Bytes of output that the record of a run keeps: the first quarter and the last three quarters. Lists read a hundred
+/// of them at once, so a longer output is kept whole beside its record ([`Runs::keep_output`]).
+pub const MAX_OUTPUT_BYTES: usize = 4 * 1024;
+
+/// How long the whole output of a run is kept at most.
+pub const OUTPUTS_KEPT_FOR: Duration = Duration::from_secs(14 * 24 * 3600);
 
 /// Bytes of an error's text in the record of a run.
 pub const MAX_RUN_ERROR_BYTES: usize = 4 * 1024;
@@ -103,6 +106,9 @@ pub struct RunRecord {
     /// What the function printed, at most [`MAX_OUTPUT_BYTES`].
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub output: Option<String>,
+    /// Whether that is only a part; [`Runs::output`] has the whole.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub output_cut: bool,
 }
 
 impl RunRecord {
@@ -156,6 +162,14 @@ pub trait Runs: Send + Sync {
     /// The record of the run of this task.
     async fn run(&self, queue: &QueueName, task: &TaskId) -> BrokerResult<Option<RunRecord>>;
 
+    /// Keeps the whole output of a run for [`OUTPUTS_KEPT_FOR`], in place of that of an earlier attempt. Written before
+    /// the claim ends, so that a record which says that there is more is right. It goes when that record goes. The form
+    /// is that of its writer.
+    async fn keep_output(&self, queue: &QueueName, task: &TaskId, packed: Vec<u8>) -> BrokerResult<()>;
+
+    /// What was last kept of this task.
+    async fn output(&self, queue: &QueueName, task: &TaskId) -> BrokerResult<Option<Vec<u8>>>;
+
     /// How tasks of schedules ended, in order; `None` for those that have not, or of which nothing is known.
     async fn ends(&self, tasks: &[FiredTask]) -> BrokerResult<Vec<Option<RunEnd>>>;
 }
@@ -166,6 +180,12 @@ impl TaskRecord {
     #[must_use]
     pub fn leaves_trace(&self) -> bool {
         self.kind.starts_with(FUNCTION_PREFIX) || self.headers.contains_key(SCHEDULE_HEADER)
+    }
+
+    /// Whether a run of it is recorded: it is a function of a manifest.
+    #[must_use]
+    pub fn is_recorded(&self) -> bool {
+        self.leaves_trace() && function_of(self, self.schedule().as_ref()).is_some()
     }
 
     /// The schedule that it belongs to. Any client can write headers, so the id must agree.
@@ -219,6 +239,7 @@ pub(crate) fn trace_of(task: &TaskRecord, attempt: Option<&Attempt>, result: Opt
             let end = error.floor_char_boundary(MAX_RUN_ERROR_BYTES);
             error[..end].to_owned()
         }),
+        output_cut: whole_output(attempt.log.as_deref(), result).is_some_and(|whole| whole.len() > MAX_OUTPUT_BYTES),
         output: output_of(attempt, result),
     });
     Some(Trace {
@@ -257,35 +278,28 @@ fn planned(task: &TaskRecord) -> Option<Timestamp> {
     at?.parse().ok()
 }
 
-/// What it printed; of one that printed nothing what it returned, as an HTTP call does.
-fn output_of(attempt: &Attempt, result: Option<&[u8]>) -> Option<String> {
-    match &attempt.log {
-        Some(log) => Some(ends_of(log)),
-        None => {
-            let result = result.filter(|result| !result.is_empty())?;
-            // No more than this of either end is kept.
-            let (head, tail) = (
-                result.len().min(MAX_OUTPUT_BYTES),
-                result.len().saturating_sub(MAX_OUTPUT_BYTES),
-            );
-            match tail > head {
-                true => Some(ends_of(&String::from_utf8_lossy(
-                    &[&result[..head], &result[tail..]].concat(),
-                ))),
-                false => Some(ends_of(&String::from_utf8_lossy(result))),
-            }
-        }
-    }
+/// What a run printed; of one that printed nothing what it returned, as an HTTP call does.
+#[must_use]
+pub fn whole_output<'a>(log: Option<&'a str>, result: Option<&'a [u8]>) -> Option<&'a [u8]> {
+    let output = log.map(str::as_bytes).or(result)?;
+    (!output.is_empty()).then_some(output)
 }
 
-/// The beginning and the end of an output, in whole characters, at most [`MAX_OUTPUT_BYTES`] with a line between them
-/// that says how much is missing.
-fn ends_of(output: &str) -> String {
-    if output.len() <= MAX_OUTPUT_BYTES {
+/// What the record has of it.
+fn output_of(attempt: &Attempt, result: Option<&[u8]>) -> Option<String> {
+    let output = whole_output(attempt.log.as_deref(), result)?;
+    Some(ends_of_output(&String::from_utf8_lossy(output), MAX_OUTPUT_BYTES))
+}
+
+/// The beginning and the end of an output, in whole characters, at most `most` bytes with a line between them that says
+/// how much is missing. `most` is at least a kilobyte.
+#[must_use]
+pub fn ends_of_output(output: &str, most: usize) -> String {
+    if output.len() <= most {
         return output.to_owned();
     }
-    let head = output.floor_char_boundary(MAX_OUTPUT_BYTES / 4);
-    let tail = output.ceil_char_boundary(output.len() - (MAX_OUTPUT_BYTES - MAX_OUTPUT_BYTES / 4 - NOTE_BYTES));
+    let head = output.floor_char_boundary(most / 4);
+    let tail = output.ceil_char_boundary(output.len() - (most - most / 4 - NOTE_BYTES));
     // Whole lines, where there are some.
     let head = output[..head].rfind('\n').map_or(head, |end| end + 1);
     let tail = output[tail..].find('\n').map_or(tail, |end| tail + end + 1);
@@ -305,13 +319,13 @@ mod tests {
     #[test]
     fn a_long_output_keeps_its_ends() {
         let long: String = (0..5000).map(|n| format!("line {n} é\n")).collect();
-        let kept = ends_of(&long);
+        let kept = ends_of_output(&long, MAX_OUTPUT_BYTES);
         assert!(kept.len() <= MAX_OUTPUT_BYTES, "{}", kept.len());
         assert!(kept.starts_with("line 0 é\n") && kept.ends_with("line 4999 é\n"));
         assert!(kept.contains(" bytes left out]\nline "), "{kept}");
-        assert_eq!(ends_of("short"), "short");
+        assert_eq!(ends_of_output("short", MAX_OUTPUT_BYTES), "short");
         let one_line = "x".repeat(50_000);
-        let kept = ends_of(&one_line);
+        let kept = ends_of_output(&one_line, MAX_OUTPUT_BYTES);
         assert!(kept.len() <= MAX_OUTPUT_BYTES && kept.contains("bytes left out"));
     }
 

@@ -125,6 +125,7 @@ fn record() -> RunRecord {
         worker: "host:7".to_owned(),
         error: None,
         output: None,
+        output_cut: false,
     }
 }
 

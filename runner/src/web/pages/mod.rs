@@ -30,6 +30,7 @@ pub fn routes() -> Router<AppState> {
         .route("/queue/queues/{queue}/{word}", get(tasks::show))
         .route("/queue/tasks/{queue}/{id}", get(task::show))
         .route("/queue/tasks/{queue}/{id}/payload", get(task::payload))
+        .route("/queue/tasks/{queue}/{id}/output", get(run_files::output))
         .route(
             "/queue/tasks/{queue}/{id}/artifacts/{position}",
             get(run_files::download),

@@ -6,6 +6,7 @@ use runner_core::task::{AttemptOutcome, QueueName, TaskId};
 use runner_queue::{Decision, DecisionKind, FiredTask, RunEnd, RunRecord};
 use serde::Serialize;
 
+use crate::run_output;
 use crate::web::app_state::AppState;
 use crate::web::format::{self, IN_A_LIST, InstantText, Locale};
 use crate::web::layout::{self, NavSection};
@@ -117,6 +118,7 @@ struct RunPage {
     /// Only functions of manifests have one.
     recorded: bool,
     output: Option<PayloadText>,
+    output_url: String,
     files: Vec<FileRow>,
 }
 
@@ -150,7 +152,12 @@ pub async fn show(
     if record.is_none() && decision.is_none() && end.is_none() {
         return Err(PageError::Gone("task", format::cut(task.as_str(), IN_A_LIST)));
     }
+    let output = match &record {
+        Some(record) => run_output::of(&*app.broker, record).await?,
+        None => None,
+    };
     let page = RunPage {
+        output: output.as_deref().map(PayloadText::log),
         files: run_views::files(app, queue, task).await?,
         ..page(&cx.locale, queue, task, schedule, record, decision, end)
     };
@@ -225,6 +232,7 @@ fn page(
             .map(|error| format::cut(error, LONGEST_ERROR)),
         recorded: record.is_some(),
         files: Vec::new(),
-        output: record.as_ref().and_then(|r| r.output.as_deref()).map(PayloadText::log),
+        output: None,
+        output_url: format!("{}/output", urls::task(queue.as_str(), task.as_str())),
     }
 }

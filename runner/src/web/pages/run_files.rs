@@ -1,4 +1,4 @@
-//! The download of a file that a run left.
+//! The downloads of what a run left: files, and its output.
 
 use axum::extract::{Path, State};
 use axum::http::{HeaderName, header};
@@ -6,6 +6,7 @@ use axum::response::{IntoResponse, Response};
 use runner_queue::ArtifactList;
 
 use super::tasks::{queue_name, task_id};
+use crate::run_output;
 use crate::web::app_state::AppState;
 use crate::web::format::{self, IN_A_LIST};
 use crate::web::page_error::PageError;
@@ -27,6 +28,22 @@ pub async fn download(
         (header::CONTENT_DISPOSITION, disposition(&file.name)),
     ];
     Ok((headers, content).into_response())
+}
+
+/// `GET /queue/tasks/{queue}/{id}/output`: all that the recorded run of this task printed, as far as it is kept.
+pub async fn output(
+    State(app): State<AppState>,
+    Path((queue, id)): Path<(String, String)>,
+) -> Result<Response, PageError> {
+    let (queue, task) = (queue_name(&queue)?, task_id(&id)?);
+    let gone = || PageError::Gone("task", format::cut(&id, IN_A_LIST));
+    let record = app.broker.run(&queue, &task).await?.ok_or_else(gone)?;
+    let text = run_output::of(&*app.broker, &record).await?.unwrap_or_default();
+    let headers: [(HeaderName, &str); 2] = [
+        (header::CONTENT_TYPE, "text/plain; charset=utf-8"),
+        (header::CONTENT_DISPOSITION, "attachment; filename=\"output.txt\""),
+    ];
+    Ok((headers, text).into_response())
 }
 
 /// The name twice: for old clients without what is not ASCII, and as it is.

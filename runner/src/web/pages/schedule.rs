@@ -244,6 +244,9 @@ fn fired(decision: &Decision) -> Option<&TaskId> {
     task.filter(|_| matches!(decision.kind, DecisionKind::Fired | DecisionKind::Manual))
 }
 
+/// Rows of runs; `runner runs` has all.
+const RUNS_SHOWN: usize = 20;
+
 /// The last runs of the schedule's function, by this schedule or manual. `None` for other types.
 async fn runs(app: &AppState, locale: &Locale, definition: &Definition) -> Result<Option<Vec<RunRow>>, PageError> {
     let Some(function) = definition.function() else {
@@ -259,7 +262,9 @@ async fn runs(app: &AppState, locale: &Locale, definition: &Definition) -> Resul
     let runs = runs
         .iter()
         .filter(|run| run.schedule.as_ref().is_none_or(|id| *id == definition.id));
-    Ok(Some(runs.map(|run| RunRow::new(&locale, run)).collect()))
+    Ok(Some(
+        runs.take(RUNS_SHOWN).map(|run| RunRow::new(&locale, run)).collect(),
+    ))
 }
 
 /// The present of the last fire's task and of those of the newest decisions, as far as they exist.

@@ -101,6 +101,11 @@ pub(in crate::redis) fn record(queue_name: &str, task: &str) -> String {
     format!("{}record:{task}", own(queue_name))
 }
 
+/// The whole output of the run of a task, where its record has a part.
+pub(in crate::redis) fn output(queue_name: &str, task: &str) -> String {
+    format!("{}output:{task}", own(queue_name))
+}
+
 /// How the last tasks of a schedule ended, by task.
 pub(in crate::redis) fn ends(queue_name: &str, schedule: &str) -> String {
     format!("{}ends:{schedule}", own(queue_name))

@@ -12,7 +12,10 @@ use crate::redis::format::{keys, reply};
 use crate::redis::net::conn::RoundTrip;
 use crate::redis::ops::partial::or_nothing;
 use crate::seam::Trace;
-use crate::{BrokerError, BrokerResult, Decision, DecisionKind, FiredTask, MAX_RUNS_KEPT, RunEnd, RunRecord, Runs};
+use crate::{
+    BrokerError, BrokerResult, Decision, DecisionKind, FiredTask, MAX_RUNS_KEPT, OUTPUTS_KEPT_FOR, RunEnd, RunRecord,
+    Runs,
+};
 
 /// Ids that one command asks for.
 const BATCH: usize = 500;
@@ -54,6 +57,22 @@ impl Runs for RedisBroker {
         let mut trip = self.conn.trip("read the record of a run").await?;
         trip.command("GET").arg(keys::record(queue.as_str(), task.as_str()));
         Ok(record_of(or_nothing(trip.one().await)?))
+    }
+
+    async fn keep_output(&self, queue: &QueueName, task: &TaskId, packed: Vec<u8>) -> BrokerResult<()> {
+        let mut trip = self.conn.trip("keep the output of a run").await?;
+        trip.command("SET")
+            .arg(keys::output(queue.as_str(), task.as_str()))
+            .arg(packed)
+            .arg("EX")
+            .arg(OUTPUTS_KEPT_FOR.as_secs());
+        trip.one().await.map(drop)
+    }
+
+    async fn output(&self, queue: &QueueName, task: &TaskId) -> BrokerResult<Option<Vec<u8>>> {
+        let mut trip = self.conn.trip("read the output of a run").await?;
+        trip.command("GET").arg(keys::output(queue.as_str(), task.as_str()));
+        Ok(reply::bytes(or_nothing(trip.one().await)?))
     }
 
     async fn ends(&self, tasks: &[FiredTask]) -> BrokerResult<Vec<Option<RunEnd>>> {

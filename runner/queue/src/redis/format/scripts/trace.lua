@@ -1,11 +1,12 @@
 -- Records of runs that outlive their tasks, in keys of the queue's slot:
 --   runs:<function>   ids of the function's last runs, by when they ended
 --   record:<task>     the record of one of these
+--   output:<task>     its whole output, if the record has a part only; written before the claim ends
 --   ends:<schedule>   for each of the last tasks of a schedule when it ended, when it began, and how
 -- Needs clock.lua. Gives: trace_record(own, id, name, text) and trace_end(own, id, schedule, text).
 
 -- Number of records of a function; of ends of a schedule, and the excess at which the oldest are deleted; seconds to keep all.
-local RUNS, ENDS, SPARE, TRACED = 20, 200, 50, 7776000
+local RUNS, ENDS, SPARE, TRACED = 100, 200, 50, 7776000
 
 local function trace_record(own, id, name, text)
   local list = own .. 'runs:' .. name
@@ -15,8 +16,12 @@ local function trace_record(own, id, name, text)
   if over > 0 then
     local gone = redis.call('ZRANGE', list, 0, math.min(over, 1000) - 1)
     redis.call('ZREM', list, unpack(gone))
-    for i, old in ipairs(gone) do gone[i] = own .. 'record:' .. old end
-    redis.call('DEL', unpack(gone))
+    local keys = {}
+    for _, old in ipairs(gone) do
+      keys[#keys + 1] = own .. 'record:' .. old
+      keys[#keys + 1] = own .. 'output:' .. old
+    end
+    redis.call('DEL', unpack(keys))
   end
   redis.call('EXPIRE', list, TRACED)
 end
