@@ -77,6 +77,19 @@ async fn a_function_follows_another_and_both_pages_say_so() {
         "{task}"
     );
     assert_eq!(task["headers"]["runner-after"], "default/i-1");
+    assert_eq!(
+        (&task["trigger"], &task["event"]),
+        (&"after".into(), &"import".into()),
+        "{task}"
+    );
+    let listed = site.cli(["runs", "report"]).await.ok().stdout;
+    assert!(listed.contains("  after import  "), "{listed}");
+    let page = runner
+        .http
+        .get(&format!("/queue/tasks/default/{}", id.replace(':', "%3A")))
+        .await
+        .body;
+    assert!(page.contains("after <code>import</code>"), "{page}");
     // Each names the other.
     let before = shown(&site, "i-1", "default").await.to_string();
     assert!(

@@ -78,6 +78,12 @@ async fn a_call_becomes_one_task_and_may_wait_for_its_result() {
     assert_eq!(first.status, 202, "{}", first.body);
     let expected = json!({"id": "orders:in@hook-k1", "queue": "default", "repeated": false});
     assert_eq!(first.json(), expected);
+    let task = site.cli(["task", "show", "orders:in@hook-k1", "--json"]).await.json();
+    assert_eq!(
+        (&task["trigger"], &task["event"]),
+        (&"webhook".into(), &Value::Null),
+        "{task}"
+    );
     let again = call(
         &runner,
         "/hooks/orders/in",

@@ -98,6 +98,12 @@ async fn each_message_becomes_one_task() {
     let (named, unnamed): (Vec<&String>, Vec<&String>) = all.iter().partition(|id| id.contains("@msg-"));
     assert_eq!(named, ["orders:new@msg-a", "orders:new@msg-b"]);
     assert!(unnamed[0].starts_with("orders:new@"), "{unnamed:?}");
+    let task = site.cli(["task", "show", "orders:new@msg-a", "--json"]).await.json();
+    assert_eq!(
+        (&task["trigger"], &task["event"]),
+        (&"rabbitmq".into(), &queue.as_str().into()),
+        "{task}"
+    );
     let state = until_state(&site, &runner, |state| state["repeated"] == 1).await;
     assert_eq!((&state["state"], &state["enqueued"]), (&"listening".into(), &3.into()));
     let page = runner.http.get("/queue").await.body;

@@ -102,6 +102,11 @@ async fn each_entry_becomes_one_task() {
     assert_eq!((&state["state"], &state["enqueued"]), (&"listening".into(), &3.into()));
     let task = site.cli(["task", "show", "orders:new@msg-2", "--json"]).await.json();
     assert!(task.to_string().contains(r#"{\"n\":\"2\"}"#), "{task}");
+    assert_eq!(
+        (&task["trigger"], &task["event"]),
+        (&"redis_stream".into(), &"orders".into()),
+        "{task}"
+    );
     let metrics = runner.http.get("/metrics").await.body;
     let line = r#"runner_trigger_messages_total{trigger="orders:new",outcome="enqueued"} 3"#;
     assert!(metrics.contains(line), "{metrics}");

@@ -2,8 +2,9 @@
 
 use clap::Args;
 use runner_core::function::Functions;
+use runner_core::schedule::ScheduleId;
 use runner_core::task::QueueName;
-use runner_queue::{Broker, MAX_RUNS_KEPT, RunRecord};
+use runner_queue::{Broker, MAX_RUNS_KEPT, RunRecord, Trigger};
 
 use super::exit::Usage;
 use super::{CommandContext, assemble, print};
@@ -66,6 +67,16 @@ pub(super) fn no_function(name: &str, names: &[String]) -> String {
 /// Says that there is no such function, and which one may be meant.
 pub(super) fn unknown_function(name: &str, names: &[String]) -> String {
     format!("no function {name} in the manifests{}", meant(name, names))
+}
+
+/// What started a run, in a few words: `schedule m:backup:nightly`, `rabbitmq orders`, `by hand`.
+pub(super) fn started_by(run: &RunRecord) -> String {
+    let word = match run.trigger {
+        Trigger::Manual => "by hand",
+        trigger => trigger.as_str(),
+    };
+    let which = run.schedule.as_ref().map(ScheduleId::as_str).or(run.event.as_deref());
+    which.map_or_else(|| word.to_owned(), |which| format!("{word} {which}"))
 }
 
 fn meant(name: &str, names: &[String]) -> String {

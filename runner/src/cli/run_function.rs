@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use anyhow::bail;
 use clap::Args;
-use runner_core::task::{AttemptOutcome, Task};
+use runner_core::task::{AttemptOutcome, BY_HAND, Task};
 
 use super::exit::Usage;
 use super::function_runs::unknown_function;
@@ -62,7 +62,7 @@ impl RunCommand {
                 None => bail!(unknown_function(&name, &here.functions.names())),
             }
         };
-        let mut task = Task::new(function.task_type());
+        let mut task = Task::new(function.task_type()).started_by(BY_HAND, "");
         task.payload = match self.payload.read()? {
             Some(payload) => Some(payload),
             None => function.payload.clone(),

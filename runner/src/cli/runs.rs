@@ -9,7 +9,7 @@ use runner_core::task::AttemptOutcome;
 use runner_queue::{MAX_RUNS_KEPT, RunRecord};
 use serde_json::json;
 
-use super::function_runs::{QueueArg, functions, no_function, runs_of};
+use super::function_runs::{QueueArg, functions, no_function, runs_of, started_by};
 use super::print::Object;
 use super::{CommandContext, print};
 
@@ -88,10 +88,6 @@ fn summary(runs: &[RunRecord], zone: &TimeZone) -> Vec<Vec<String>> {
 }
 
 fn row(run: &RunRecord, zone: &TimeZone) -> Vec<String> {
-    let started_by = match &run.schedule {
-        Some(schedule) => format!("{} {schedule}", run.trigger.as_str()),
-        None => run.trigger.as_str().to_owned(),
-    };
     let outcome = match run.attempt {
         1 => run.outcome.to_string(),
         attempt => format!("{}, attempt {attempt}", run.outcome),
@@ -100,7 +96,7 @@ fn row(run: &RunRecord, zone: &TimeZone) -> Vec<String> {
         print::instant(run.started_at, zone),
         outcome,
         print::took(run.took()),
-        started_by,
+        started_by(run),
         run.worker.clone(),
         run.task.to_string(),
         run.error.clone().unwrap_or_default(),
@@ -115,6 +111,7 @@ fn object(run: &RunRecord, zone: &TimeZone) -> Object {
         "function": run.function,
         "schedule": run.schedule,
         "trigger": run.trigger,
+        "event": run.event,
         "planned": print::maybe(run.planned, zone),
         "attempt": run.attempt,
         "started_at": print::instant(run.started_at, zone),

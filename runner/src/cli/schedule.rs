@@ -8,6 +8,7 @@ use runner_core::schedule::{Definition, Overlap, Plan, Problem, ScheduleId, manu
 use runner_queue::{Broker, Decision, MAX_RUNS_KEPT, ManualRun, ManuallyRun, RunRecord, Runs, Schedules, Standing};
 use serde_json::json;
 
+use super::function_runs::started_by;
 use super::ls_schedules::{rejected_object, state};
 use super::print::{JsonField, Object};
 use super::reasons::ReasonPrinter;
@@ -361,7 +362,7 @@ fn run_row(run: &RunRecord, zone: &TimeZone) -> Vec<String> {
     vec![
         run.task.to_string(),
         print::instant(run.started_at, zone),
-        run.trigger.as_str().to_owned(),
+        started_by(run),
         run.outcome.to_string(),
         print::took(run.took()),
         run.error.clone().unwrap_or_default(),

@@ -410,6 +410,7 @@ pub(super) fn run_json(record: &RunRecord, zone: &jiff::tz::TimeZone) -> Object 
         "function": record.function,
         "schedule": record.schedule,
         "trigger": record.trigger,
+        "event": record.event,
         "planned": print::maybe(record.planned, zone),
         "attempt": record.attempt,
         "started_at": print::instant(record.started_at, zone),

@@ -11,6 +11,7 @@ use crate::text::hex;
 pub(super) fn task_json(task: &TaskInfo, zone: &jiff::tz::TimeZone) -> Object {
     let record = &task.record;
     let result = task.result.as_ref();
+    let (trigger, event) = record.started_by();
     let object = json!({
         "id": record.id,
         "type": record.kind,
@@ -23,6 +24,8 @@ pub(super) fn task_json(task: &TaskInfo, zone: &jiff::tz::TimeZone) -> Object {
         "retention_seconds": record.retention.as_secs(),
         "group": record.group,
         "headers": record.headers,
+        "trigger": trigger,
+        "event": event,
         "payload_bytes": task.payload_bytes,
         "next_run": print::maybe(task.next_run, zone),
         "pending_since": print::maybe(task.pending_since, zone),

@@ -136,4 +136,17 @@ impl TriggerKind {
             Self::File(_) => "file",
         }
     }
+
+    /// Which of its kind an event of it is, for runs that it starts, as far as the definition says: the queue, the stream, the
+    /// function, the files.
+    #[must_use]
+    pub fn event(&self) -> String {
+        match self {
+            Self::RabbitMq(trigger) => trigger.queue.to_string(),
+            Self::RedisStream(trigger) => trigger.stream.to_string(),
+            Self::Webhook(_) => String::new(),
+            Self::After(trigger) => trigger.function.clone(),
+            Self::File(trigger) => trigger.dir.join(&trigger.pattern).to_string_lossy().into_owned(),
+        }
+    }
 }

@@ -1,7 +1,7 @@
 //! Clauses about run records after their tasks are gone.
 
 use runner_core::schedule::SCHEDULE_HEADER;
-use runner_core::task::{AttemptOutcome, QueueName, Task};
+use runner_core::task::{AttemptOutcome, QueueName, STARTED_BY_HEADER, Task};
 
 use super::schedule::{commit, done, minute, schedule};
 use super::shared::{LEASE, archive, id, queue, retry, secs, task, verdict};
@@ -21,6 +21,7 @@ pub(super) fn clauses() -> Vec<Clause> {
         other_tasks_leave_no_trace,
         a_decision_says_how_its_task_ended,
         the_end_of_a_run_whose_worker_fell_silent_is_remembered,
+        a_run_says_which_event_started_it,
         what_a_header_claims_counts_only_if_the_id_agrees,
     ]
 }
@@ -68,6 +69,7 @@ async fn the_run_of_a_function_is_remembered_when_its_task_is_gone(fresh: Fresh)
         function: "backup".to_owned(),
         schedule: None,
         trigger: Trigger::Enqueue,
+        event: None,
         planned: None,
         attempt: 1,
         started_at: fresh.now(),
@@ -259,6 +261,53 @@ async fn a_decision_says_how_its_task_ended(fresh: Fresh) {
     }
     // A manifest that names a handler is a function too.
     assert!(runs(&fresh, "gone").await.is_empty(), "a schedule in code is none");
+    fresh.is_sound().await;
+}
+
+async fn a_run_says_which_event_started_it(fresh: Fresh) {
+    let cases = [
+        (Some("rabbitmq orders"), Trigger::RabbitMq, Some("orders")),
+        (Some("file /in/two words.csv"), Trigger::File, Some("/in/two words.csv")),
+        (Some("webhook"), Trigger::Webhook, None),
+        (Some("manual"), Trigger::Manual, None),
+        (None, Trigger::Enqueue, None),
+        // A schedule is vouched for by the id of its task, and an unknown word is none.
+        (Some("schedule m:a:b"), Trigger::Unknown, None),
+        (Some("later later"), Trigger::Unknown, None),
+    ];
+    for (n, (header, trigger, event)) in cases.into_iter().enumerate() {
+        let mut task = function("started", &format!("t{n}"));
+        let header = header.map(|header| (STARTED_BY_HEADER.to_owned(), header.to_owned()));
+        task.headers.extend(header);
+        fresh.put([task]).await;
+        succeed(&fresh).await;
+        let run = fresh
+            .broker
+            .run(&QueueName::default(), &id(&format!("t{n}")))
+            .await
+            .unwrap();
+        let run = run.unwrap();
+        assert_eq!((run.trigger, run.event.as_deref()), (trigger, event), "{n}");
+    }
+    // Also of a worker that died.
+    let mut task = function("started", "lost");
+    task.headers
+        .insert(STARTED_BY_HEADER.to_owned(), "after import".to_owned());
+    fresh.put([task]).await;
+    fresh.claim_one().await;
+    fresh.clock.advance(LEASE);
+    fresh
+        .broker
+        .recover(&[QueueName::default()], secs(0), 10, 0)
+        .await
+        .unwrap();
+    let run = fresh
+        .broker
+        .run(&QueueName::default(), &id("lost"))
+        .await
+        .unwrap()
+        .unwrap();
+    assert_eq!((run.trigger, run.event.as_deref()), (Trigger::After, Some("import")));
     fresh.is_sound().await;
 }
 

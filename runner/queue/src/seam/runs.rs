@@ -9,7 +9,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use jiff::Timestamp;
 use runner_core::schedule::{SCHEDULE_HEADER, ScheduleId, headers_in_id};
-use runner_core::task::{AttemptOutcome, FUNCTION_PREFIX, QueueName, TaskId};
+use runner_core::task::{AttemptOutcome, FUNCTION_PREFIX, QueueName, STARTED_BY_HEADER, TaskId};
 use serde::{Deserialize, Serialize};
 
 use super::{Attempt, BrokerResult, Settlement, TaskRecord};
@@ -41,8 +41,19 @@ pub enum Trigger {
     Schedule,
     /// An occurrence of a schedule that was late.
     CatchUp,
-    /// The schedule was run by hand.
+    /// The function or its schedule was run by hand.
     Manual,
+    /// A message of a queue of RabbitMQ.
+    #[serde(rename = "rabbitmq")]
+    RabbitMq,
+    /// An entry of a stream of Redis.
+    RedisStream,
+    /// A call over HTTP.
+    Webhook,
+    /// The end of a task of another function.
+    After,
+    /// A file of a directory.
+    File,
     /// The task was enqueued by itself.
     Enqueue,
     /// A word that another version of this program wrote.
@@ -52,13 +63,31 @@ pub enum Trigger {
 
 impl Trigger {
     /// All triggers.
-    pub const ALL: [Self; 5] = [
+    pub const ALL: [Self; 10] = [
         Self::Schedule,
         Self::CatchUp,
         Self::Manual,
+        Self::RabbitMq,
+        Self::RedisStream,
+        Self::Webhook,
+        Self::After,
+        Self::File,
         Self::Enqueue,
         Self::Unknown,
     ];
+
+    /// The one of the word that a task without a schedule has in its header.
+    fn of_word(word: &str) -> Option<Self> {
+        const NOTED: [Trigger; 6] = [
+            Trigger::Manual,
+            Trigger::RabbitMq,
+            Trigger::RedisStream,
+            Trigger::Webhook,
+            Trigger::After,
+            Trigger::File,
+        ];
+        NOTED.into_iter().find(|trigger| trigger.as_str() == word)
+    }
 
     /// The word used in stores, listings and on pages.
     #[must_use]
@@ -67,6 +96,11 @@ impl Trigger {
             Self::Schedule => "schedule",
             Self::CatchUp => "catch_up",
             Self::Manual => "manual",
+            Self::RabbitMq => "rabbitmq",
+            Self::RedisStream => "redis_stream",
+            Self::Webhook => "webhook",
+            Self::After => "after",
+            Self::File => "file",
             Self::Enqueue => "enqueue",
             Self::Unknown => "unknown",
         }
@@ -87,6 +121,9 @@ pub struct RunRecord {
     pub schedule: Option<ScheduleId>,
     /// What started it.
     pub trigger: Trigger,
+    /// Which event that was: the queue, the stream, the path of the file, the function that ended. As the producer of the task says.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub event: Option<String>,
     /// The occurrence that it is.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub planned: Option<Timestamp>,
@@ -188,6 +225,12 @@ impl TaskRecord {
         self.leaves_trace() && function_of(self, self.schedule().as_ref()).is_some()
     }
 
+    /// What started it, and which event that was: the queue, the stream, the path of the file, the function that ended.
+    #[must_use]
+    pub fn started_by(&self) -> (Trigger, Option<String>) {
+        started_by(self, self.schedule().as_ref())
+    }
+
     /// The schedule that it belongs to. Any client can write headers, so the id must agree.
     fn schedule(&self) -> Option<ScheduleId> {
         let named = self.headers.get(SCHEDULE_HEADER)?;
@@ -220,6 +263,7 @@ pub(crate) fn trace_of(task: &TaskRecord, attempt: Option<&Attempt>, result: Opt
     }
     let schedule = task.schedule();
     let function = function_of(task, schedule.as_ref());
+    let (trigger, event) = started_by(task, schedule.as_ref());
     if schedule.is_none() && function.is_none() {
         return None;
     }
@@ -227,7 +271,8 @@ pub(crate) fn trace_of(task: &TaskRecord, attempt: Option<&Attempt>, result: Opt
         task: task.id.clone(),
         queue: task.queue.clone(),
         function,
-        trigger: trigger_of(task, schedule.as_ref()),
+        trigger,
+        event,
         planned: planned(task).filter(|_| schedule.is_some()),
         schedule: schedule.clone(),
         attempt: attempt.number,
@@ -262,13 +307,21 @@ fn function_of(task: &TaskRecord, schedule: Option<&ScheduleId>) -> Option<Strin
     Some(name.to_owned())
 }
 
-fn trigger_of(task: &TaskRecord, schedule: Option<&ScheduleId>) -> Trigger {
+/// What started a task, and which event that was. Its id vouches for a schedule, nothing for the rest.
+fn started_by(task: &TaskRecord, schedule: Option<&ScheduleId>) -> (Trigger, Option<String>) {
     let says = |name: &str, value: &str| task.headers.get(name).is_some_and(|known| known == value);
-    match schedule {
-        None => Trigger::Enqueue,
-        Some(_) if says("runner-fire-kind", "manual") => Trigger::Manual,
-        Some(_) if says("runner-catch-up", "true") => Trigger::CatchUp,
-        Some(_) => Trigger::Schedule,
+    if schedule.is_some() {
+        let by_hand = says("runner-fire-kind", "manual").then_some(Trigger::Manual);
+        let late = says("runner-catch-up", "true").then_some(Trigger::CatchUp);
+        return (by_hand.or(late).unwrap_or(Trigger::Schedule), None);
+    }
+    let Some(header) = task.headers.get(STARTED_BY_HEADER) else {
+        return (Trigger::Enqueue, None);
+    };
+    let (word, event) = runner_core::task::started_by(header);
+    match Trigger::of_word(word) {
+        Some(trigger) => (trigger, event),
+        None => (Trigger::Unknown, None),
     }
 }
 

@@ -117,6 +117,7 @@ fn record() -> RunRecord {
         function: "backup".to_owned(),
         schedule: None,
         trigger: Trigger::Manual,
+        event: None,
         planned: None,
         attempt: 1,
         started_at: at(-9),

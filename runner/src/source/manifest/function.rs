@@ -167,7 +167,6 @@ fn listening(
         origin: origin(read.mark, report),
         enabled,
         kind: read.kind,
-        task: template.clone().header(TRIGGER_HEADER, read.id.as_str()),
         payload_schema: function.payload_schema.clone(),
         id: read.id,
     }
@@ -178,6 +177,10 @@ fn origin(mark: Mark, report: &Report<'_>) -> Origin {
         source: Source::Manifest,
         place: report.place(mark),
     }
+        task: template
+            .clone()
+            .header(TRIGGER_HEADER, read.id.as_str())
+            .started_by(read.kind.key(), &read.kind.event()),
 }
 
 fn with_payload(

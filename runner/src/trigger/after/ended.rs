@@ -15,9 +15,9 @@ pub(super) fn to_delivery(
     ended: &EndedTask<'_>,
 ) -> Result<Delivery, String> {
     let before = ended.task;
-    let mut task = trigger.task.clone();
+    let values = EndedValues { spec, ended };
+    let mut task = trigger.task.clone().started_by(trigger.kind.key(), values.function());
     if let Some(template) = &spec.payload {
-        let values = EndedValues { spec, ended };
         let value = template.value(&values).map_err(|why| format!("payload: {why}"))?;
         task.payload = Some(made(&value)?);
     }
@@ -84,7 +84,7 @@ mod tests {
     use std::time::Duration;
 
     use runner_core::schedule::{Origin, Source};
-    use runner_core::task::{QueueName, Task};
+    use runner_core::task::{QueueName, STARTED_BY_HEADER, Task};
     use runner_core::template::JsonTemplate;
     use runner_core::trigger::{FollowOn, TriggerId, TriggerKind};
     use runner_queue::{TaskEnd, TaskRecord};
@@ -148,6 +148,8 @@ mod tests {
         assert_eq!(delivery.task.id.unwrap().as_str(), "report:x@after-default-t-1-7");
         assert_eq!(delivery.task.payload.as_deref(), Some(&b"own"[..]));
         assert_eq!(delivery.task.headers[AFTER_HEADER], "default/t-1");
+        // The function that ended, not the pattern.
+        assert_eq!(delivery.task.headers[STARTED_BY_HEADER], "after import");
         assert_eq!(delivery.remember, FOLLOW_REMEMBER);
         let long = followed(None, &"x".repeat(300), None).unwrap().task.id.unwrap();
         assert!(long.as_str().len() < 100, "{long}");

@@ -68,6 +68,8 @@ pub struct RunRow {
     task: String,
     started: InstantText,
     trigger: &'static str,
+    /// Which event that was.
+    event: Option<String>,
     attempt: u32,
     end: Ending,
     worker: String,
@@ -83,6 +85,7 @@ impl RunRow {
             task: record.task.to_string(),
             started: locale.moment(record.started_at),
             trigger: record.trigger.as_str(),
+            event: record.event.as_deref().map(|event| format::cut(event, IN_A_LIST)),
             attempt: record.attempt,
             end: Ending::new(locale, &end_of(record)),
             worker: record.worker.clone(),
@@ -108,6 +111,8 @@ struct RunPage {
     queue_url: String,
     schedule: Option<(String, String)>,
     trigger: Option<&'static str>,
+    /// Which event that was.
+    event: Option<String>,
     planned: Option<InstantText>,
     decided: Option<InstantText>,
     started: Option<InstantText>,
@@ -218,6 +223,7 @@ fn page(
             .or_else(|| known.and_then(|r| r.schedule.clone()))
             .map(|id| (id.to_string(), urls::schedule(id.as_str()))),
         trigger,
+        event: known.and_then(|r| r.event.clone()),
         planned: known
             .and_then(|r| r.planned)
             .or(occurrence.map(|d| d.nominal))

@@ -73,6 +73,9 @@ struct TaskPage {
     result: Option<PayloadText>,
     headers: Vec<(String, String)>,
     schedule: Option<(String, String)>,
+    /// What started it, and which event that was.
+    trigger: &'static str,
+    event: Option<String>,
     /// The task after which it was started, and its address.
     after: Option<(String, String)>,
     attempts: Vec<AttemptRow>,
@@ -144,6 +147,7 @@ fn page(
     let span = |length: std::time::Duration| (!length.is_zero()).then(|| locale.span(length));
     let can = |event| task.state.after(event).is_ok();
     let schedule = record.headers.get("runner-schedule-id");
+    let (trigger, event) = record.started_by();
     TaskPage {
         id: record.id.to_string(),
         url: urls::task(record.queue.as_str(), record.id.as_str()),
@@ -179,6 +183,8 @@ fn page(
             .map(|(name, value)| (format::cut(name, IN_A_LIST), format::cut(value, LONGEST_ERROR)))
             .collect(),
         schedule: schedule.map(|id| (id.clone(), urls::schedule(id))),
+        trigger: trigger.as_str(),
+        event,
         after: record.headers.get(AFTER_HEADER).and_then(|before| {
             let (queue, id) = before.split_once('/')?;
             Some((id.to_owned(), urls::task(queue, id)))
