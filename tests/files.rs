@@ -12,7 +12,7 @@ use crate::kit::{self, Site, eventually_within};
 /// The tests of this module.
 pub fn tests() -> Vec<kit::Trial> {
     kit::trials![
-        needs(): a_file_becomes_one_task_and_leaves_by_how_that_ended,
+        needs(): a_file_becomes_one_task_and_leaves_by_how_that_ended, a_failed_task_that_is_run_again_has_its_file,
             planted_things_are_reported_once_and_stop_no_file,
             a_directory_that_is_not_there_is_a_problem_and_comes_back,
             kills_and_a_second_instance_start_no_file_twice;
@@ -67,7 +67,74 @@ async fn a_file_becomes_one_task_and_leaves_by_how_that_ended() {
     })
     .await;
     assert_eq!(state["kind"], "file");
+    let runs = site.cli(["runs", "take", "--json"]).await.json();
+    let found = dir.join("wrong.csv").display().to_string();
+    let own = runs
+        .as_array()
+        .unwrap()
+        .iter()
+        .find(|run| run["event"] == found.as_str());
+    let own = own.unwrap_or_else(|| panic!("{runs}"));
+    assert_eq!(own["trigger"], "file", "the run names the file where it was found");
     assert!(state["listens_to"].as_str().unwrap().ends_with("in/*.csv"), "{state}");
+    assert!(runner.stop().await.success());
+}
+
+/// The archived tasks, once there are this many.
+async fn archived(site: &Site, count: usize) -> Vec<Value> {
+    eventually_within(PATIENCE, "the tasks are archived", async || {
+        let listed = site.cli(["ls", "tasks", "--state", "archived", "--json"]).await.json();
+        let all = listed.as_array().cloned().unwrap_or_default();
+        (all.len() == count).then_some(all).ok_or_else(|| listed.to_string())
+    })
+    .await
+}
+
+async fn a_failed_task_that_is_run_again_has_its_file() {
+    let (site, dir) = site("");
+    let runner = site.start().await;
+    let failed = dir.join("failed/wrong.csv");
+    fs::write(dir.join("wrong.csv"), "bad").unwrap();
+    there(&failed).await;
+    let id = archived(&site, 1).await[0]["id"].as_str().unwrap().to_owned();
+    let ran = || fs::read_to_string(site.dir.join("ran")).unwrap().lines().count();
+    assert_eq!(ran(), 1);
+    // What was wrong is not the file, which is as it was.
+    let script = fs::read_to_string(site.dir.join("manifests/a.yaml")).unwrap();
+    site.write("manifests/a.yaml", &script.replace("! grep -q bad", "grep -q bad"));
+    eventually_within(PATIENCE, "it succeeds with its file", async || {
+        if dir.join("done/wrong.csv").exists() {
+            return Ok(());
+        }
+        // Once more if it ran before the edit was read, and failed again.
+        let task = site.cli(["task", "show", &id, "--json"]).await.json();
+        if task["state"] == "archived" {
+            site.cli(["task", "run", &id]).await.ok();
+        }
+        Err(task.to_string())
+    })
+    .await;
+    assert!(!failed.exists() && ran() >= 2, "it was taken from there");
+    // A file that was changed since may be another one: the task says so and does not run.
+    site.write("manifests/a.yaml", &script);
+    fs::write(dir.join("other.csv"), "bad").unwrap();
+    let other = dir.join("failed/other.csv");
+    there(&other).await;
+    archived(&site, 1).await;
+    fs::write(&other, "bad as well").unwrap();
+    let before = ran();
+    let id = archived(&site, 1).await[0]["id"].as_str().unwrap().to_owned();
+    site.cli(["task", "run", &id]).await.ok();
+    eventually_within(PATIENCE, "the task says why", async || {
+        let task = site.cli(["task", "show", &id, "--json"]).await.json();
+        let why = task["last_error"].as_str().unwrap_or_default().to_owned();
+        match why.contains("failed/other.csv is of another size or time") && why.contains("which starts a new task") {
+            true => Ok(()),
+            false => Err(why),
+        }
+    })
+    .await;
+    assert!(other.exists() && ran() == before, "its handler did not run");
     assert!(runner.stop().await.success());
 }
 

@@ -21,6 +21,7 @@ mod embed;
 mod enqueue;
 mod exit;
 mod file_store;
+mod files_of_tasks;
 mod follow;
 mod function_runs;
 mod hint;

@@ -19,6 +19,7 @@ use tokio::task::JoinHandle;
 use tokio::time::{Instant, timeout, timeout_at};
 use tokio_util::sync::{CancellationToken, DropGuard};
 
+use super::files_of_tasks::BeforeFiles;
 use super::listen::bind;
 use super::parts::{AppParts, Hook};
 use super::service_manager::{ServiceManager, Watched};
@@ -452,6 +453,7 @@ impl Components {
                 metrics: self.metrics.clone(),
                 health: self.health.clone(),
                 events: self.events.clone(),
+                before_run: Some(Arc::new(BeforeFiles::new(self.catalog.watch_triggers()))),
                 settings: settings.worker.clone(),
                 instance: self.instance.clone(),
             })

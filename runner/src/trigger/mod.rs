@@ -30,6 +30,7 @@ use tokio_util::sync::CancellationToken;
 
 pub use after::AfterTriggers;
 pub use board::{Board, ConnectionStatus, ListenState, MessageCounts, TriggerStatus};
+pub use file::FilesOfTasks;
 pub use intake::Intake;
 pub use report::{ConnectionReport, FaultReport, InstanceReport, TriggerReport, reports};
 pub use settings::{SecretReader, TriggerSettings};

@@ -110,7 +110,11 @@ pub(super) fn begin(ctx: &WorkerContext, task: InFlightTask) -> Started {
         ));
     }
     let silence = found.silence();
-    let mut call = HandlerCall::new(found, facts.cx.clone());
+    let before = ctx
+        .before_run
+        .as_ref()
+        .and_then(|asked| asked.before(facts.claim.task()));
+    let mut call = HandlerCall::new(found, facts.cx.clone(), before);
     // Wake-ups of this first poll go nowhere; `RunningAttempt::end` polls again before it waits, with a waker of its
     // own.
     match call.poll(&mut Context::from_waker(Waker::noop())) {

@@ -12,6 +12,7 @@ use runner_queue::{Broker, BrokerError, BrokerResult, Lists, ServerInfo, ServerS
 use runner_sdk::Handlers;
 use tokio::sync::Notify;
 
+use super::before_run::BeforeRun;
 use super::claimed_types::ClaimedTypes;
 use super::in_flight::InFlight;
 use super::instance::Instance;
@@ -44,6 +45,8 @@ pub struct WorkerParts {
     pub health: Arc<Health>,
     /// Gets what happens to tasks.
     pub events: Events,
+    /// What tasks wait for before they run, where anything.
+    pub before_run: Option<Arc<dyn BeforeRun>>,
     /// Queues, concurrency and the like.
     pub settings: WorkerSettings,
     /// This process among the others.
@@ -59,6 +62,7 @@ pub(super) struct WorkerContext {
     pub metrics: Arc<Metrics>,
     pub health: Arc<Health>,
     pub events: Events,
+    pub before_run: Option<Arc<dyn BeforeRun>>,
     /// Counters of successes, for each queue that is named in the settings: the hot path looks up no label.
     pub successes: HashMap<QueueName, Successes>,
     pub served: ServedQueues,
@@ -93,6 +97,7 @@ impl WorkerContext {
             events,
             settings,
             instance,
+            before_run,
         } = parts;
         let started_at = clock.now();
         Self {
@@ -115,6 +120,7 @@ impl WorkerContext {
             events,
             served: ServedQueues::new(&settings.queues),
             settings,
+            before_run,
             instance,
             in_flight: InFlight::default(),
             delayed: Notify::new(),

@@ -22,11 +22,20 @@ pub(super) struct HandlerCall {
 }
 
 impl HandlerCall {
-    pub(super) fn new(found: HandlerMatch, cx: Ctx) -> Self {
+    /// `before` is waited for first; if it fails, the handler is not called and the task is archived.
+    pub(super) fn new(found: HandlerMatch, cx: Ctx, before: Option<BoxFuture<'static, Result<(), String>>>) -> Self {
         let span = task_span(&cx);
         // In a block of its own: what a handler does before it returns its future may panic as well, and must do so in
         // `poll`.
-        let call: BoxFuture<'static, Outcome> = Box::pin(async move { found.call(cx).await });
+        let call: BoxFuture<'static, Outcome> = match before {
+            None => Box::pin(async move { found.call(cx).await }),
+            Some(before) => Box::pin(async move {
+                match before.await {
+                    Ok(()) => found.call(cx).await,
+                    Err(why) => Outcome::Skip(why),
+                }
+            }),
+        };
         Self {
             running: Some(AssertUnwindSafe(call).catch_unwind()),
             span,

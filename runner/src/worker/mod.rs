@@ -8,6 +8,7 @@ mod aggregator;
 #[cfg(test)]
 mod aggregator_tests;
 mod attempt;
+mod before_run;
 mod canceller;
 mod claim_loop;
 mod claimed_types;
@@ -54,6 +55,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::background;
+pub use before_run::BeforeRun;
 use context::WorkerContext;
 pub use context::WorkerParts;
 pub use instance::Instance;

@@ -41,6 +41,9 @@ impl FileTrigger {
     }
 }
 
+/// The header of a task that says which file it was started for: size, time and name as they were.
+pub const FILE_HEADER: &str = "runner-file";
+
 /// What happens to a file when its task has ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum FileEnd {

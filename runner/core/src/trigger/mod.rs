@@ -10,7 +10,7 @@ mod redis_stream;
 mod webhook;
 
 pub use after::{AFTER_HEADER, AfterTrigger, ENDED_VALUES, FOLLOW_REMEMBER, FollowOn};
-pub use file::{DEFAULT_IN_FLIGHT, DEFAULT_STABLE, FILE_VALUES, FileEnd, FileTrigger};
+pub use file::{DEFAULT_IN_FLIGHT, DEFAULT_STABLE, FILE_HEADER, FILE_VALUES, FileEnd, FileTrigger};
 pub use rabbitmq::{
     BadMessage, Binding, BodyFormat, DEFAULT_CONNECTION, DEFAULT_PREFETCH, DEFAULT_REMEMBER, DeclareQueue,
     ExchangeType, MAX_BODY, MESSAGE_VALUES, RabbitMqTrigger,

@@ -146,6 +146,7 @@ impl Bench {
             metrics,
             health,
             events: Default::default(),
+            before_run: None,
             settings,
             instance: worker::Instance::named("bench"),
         });

@@ -14,14 +14,14 @@ use notify::event::{AccessKind, AccessMode, ModifyKind};
 use notify::{Event, EventKind, RecommendedWatcher, RecursiveMode, Watcher as _};
 use runner_core::task::{TaskId, TaskState};
 use runner_core::template::Values;
-use runner_core::trigger::{FileTrigger, TriggerDefinition};
+use runner_core::trigger::{FILE_HEADER, FileTrigger, TriggerDefinition};
 use runner_queue::{BrokerError, BrokerResult, Delivery, Enqueued, Refusal};
 use serde_json::{Value, json};
 use tokio::sync::Notify;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use super::folder::{FileState, Folder, InWork, Leave, TakeError, TakenFile};
+use super::folder::{FileState, Folder, InWork, KnownFile, Leave, TakeError, TakenFile};
 use super::reported::{OnceReported, Where};
 use super::spec;
 use crate::background::BackgroundLoop;
@@ -387,9 +387,21 @@ impl FileLoop {
         Ok(())
     }
 
+    /// Where it was before it was taken, for people.
+    fn found_at(&self, file: &TakenFile) -> String {
+        let dir = spec(&self.trigger).map(|spec| spec.dir.clone()).unwrap_or_default();
+        dir.join(&file.name).to_string_lossy().into_owned()
+    }
+
     /// The task of a file; else why there is none.
     fn delivery(&self, file: &TakenFile) -> Result<Delivery, String> {
-        let mut task = self.trigger.task.clone();
+        let found = self.found_at(file);
+        let mut task = self
+            .trigger
+            .task
+            .clone()
+            .started_by(self.trigger.kind.key(), &found)
+            .header(FILE_HEADER, KnownFile::of(file).header());
         let template = spec(&self.trigger).and_then(|spec| spec.payload.as_ref());
         let payload = match template {
             Some(template) => template.value(file).map_err(|why| format!("payload: {why}"))?,

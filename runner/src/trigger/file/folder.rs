@@ -6,6 +6,8 @@
 //! Users who may write to DIR are not trusted: directories are used as `own` opened them, and only regular files are touched. What is
 //! wrong with one file is reported of that file, and does not stop the others.
 
+mod restore;
+
 use std::ffi::{OsStr, OsString};
 use std::fs;
 use std::io::{self, ErrorKind};
@@ -19,6 +21,8 @@ use nix::sys::stat::{FileStat, SFlag, fstat};
 use nix::unistd::{Uid, UnlinkatFlags, fsync, unlinkat};
 use runner_core::trigger::{FileEnd, FileTrigger, TriggerId};
 use uuid::Uuid;
+
+pub(super) use restore::KnownFile;
 
 use super::{moves, names, own};
 use crate::messaging::ConnectionFault;

@@ -425,3 +425,52 @@ fn the_watched_directory_is_no_target_by_any_name() {
         );
     }
 }
+
+#[test]
+fn a_file_that_failed_comes_back_to_its_token() {
+    let scene = scene();
+    let take = |name: &str, text: &str| {
+        scene.write(name, text);
+        let (name, state) = scene.only();
+        scene.folder.take(&name, state).unwrap().unwrap()
+    };
+    // Two of one name, and one with a name that is no text.
+    let (first, second) = (take("a.csv", "1"), take("a.csv", "1"));
+    let odd = {
+        scene.write(OsStr::from_bytes(b"\xff.csv"), "odd");
+        let (name, state) = scene.only();
+        scene.folder.take(&name, state).unwrap().unwrap()
+    };
+    let known = |file: &TakenFile| KnownFile::parse(&KnownFile::of(file).header()).unwrap();
+    let restored = |file: &TakenFile, known: &KnownFile| scene.folder.restore(&file.token, known);
+    for file in [&first, &second, &odd] {
+        // Nothing to do while it is in its place.
+        assert_eq!(restored(file, &known(file)), Ok(()));
+        scene.folder.leave(file, Leave::Failed).unwrap();
+        assert!(!file.path.exists());
+    }
+    for file in [&second, &first, &odd] {
+        assert_eq!(restored(file, &known(file)), Ok(()));
+        assert!(file.path.exists(), "{file:?}");
+    }
+    assert!(fs::read_dir(scene.home.path().join("failed")).unwrap().next().is_none());
+    // Also of a task that succeeded.
+    scene.folder.leave(&odd, Leave::Done).unwrap();
+    assert_eq!(restored(&odd, &known(&odd)), Ok(()));
+    assert!(odd.path.exists());
+    // One that is nowhere was taken away by its function.
+    fs::remove_file(&first.path).unwrap();
+    assert_eq!(restored(&first, &known(&first)), Ok(()));
+    assert!(!first.path.exists());
+    // One of another size may be another file, and a link is none.
+    scene.write("failed/a.csv", "longer");
+    let why = restored(&first, &known(&first)).unwrap_err();
+    assert!(why.contains("failed/a.csv is of another size"), "{why}");
+    fs::remove_file(scene.home.path().join("failed/a.csv")).unwrap();
+    symlink("/etc/passwd", scene.home.path().join("failed/a.csv")).unwrap();
+    assert!(restored(&first, &known(&first)).is_err());
+    assert!(!first.path.exists());
+    for header in ["", "1", "1 2", "1 2 ", "1 2 ../x", "1 2 ..", "x 2 a", "1 x a"] {
+        assert_eq!(KnownFile::parse(header), None, "{header:?}");
+    }
+}

@@ -3,6 +3,7 @@
 //! A file is taken by a rename, so each is taken once, however many instances watch (`folder`); its task is named after that,
 //! so each starts one task. What the system reports only wakes the loop earlier: every turn looks at the directories again.
 
+mod again;
 mod file_loop;
 mod folder;
 mod moves;
@@ -19,6 +20,7 @@ use tokio::sync::Notify;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
+pub use self::again::FilesOfTasks;
 use self::file_loop::FileLoop;
 use super::{Board, EventSource, Intake, TriggerParts};
 use crate::background;
