@@ -148,10 +148,11 @@ async fn circles_are_named_and_the_rest_runs() {
     }
     let checked = site.cli(["check", "--offline"]).await;
     assert_eq!(checked.status.code(), Some(65), "{checked:?}");
-    let text = "E148 a:x is not in force: functions start each other in a circle: c, then a, then b, then c";
+    let text = "manifests/a.yaml:3: E148 functions start each other in a circle: c, then a, then b, then c; not in force: a:x, b:x, c:x";
     assert!(checked.stdout.contains(text), "{}", checked.stdout);
+    assert_eq!(checked.stdout.matches("E148").count(), 1, "{}", checked.stdout);
     assert!(
-        checked.stdout.contains("W217 e:x follows the function \"gone\""),
+        checked.stdout.contains("W218 e:x follows the function \"gone\""),
         "{}",
         checked.stdout
     );
@@ -163,6 +164,25 @@ async fn circles_are_named_and_the_rest_runs() {
         .filter_map(|t| t["id"].as_str())
         .collect();
     assert_eq!(ids, ["d:x", "e:x"]);
+    // A file by itself may follow functions of the others.
+    let one = site.cli(["check", "--offline", "manifests/d.yaml"]).await.ok();
+    assert!(!one.stdout.contains("W218"), "{}", one.stdout);
+    // The log has the circle once, and its end.
+    let runner = site.start().await;
+    logged(&runner, "E148").await;
+    site.write("manifests/c.yaml", "name: c\nhandler: c\nschedule: '@daily'\n");
+    let log = logged(&runner, "a problem is gone").await;
+    assert_eq!(log.matches("not in force: a:x").count(), 2, "{log}");
+    assert!(runner.stop().await.success());
+}
+
+/// The log, once it has this text.
+async fn logged(runner: &kit::Runner, text: &str) -> String {
+    eventually_within(PATIENCE, text, async || {
+        let log = runner.log();
+        log.contains(text).then_some(log.clone()).ok_or(log)
+    })
+    .await
 }
 
 async fn kills_in_a_file_neither_lose_nor_double_what_follows() {

@@ -42,7 +42,7 @@ async fn a_payload_that_does_not_fit_is_refused_at_every_door() {
 
     let checked = site.cli(["check", "--offline"]).await;
     assert_eq!(checked.status.code(), Some(65), "{checked:?}");
-    let place = checked.stdout.contains("manifests/bad.yaml:3:11: E154");
+    let place = checked.stdout.contains("manifests/bad.yaml:4:10: E154");
     assert!(place && checked.stdout.contains(FAULT), "{}", checked.stdout);
     assert!(!checked.stdout.contains("hunter2"));
 
@@ -73,6 +73,12 @@ async fn a_payload_that_does_not_fit_is_refused_at_every_door() {
     let runner = site.start().await;
     let shown = site.cli(["ls", "schedules", "--json"]).await.json().to_string();
     assert!(shown.contains("E154"), "{shown}");
+    assert_eq!(
+        runner.log().matches("E154 db:1 does not fire").count(),
+        1,
+        "{}",
+        runner.log()
+    );
     let request = runner.http.request(Method::POST, "/hooks/orders").bearer_auth(TOKEN);
     let reply = runner.http.send(request.body(BAD)).await.unwrap();
     assert_eq!((reply.status, reply.json()["message"].as_str()), (422, Some(FAULT)));

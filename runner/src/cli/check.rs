@@ -115,7 +115,13 @@ impl Check {
             findings.extend(missing_directory(settings));
         }
         let paths = self.paths(settings);
-        let mut checked = check_paths(&paths, &assemble::checked(settings, !self.offline));
+        let context_of_manifests = assemble::checked(settings, !self.offline);
+        // Files may name functions of other files, which are in force beside them.
+        let beside = match self.paths.is_empty() {
+            true => Vec::new(),
+            false => check_paths(&directory(settings), &context_of_manifests, &[]).functions,
+        };
+        let mut checked = check_paths(&paths, &context_of_manifests, &beside);
         let whole = self.paths.is_empty() && read.is_some();
         let coded = code.definitions.clone();
         let (broker, table) = match whole && !self.offline {
@@ -167,9 +173,14 @@ impl Check {
         if !self.paths.is_empty() {
             return self.paths.clone();
         }
-        let dir = settings.source.manifests.as_ref().map(|m| m.dir.clone());
-        dir.into_iter().filter(|d| d.exists()).collect()
+        directory(settings)
     }
+}
+
+/// The directory of the manifests, if it is there.
+fn directory(settings: &Settings) -> Vec<PathBuf> {
+    let dir = settings.source.manifests.as_ref().map(|m| m.dir.clone());
+    dir.into_iter().filter(|d| d.exists()).collect()
 }
 
 /// The settings, or `None` when they have errors; their warnings and errors become findings.

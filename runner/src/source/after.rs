@@ -14,7 +14,7 @@ use runner_core::trigger::{AfterTrigger, TriggerDefinition, TriggerId, TriggerKi
 const CIRCLE: &str = "E148";
 
 /// The problem of a trigger that follows what is not there.
-const NO_FUNCTION: &str = "W217";
+const NO_FUNCTION: &str = "W218";
 
 /// The types of the tasks of functions, by their names.
 pub(super) fn types_of<'a>(functions: impl IntoIterator<Item = &'a Function>) -> BTreeMap<String, String> {
@@ -31,22 +31,35 @@ pub(super) fn resolve(types: &BTreeMap<String, String>, triggers: &mut Vec<Trigg
         let named = named.map(|(name, kind)| (kind.clone(), name.clone()));
         after.follows = named.into_iter().collect();
     }
-    let mut problems = Vec::new();
     let circular = circles(triggers);
-    for trigger in triggers.iter() {
-        if let Some(circle) = circular.get(&trigger.id) {
-            let text = format!(
-                "{} is not in force: functions start each other in a circle: {}",
-                trigger.id,
-                circle.join(", then ")
-            );
-            problems.push(Problem::error(CIRCLE, text, trigger.origin.clone()));
-        }
-    }
+    let mut problems = circle_problems(triggers, &circular);
     triggers.retain(|trigger| !circular.contains_key(&trigger.id));
     fill_patterns(types, triggers);
     problems.extend(triggers.iter().filter_map(follows_nothing));
     problems
+}
+
+/// One problem for each circle, at the first of its triggers. Circles of the same functions are one.
+fn circle_problems(triggers: &[TriggerDefinition], circular: &BTreeMap<TriggerId, Vec<String>>) -> Vec<Problem> {
+    let mut circles: BTreeMap<BTreeSet<&String>, Vec<&TriggerDefinition>> = BTreeMap::new();
+    for trigger in triggers {
+        if let Some(circle) = circular.get(&trigger.id) {
+            circles.entry(circle.iter().collect()).or_default().push(trigger);
+        }
+    }
+    let problem = |mut of: Vec<&TriggerDefinition>| {
+        of.sort_by(|one, other| one.id.cmp(&other.id));
+        let first = of.first()?;
+        let ids: Vec<&str> = of.iter().map(|trigger| trigger.id.as_str()).collect();
+        let text = format!(
+            "functions start each other in a circle: {}; not in force: {}",
+            circular.get(&first.id)?.join(", then "),
+            ids.join(", ")
+        );
+        let hint = "take out one of these triggers, or let it follow another function";
+        Some(Problem::error(CIRCLE, text, first.origin.clone()).hint(hint))
+    };
+    circles.into_values().filter_map(problem).collect()
 }
 
 fn follows_nothing(trigger: &TriggerDefinition) -> Option<Problem> {
@@ -225,12 +238,17 @@ mod tests {
     fn a_circle_is_named_and_taken_out() {
         let (left, problems) = resolved(&[("a", "c"), ("b", "a"), ("c", "b"), ("d", "a")], &[]);
         assert_eq!(left, ["d:after-a"]);
-        assert_eq!(problems.len(), 3);
-        let text = "a:after-c is not in force: functions start each other in a circle: c, then a, then b, then c";
-        assert_eq!(problems[0], (Severity::Error, text.to_owned()));
+        let text = "functions start each other in a circle: c, then a, then b, then c; not in force: a:after-c, b:after-a, c:after-b";
+        assert_eq!(problems, [(Severity::Error, text.to_owned())]);
+        // Two circles are two problems.
+        let (left, problems) = resolved(&[("a", "b"), ("b", "a"), ("x", "y"), ("y", "x")], &[]);
+        assert_eq!((left.len(), problems.len()), (0, 2), "{problems:?}");
         let (left, problems) = resolved(&[("a", "a")], &[]);
         assert!(
-            left.is_empty() && problems[0].1.ends_with("in a circle: a, then a"),
+            left.is_empty()
+                && problems[0]
+                    .1
+                    .contains("in a circle: a, then a; not in force: a:after-a"),
             "{problems:?}"
         );
     }

@@ -10,6 +10,7 @@ mod code;
 mod directory;
 mod function_check;
 mod manifest;
+mod merged_log;
 mod saved_state;
 mod settings;
 mod shared;

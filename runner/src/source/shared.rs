@@ -18,6 +18,7 @@ use runner_core::trigger::TriggerDefinition;
 
 use super::after;
 use super::calls;
+use super::merged_log::MergedLog;
 use super::status::{Rejected, SourceError, SourceState, SourceStatus};
 use super::types::TypeOptions;
 use super::warnings::WarningLog;
@@ -79,6 +80,7 @@ pub struct Shared {
     plan: watch::Sender<Arc<Plan>>,
     triggers: watch::Sender<Triggers>,
     doubts: Mutex<WarningLog>,
+    of_all: Mutex<MergedLog>,
 }
 
 impl Shared {
@@ -96,6 +98,7 @@ impl Shared {
             plan,
             triggers: watch::Sender::default(),
             doubts: Mutex::default(),
+            of_all: Mutex::default(),
         }
     }
 
@@ -231,9 +234,13 @@ impl Shared {
             &mut triggers,
         );
         self.publish_triggers(triggers);
+        let of_all: Vec<Problem> = circles
+            .iter()
+            .chain(refused.iter().flat_map(|r| &r.problems))
+            .cloned()
+            .collect();
         let mut problems: Vec<Problem> = parts().flat_map(|p| p.problems.iter().cloned()).collect();
-        problems.extend(circles);
-        problems.extend(refused.iter().flat_map(|r| r.problems.iter().cloned()));
+        problems.extend(of_all.iter().cloned());
         calls::drop_triggered(&mut problems, &definitions);
         problems.extend(calls::doubts(&self.functions, &definitions));
         problems.extend(no_occurrence_left(&definitions, self.now()));
@@ -272,6 +279,7 @@ impl Shared {
             }
             changed
         });
+        self.of_all.lock().unwrap_or_else(PoisonError::into_inner).tell(&of_all);
         if changed {
             let mut doubts = self.doubts.lock().unwrap_or_else(PoisonError::into_inner);
             doubts.tell(&self.plan.borrow().problems);

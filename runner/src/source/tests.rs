@@ -349,6 +349,6 @@ async fn a_function_that_a_schedule_in_code_names_is_not_said_to_be_untriggered(
         .collect();
     assert_eq!(
         untriggered,
-        ["no manifest schedules this function; `runner enqueue fn:b` runs it by hand"]
+        ["no manifest schedules this function; `runner run b` runs it by hand"]
     );
 }

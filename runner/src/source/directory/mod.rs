@@ -300,9 +300,10 @@ pub struct Checked {
     pub definitions: Vec<Definition>,
 }
 
-/// Reads these files and directories, for checking before anything runs.
+/// Reads these files and directories, for checking before anything runs. `beside`: functions of other files, which these may
+/// name.
 #[must_use]
-pub fn check_paths(paths: &[PathBuf], context: &ScheduleContext) -> Checked {
+pub fn check_paths(paths: &[PathBuf], context: &ScheduleContext, beside: &[Function]) -> Checked {
     let mut checked = Checked::default();
     let mut triggers = Vec::new();
     for path in paths {
@@ -343,7 +344,8 @@ pub fn check_paths(paths: &[PathBuf], context: &ScheduleContext) -> Checked {
         }
         checked.problems.extend(reading.problems);
     }
-    let between = after::resolve(&after::types_of(&checked.functions), &mut triggers);
+    let types = after::types_of(beside.iter().chain(&checked.functions));
+    let between = after::resolve(&types, &mut triggers);
     checked.problems.extend(between);
     // Functions of one handler have one type of tasks: the schema of one counts for the schedules of the others.
     let functions = Functions::new(checked.functions.clone());

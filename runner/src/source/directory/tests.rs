@@ -294,7 +294,7 @@ async fn an_unreadable_text_is_reported_and_affects_no_other_file() {
         .set_len(2 << 30)
         .unwrap();
     fs::write(dir.join("good.yaml"), manifest("good")).unwrap();
-    let problems = super::check_paths(std::slice::from_ref(&dir), &settings(&dir).context()).problems;
+    let problems = super::check_paths(std::slice::from_ref(&dir), &settings(&dir).context(), &[]).problems;
     let mut reported: Vec<String> = problems
         .iter()
         .map(|p| format!("{} {} {}", p.place.rsplit('/').next().unwrap(), p.code, p.message))

@@ -51,10 +51,7 @@ pub fn read_function(node: &Node, context: &ScheduleContext, report: &mut Report
     let enabled = fields.get("enabled", report).and_then(|f| f.flag("E120", report));
     let kind = kinds::read_kind(&fields, report);
     let options = read_task_options(&fields, report);
-    let payload = fields
-        .peek("payload")
-        .filter(|f| f.node.value != Value::Null)
-        .and_then(|f| ManifestPayload::read(f.node, "payload", report));
+    let (payload, payload_mark) = read_own_payload(&fields, report).unzip();
     let schema = fields.get("payload_schema", report);
     let schema = schema.and_then(|f| read_payload_schema(f, report));
     // Schedules are read under any name, so that all errors show at once.
@@ -85,16 +82,14 @@ pub fn read_function(node: &Node, context: &ScheduleContext, report: &mut Report
         revision,
     };
     if unscheduled {
-        let kind = function.task_type();
-        let text = format!("no manifest schedules this function; `runner enqueue {kind}` runs it by hand");
-        report.warning(NOT_TRIGGERED, node.mark, text).function = Some(kind.to_string());
+        warn_not_triggered(&function, node.mark, report);
     }
     let mut template = Task::new(function.task_type());
     function.task_options().apply(&mut template);
     let enabled = enabled.unwrap_or(true);
     let define = |s: Scheduled, report: &mut Report<'_>| {
         let task = with_payload(&template, payload.as_ref(), s.payload.as_ref(), s.mark, report);
-        check_payload(&function, &task, &s, report);
+        check_payload(&function, &task, (&s, payload_mark), report);
         let definition = Definition {
             description: function.description.clone(),
             enabled,
@@ -113,6 +108,19 @@ pub fn read_function(node: &Node, context: &ScheduleContext, report: &mut Report
         schedules,
         triggers,
     })
+}
+
+/// The payload of the function, and where it is.
+fn read_own_payload(fields: &Fields<'_>, report: &mut Report<'_>) -> Option<(ManifestPayload, Mark)> {
+    let field = fields.peek("payload").filter(|f| f.node.value != Value::Null)?;
+    let payload = ManifestPayload::read(field.node, "payload", report)?;
+    Some((payload, field.node.mark))
+}
+
+fn warn_not_triggered(function: &Function, mark: Mark, report: &mut Report<'_>) {
+    let name = &function.name;
+    let text = format!("no manifest schedules this function; `runner run {name}` runs it by hand");
+    report.warning(NOT_TRIGGERED, mark, text).function = Some(function.task_type());
 }
 
 /// Changes with everything that a function says of itself.
@@ -143,7 +151,12 @@ fn read_started(
 }
 
 /// A payload that the schema of the function does not accept is an error here, so that its schedule never fires it.
-fn check_payload(function: &Function, task: &Task, scheduled: &Scheduled, report: &mut Report<'_>) {
+fn check_payload(
+    function: &Function,
+    task: &Task,
+    (scheduled, of_function): (&Scheduled, Option<Mark>),
+    report: &mut Report<'_>,
+) {
     let payload = task.payload.as_deref().unwrap_or_default();
     let fault = function
         .payload_schema
@@ -151,7 +164,8 @@ fn check_payload(function: &Function, task: &Task, scheduled: &Scheduled, report
         .and_then(|schema| schema.fault(payload));
     if let Some(fault) = fault {
         let text = format!("{}: {fault}", scheduled.id);
-        report.error(BAD_PAYLOAD, scheduled.mark, text).schedule = Some(scheduled.id.clone());
+        let written = scheduled.payload_mark.or(of_function).unwrap_or(scheduled.mark);
+        report.error(BAD_PAYLOAD, written, text).schedule = Some(scheduled.id.clone());
     }
 }
 
@@ -166,6 +180,10 @@ fn listening(
         function: function.name.clone(),
         origin: origin(read.mark, report),
         enabled,
+        task: template
+            .clone()
+            .header(TRIGGER_HEADER, read.id.as_str())
+            .started_by(read.kind.key(), &read.kind.event()),
         kind: read.kind,
         payload_schema: function.payload_schema.clone(),
         id: read.id,
@@ -177,10 +195,6 @@ fn origin(mark: Mark, report: &Report<'_>) -> Origin {
         source: Source::Manifest,
         place: report.place(mark),
     }
-        task: template
-            .clone()
-            .header(TRIGGER_HEADER, read.id.as_str())
-            .started_by(read.kind.key(), &read.kind.event()),
 }
 
 fn with_payload(

@@ -60,6 +60,8 @@ pub struct Scheduled {
     pub policies: Policies,
     /// Merged over the function's payload.
     pub payload: Option<ManifestPayload>,
+    /// Where that is.
+    pub payload_mark: Option<Mark>,
 }
 
 /// The overlap policy of a schedule in code that states none: such code often comes from schedulers that never check
@@ -86,6 +88,7 @@ pub fn read_schedules(
                 timing,
                 policies,
                 payload: None,
+                payload_mark: None,
             });
             one.into_iter().collect()
         }
@@ -200,6 +203,10 @@ fn read_fields(
         mark: fields.mark,
         timing: timing?,
         policies,
+        payload_mark: fields
+            .peek("payload")
+            .filter(|_| payload.is_some())
+            .map(|field| field.node.mark),
         payload,
     })
 }

@@ -225,8 +225,8 @@ const SLIPS: &[(&str, &[&str])] = &[
     (
         "name: a\nhandler: x\n---\nname: a\nhandler: y\n",
         &[
-            "1:1 W201 no manifest schedules this function; `runner enqueue x` runs it by hand",
-            "4:1 W201 no manifest schedules this function; `runner enqueue y` runs it by hand",
+            "1:1 W201 no manifest schedules this function; `runner run a` runs it by hand",
+            "4:1 W201 no manifest schedules this function; `runner run a` runs it by hand",
             "4:1 E401 name \"a\" is already defined in a.yaml:1",
         ],
     ),
