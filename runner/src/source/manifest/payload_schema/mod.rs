@@ -4,6 +4,7 @@
 
 mod check;
 mod rules;
+mod words;
 
 #[cfg(test)]
 mod tests;
@@ -14,12 +15,19 @@ use runner_core::function::PayloadSchema;
 use serde_json::Value as Json;
 
 use self::check::CompiledSchema;
+use self::words::UnknownKeyword;
 use super::payload::ManifestPayload;
 use crate::text::yaml::{Mark, Node, Value};
 use crate::text::{Field, Report};
 
 /// The code of a schema that cannot be used.
 const CODE: &str = "E153";
+
+/// The code of a keyword that no draft has.
+const UNKNOWN: &str = "W219";
+
+/// Characters of a name of the schema in a message, at most.
+const MAX_NAME: usize = 60;
 
 /// The largest schema, in bytes of JSON: every process compiles and keeps it.
 const MAX_SCHEMA_BYTES: usize = 64 * 1024;
@@ -46,7 +54,19 @@ pub fn read_payload_schema(field: &Field<'_>, report: &mut Report<'_>) -> Option
         return None;
     }
     match compile(&text) {
-        Ok(schema) => Some(PayloadSchema::new(text, Arc::new(schema))),
+        Ok((schema, unknown)) => {
+            for keyword in unknown {
+                let at = shown(&dotted(&keyword.at));
+                let message = format!(
+                    "{}{at}: JSON Schema has no such keyword, so nothing is checked by it",
+                    field.path
+                );
+                let hint = keyword.meant.map(|meant| format!("did you mean {meant}?"));
+                let other = "take it out; names of your own begin with \"x-\"".to_owned();
+                report.warning(UNKNOWN, mark_at(field.node, &keyword.at), message).hint = Some(hint.unwrap_or(other));
+            }
+            Some(PayloadSchema::new(text, Arc::new(schema)))
+        }
         Err(fault) => {
             let mark = mark_at(field.node, &fault.at);
             let text = format!("{}{}: {}", field.path, dotted(&fault.at), fault.why);
@@ -56,14 +76,22 @@ pub fn read_payload_schema(field: &Field<'_>, report: &mut Report<'_>) -> Option
     }
 }
 
-fn compile(text: &str) -> Result<CompiledSchema, RuleFault> {
+fn compile(text: &str) -> Result<(CompiledSchema, Vec<UnknownKeyword>), RuleFault> {
     let schema: Json = serde_json::from_str(text).map_err(|why| RuleFault {
         at: String::new(),
         why: why.to_string(),
         hint: None,
     })?;
-    let depth = rules::look(&schema)?;
-    CompiledSchema::new(&schema, depth)
+    let (depth, unknown) = rules::look(&schema)?;
+    Ok((CompiledSchema::new(&schema, depth)?, unknown))
+}
+
+/// The end of a name or a path, which says more than its beginning.
+fn shown(text: &str) -> String {
+    match text.char_indices().rev().nth(MAX_NAME) {
+        Some((at, one)) => format!("…{}", &text[at + one.len_utf8()..]),
+        None => text.to_owned(),
+    }
 }
 
 /// The names of a JSON pointer.

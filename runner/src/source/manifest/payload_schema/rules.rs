@@ -9,7 +9,8 @@ use std::collections::BTreeMap;
 
 use serde_json::{Map, Value as Json};
 
-use super::RuleFault;
+use super::words::{self, UnknownKeyword};
+use super::{RuleFault, shown};
 
 /// The drafts that `$schema` may name besides the default.
 pub(super) const OTHERS: [&str; 2] = [
@@ -94,21 +95,30 @@ struct Part {
     reference: Option<String>,
 }
 
-/// Checks a schema; how deeply a payload may be nested.
-pub(super) fn look(schema: &Json) -> Result<usize, RuleFault> {
+/// Unknown keywords of one schema that are reported.
+const MAX_UNKNOWN: usize = 20;
+
+/// Checks a schema; how deeply a payload may be nested, and the keywords that are unknown.
+pub(super) fn look(schema: &Json) -> Result<(usize, Vec<UnknownKeyword>), RuleFault> {
     let mut walk = Walk::default();
     walk.part(schema, String::new())?;
-    let Walk { mut parts, places, .. } = walk;
+    let Walk {
+        mut parts,
+        places,
+        unknown,
+        ..
+    } = walk;
     for part in &mut parts {
         if let Some(reference) = &part.reference {
             part.same.push(target(reference, &part.at, &places)?);
         }
     }
     let order = inner_first(&parts)?;
-    deepest(&parts, &order).ok_or_else(|| {
+    let depth = deepest(&parts, &order).ok_or_else(|| {
         let text = "too many parts of the schema look at one value, so a check would take too long";
         fault("", text.to_owned(), Some("write fewer schemas into each other"))
-    })
+    })?;
+    Ok((depth, unknown))
 }
 
 #[derive(Default)]
@@ -117,6 +127,8 @@ struct Walk {
     /// Parts by their pointers.
     places: BTreeMap<String, usize>,
     patterns: usize,
+    /// At most [`MAX_UNKNOWN`].
+    unknown: Vec<UnknownKeyword>,
 }
 
 impl Walk {
@@ -142,6 +154,17 @@ impl Walk {
     /// Keywords that hold no schema.
     fn words(&mut self, members: &Map<String, Json>, at: &str) -> Result<(), RuleFault> {
         let inner = !at.is_empty();
+        let unknown = words::unknown(members, KEYWORDS.iter().map(|(name, _)| *name));
+        let unknown = unknown.map(|(key, meant)| UnknownKeyword {
+            at: format!("{at}/{}", escaped(key)),
+            meant,
+        });
+        let room = MAX_UNKNOWN - self.unknown.len();
+        self.unknown.extend(unknown.take(room));
+        if let Some((below, name, meant)) = members.get("type").and_then(words::wrong_type) {
+            let text = format!("unknown type \"{}\"; the types are {}", shown(name), words::types());
+            return Err(fault(&format!("{at}/type{below}"), text, meant));
+        }
         for name in DYNAMIC {
             if members.contains_key(name) {
                 let text = "its target depends on what is checked, which is not supported".to_owned();

@@ -13,7 +13,9 @@ use super::*;
 use crate::text::yaml;
 
 fn compiled(schema: &Json) -> CompiledSchema {
-    compile(&schema.to_string()).unwrap_or_else(|fault| panic!("{fault:?}"))
+    compile(&schema.to_string())
+        .unwrap_or_else(|fault| panic!("{fault:?}"))
+        .0
 }
 
 fn fault_of(schema: Json) -> (String, String) {
@@ -195,9 +197,42 @@ fn an_error_points_at_the_fault_in_the_file() {
     );
     let (schema, _) = read("{type: object}");
     assert_eq!(schema.unwrap().text(), r#"{"type":"object"}"#);
+    let hint = |text: &str| read(text).1[0].hint.clone().unwrap_or_default();
+    for (word, meant) in [
+        ("objekt", "object"),
+        ("Integer", "integer"),
+        ("float", "number"),
+        ("[string, nul]", "null"),
+    ] {
+        assert_eq!(hint(&format!("{{type: {word}}}")), meant);
+    }
+    assert_eq!(hint("{type: thing}"), "");
     for text in ["[1]", "true", "text"] {
         assert_eq!(read(text).1[0].code, "E153", "{text}");
     }
     let long = format!("{{title: {}}}", "x".repeat(MAX_SCHEMA_BYTES));
     assert!(read(&long).1[0].message.contains("at most 65536"));
+}
+
+#[test]
+fn unknown_keywords_are_warnings_at_their_place() {
+    let said = |text: &str| {
+        let (schema, problems) = read(text);
+        assert!(schema.is_some(), "{problems:?}");
+        let line = |p: Problem| format!("{} {} {} // {}", p.place, p.code, p.message, p.hint.unwrap_or_default());
+        problems.into_iter().map(line).collect::<Vec<_>>()
+    };
+    assert_eq!(
+        said("{type: object, requird: [id], properties: {a: {typ: string}}}"),
+        [
+            "a.yaml:1:32 W219 payload_schema.requird: JSON Schema has no such keyword, so nothing is checked by it // did you mean required?",
+            "a.yaml:1:64 W219 payload_schema.properties.a.typ: JSON Schema has no such keyword, so nothing is checked by it // did you mean type?",
+        ]
+    );
+    assert!(said("{nullable: true}")[0].ends_with("begin with \"x-\""));
+    // Names of members, values, definitions and words of your own are no keywords.
+    let fine = "{properties: {requird: {}}, $defs: {x: {}}, x-own: 1, enum: [{requird: 1}], const: {a: 1}, default: {b: 1}, examples: [{c: 1}], dependentRequired: {d: [e]}}";
+    assert_eq!(said(fine), [""; 0]);
+    let many: String = (0..50).map(|n| format!("k{n}: 1, ")).collect();
+    assert_eq!(said(&format!("{{{many} type: object}}")).len(), 20);
 }
