@@ -160,6 +160,21 @@ async fn a_function_is_run_by_its_name() {
     let run = site.cli(["run", "fail", "--wait"]).await;
     assert_eq!(run.status.code(), Some(1));
     assert!(run.stderr.contains("fail did not succeed: archived"), "{}", run.stderr);
+    let listed = site.cli(["runs", "fail"]).await.ok().stdout;
+    assert!(listed.contains("  by hand  "), "{listed}");
+    // One that was saved a moment ago is no warning. Another one each time: what was announced once stays so.
+    let mut said = String::new();
+    for n in 0..3 {
+        site.write(
+            &format!("manifests/new{n}.yaml"),
+            &format!("name: new{n}\nexec: [date]\n"),
+        );
+        said = site.cli(["run", &format!("new{n}")]).await.ok().stderr;
+        if !said.contains("W210") {
+            break;
+        }
+    }
+    assert!(!said.contains("W210"), "{said}");
     // Without waiting the id is printed.
     let id = site.cli(["run", "say"]).await.ok().stdout;
     eventually("it has run", async || {

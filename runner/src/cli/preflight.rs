@@ -1,15 +1,24 @@
 //! Warnings about a task that is enqueued by hand, and why it was refused, beyond what the broker says.
 
+use std::time::Duration;
+
 use runner_core::function::Functions;
 use runner_core::task::{FUNCTION_PREFIX, QueueName, Task, TaskId};
 use runner_queue::{Broker, InspectTasks, Refusal};
 use runner_sdk::Registry;
+use tokio::time::Instant;
 
 use super::exit::BadData;
 use super::{CommandContext, assemble};
 use crate::diagnose::{BrokerFacts, FunctionFacts, Reason, ReasonCode, TaskFacts, why_new_task, why_task};
 use crate::facts;
 use crate::source::{self, Catalog, Rejected, TypeOptions};
+
+/// Within this time a server has read a file and announced its function: a second for each, on a busy machine.
+const ANNOUNCED: Duration = Duration::from_secs(3);
+
+/// How often that is looked for.
+const LOOK_AGAIN: Duration = Duration::from_millis(200);
 
 /// Warnings about a task, most important first: its type and payload by the manifests here, its queue by the servers.
 pub(super) async fn warnings(
@@ -19,13 +28,30 @@ pub(super) async fn warnings(
     task: &Task,
 ) -> Vec<Reason> {
     let mut found = why_new_task(&task.kind, &here.facts(task));
-    let facts = expected(context, broker, &task.queue).await;
-    found.extend(why_task(&TaskFacts::to_enqueue(task, facts.now), &facts));
+    found.extend(reasons_to_wait(context, broker, here, task).await);
     found.retain(Reason::is_warning);
     // A wrong function name says more than that no server has the function.
     let of_function = found.iter().any(|reason| reason.code == ReasonCode::NoFunction);
     found.retain(|reason| !(of_function && reason.code == ReasonCode::TypeNotHandled));
     found
+}
+
+/// Why it would wait. That no server has its function counts only once servers had the time to announce it: its file may have
+/// been saved a moment ago.
+#[allow(clippy::disallowed_methods)] // between two looks, of which there is a last one
+async fn reasons_to_wait(context: &CommandContext, broker: &dyn Broker, here: &Manifests, task: &Task) -> Vec<Reason> {
+    let name = task.kind.strip_prefix(FUNCTION_PREFIX);
+    let defined = name.is_some_and(|name| here.functions.get(name).is_some());
+    let began = Instant::now();
+    loop {
+        let facts = expected(context, broker, &task.queue).await;
+        let reasons = why_task(&TaskFacts::to_enqueue(task, facts.now), &facts);
+        let unknown = reasons.iter().any(|reason| reason.code == ReasonCode::TypeNotHandled);
+        if !(unknown && defined) || began.elapsed() >= ANNOUNCED {
+            return reasons;
+        }
+        tokio::time::sleep(LOOK_AGAIN).await;
+    }
 }
 
 /// The facts about the queue, and what will be served here. A user without the right to ask gets none.

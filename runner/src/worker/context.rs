@@ -70,6 +70,8 @@ pub(super) struct WorkerContext {
     pub instance: Instance,
     /// The tasks that this worker holds.
     pub in_flight: InFlight,
+    /// Wakes the heartbeat when this worker has other handlers than it has announced.
+    pub announce: Notify,
     /// Wakes the forwarder when a delayed task was just written.
     pub delayed: Notify,
     pub started_at: jiff::Timestamp,
@@ -95,9 +97,9 @@ impl WorkerContext {
             metrics,
             health,
             events,
+            before_run,
             settings,
             instance,
-            before_run,
         } = parts;
         let started_at = clock.now();
         Self {
@@ -118,11 +120,12 @@ impl WorkerContext {
             metrics,
             health,
             events,
+            before_run,
             served: ServedQueues::new(&settings.queues),
             settings,
-            before_run,
             instance,
             in_flight: InFlight::default(),
+            announce: Notify::new(),
             delayed: Notify::new(),
             started_at,
             known: ClaimedTypes::default(),

@@ -120,7 +120,9 @@ impl Worker {
             let (idle, upkeep) = (idle.clone(), upkeep.clone());
             roles.spawn(async move { background::run(role, &idle, &upkeep).await });
         };
-        spawn(Box::new(heartbeat::Heartbeat::new(ctx.clone(), intake.clone())));
+        let alive = heartbeat::Heartbeat::new(ctx.clone(), intake.clone());
+        let (announcing, ending) = (ctx.clone(), upkeep.clone());
+        roles.spawn(async move { background::run(alive, &announcing.announce, &ending).await });
         spawn(Box::new(watchdog::Watchdog::new(ctx.clone())));
         spawn(Box::new(releaser::Releaser::new(ctx.clone())));
         spawn(Box::new(recoverer::Recoverer::new(ctx.clone())));

@@ -1,4 +1,4 @@
-//! Passes the types that this worker claims to its broker when they change, and releases tasks that an older version of
+//! Passes the types that this worker claims to its broker when they change, has them announced at once, and releases tasks that an older version of
 //! this program postponed because it had no handler for them.
 //!
 //! A role of its own, because those tasks may be many: the heartbeat must not wait for it.
@@ -50,6 +50,7 @@ impl BackgroundLoop for Releaser {
     async fn turn(&mut self) -> Option<Duration> {
         if let Some(types) = self.ctx.known.look(&self.ctx.handlers) {
             self.ctx.broker.claims_types(&types);
+            self.ctx.announce.notify_one();
         }
         let handlers = self.ctx.handlers.names();
         if handlers == self.released_for {
@@ -67,5 +68,44 @@ impl BackgroundLoop for Releaser {
             Err(error) => ctx.broker_failed("release waiting tasks", &error),
         }
         None
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use std::sync::Mutex;
+
+    use futures_util::FutureExt as _;
+    use runner_queue::Presence as _;
+    use runner_sdk::Registry;
+    use tokio_util::sync::CancellationToken;
+
+    use super::*;
+    use crate::worker::heartbeat::Heartbeat;
+    use crate::worker::tests::Scene;
+
+    async fn nothing() {}
+
+    #[tokio::test]
+    async fn a_new_function_is_announced_at_once() {
+        let scene = Scene::new().await;
+        let functions = Arc::new(Mutex::new(vec!["a".to_owned()]));
+        let named = functions.clone();
+        let names = move || named.lock().unwrap().clone();
+        let registry = Registry::new().on_prefix_listed("fn:", |_| true, names, nothing);
+        let ctx = scene.ctx(registry, 1);
+        let mut releaser = Releaser::new(ctx.clone());
+        let mut woken = async || {
+            releaser.turn().await;
+            ctx.announce.notified().now_or_never().is_some()
+        };
+        assert!(woken().await);
+        assert!(!woken().await, "nothing is new");
+        functions.lock().unwrap().push("b".to_owned());
+        assert!(woken().await);
+        Heartbeat::new(ctx.clone(), CancellationToken::new()).turn().await;
+        let servers = scene.broker.servers().await.unwrap();
+        assert_eq!(servers[0].info.handlers, ["fn:a", "fn:b"]);
     }
 }
