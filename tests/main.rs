@@ -27,6 +27,7 @@ mod growth;
 mod hooks;
 mod kit;
 mod model;
+mod notifications;
 mod pages;
 mod payload_schema;
 mod probes;
@@ -90,6 +91,7 @@ fn main() -> std::process::ExitCode {
         growth::tests(),
         hooks::tests(),
         model::tests(),
+        notifications::tests(),
         traps::tests(),
         redis_broker::tests(),
         redis_cluster::tests(),

@@ -89,6 +89,7 @@ async fn run(db: &SqlDb, spec: SqlSpec, trial: Trial) -> Outcome {
         options: Default::default(),
         payload: None,
         payload_schema: None,
+        notify: Default::default(),
         revision: "1".into(),
     }]);
     let mut settings = HandlerSettings::default();

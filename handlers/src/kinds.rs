@@ -11,6 +11,7 @@ use crate::exec::{self, ExecSettings};
 use crate::guard::IdleGuards;
 use crate::http::{self, Caller, HttpSettings};
 use crate::mail::{self, MailSettings};
+use crate::notification::Channels;
 use crate::publish::{self, PublishConnections};
 use crate::sql::{self, SqlConnections};
 
@@ -27,6 +28,8 @@ pub struct HandlerSettings {
     pub sql: SqlConnections,
     /// Where messages may be published; tasks for other connections are left to other workers.
     pub publish: PublishConnections,
+    /// Where notifications go.
+    pub channels: Channels,
 }
 
 impl HandlerSettings {

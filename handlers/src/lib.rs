@@ -14,6 +14,7 @@ mod http;
 mod kinds;
 mod mail;
 mod misconfigured;
+mod notification;
 mod publish;
 mod scope;
 mod secret;
@@ -26,12 +27,14 @@ pub use guard::{guard_main, is_guard, try_guard};
 pub use http::{HttpProxy, HttpSettings, ProxyUrl};
 pub use kinds::HandlerSettings;
 pub use mail::{MailLogin, MailSettings, MailTls};
+pub use notification::{Channel, ChannelText, Channels};
 pub use publish::{
     Addressed, MessagePublisher, OutgoingMessage, PublishConnections, PublishFailure, Published, Publisher,
 };
 pub use sql::{SqlConnection, SqlConnections};
 
 use runner_core::function::Functions;
+use runner_core::notification::NOTIFICATION_TYPE;
 use runner_core::task::FUNCTION_PREFIX;
 use runner_sdk::{Backoff, Registry};
 
@@ -50,7 +53,11 @@ pub fn register(r: Registry) -> Registry {
 pub fn register_with(r: Registry, functions: Functions, settings: HandlerSettings) -> Registry {
     let (known, listed) = (functions.clone(), functions.clone());
     let (claims, lists) = (settings.clone(), settings.clone());
-    r.state(functions)
+    let sender = notification::ChannelSender::new(settings.channels.clone(), &settings.http);
+    let sends = !settings.channels.is_empty();
+    let r = r
+        .state(functions)
+        .state(sender)
         .state(kinds::Kinds::new(settings))
         .on("echo", echo::echo)
         .on("sleep", sleep::sleep)
@@ -60,7 +67,14 @@ pub fn register_with(r: Registry, functions: Functions, settings: HandlerSetting
             move || names(&listed, &lists),
             kinds::run,
         )
-        .backoff(FUNCTION_PREFIX, Backoff::Function)
+        .backoff(FUNCTION_PREFIX, Backoff::Function);
+    match sends {
+        // Without channels the notifications of other instances are left to those.
+        false => r,
+        true => r
+            .on(NOTIFICATION_TYPE, notification::run)
+            .backoff(NOTIFICATION_TYPE, Backoff::Function),
+    }
 }
 
 /// The names of the functions that this package runs, and not a handler elsewhere.

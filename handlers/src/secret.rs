@@ -84,7 +84,7 @@ impl Secrets {
     }
 
     /// Redacts this value from now on; a value of several lines also line by line, as logs show it.
-    fn hide(&mut self, value: &str) {
+    pub(crate) fn hide(&mut self, value: &str) {
         let lines = value.lines().filter(|_| value.contains('\n'));
         for part in std::iter::once(value).chain(lines) {
             let part = part.trim().as_bytes();

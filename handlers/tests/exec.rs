@@ -23,6 +23,7 @@ fn registry(spec: ExecSpec, settings: ExecSettings) -> Registry {
         options: Default::default(),
         payload: None,
         payload_schema: None,
+        notify: Default::default(),
         revision: "1".into(),
     }]);
     let settings = HandlerSettings {

@@ -53,6 +53,7 @@ mod log;
 mod messaging;
 pub mod metrics;
 mod run_output;
+mod notification;
 mod text;
 
 pub mod source;

@@ -23,10 +23,19 @@ const ROOMS: &[Room] = &[
     room("core::clock", "runner/core/src/clock.rs", ""),
     room("core::task", "runner/core/src/task/", ""),
     room("core::duration", "runner/core/src/duration.rs", ""),
-    room("core::function", "runner/core/src/function/", "core::task"),
+    room("core::notification", "runner/core/src/notification.rs", "core::task"),
+    room(
+        "core::function",
+        "runner/core/src/function/",
+        "core::task core::notification",
+    ),
     room("core::template", "runner/core/src/template.rs", ""),
     room("core::cron", "runner/core/src/cron/", "core::duration"),
-    room("core::schedule", "runner/core/src/schedule/", "core::cron core::task"),
+    room(
+        "core::schedule",
+        "runner/core/src/schedule/",
+        "core::cron core::task core::notification",
+    ),
     room(
         "core::trigger",
         "runner/core/src/trigger/",
@@ -82,6 +91,11 @@ const ROOMS: &[Room] = &[
         "runner/src/trigger/",
         "background client core queue queue::redis health messaging",
     ),
+    room(
+        "notification",
+        "runner/src/notification/",
+        "background core queue health",
+    ),
     room("diagnose", "runner/src/diagnose/", "core health queue text"),
     room("facts", "runner/src/facts.rs", "core diagnose health queue"),
     room(
@@ -108,13 +122,13 @@ const ROOMS: &[Room] = &[
     room(
         "config",
         "runner/src/config/",
-        "background log metrics health messaging text core queue run_output queue::tls queue::redis handlers source trigger diagnose facts worker scheduler web events",
+        "background log metrics health messaging text core queue run_output queue::tls queue::redis handlers source trigger diagnose facts worker scheduler web events notification",
     ),
     // Commands and wiring may use every room; no other room opens a store.
     room(
         "cli",
         "runner/src/cli/",
-        "background log metrics health messaging text core queue run_output queue::redis queue::embedded sdk client handlers source trigger diagnose facts worker scheduler upkeep web config events",
+        "background log metrics health messaging text core queue run_output queue::redis queue::embedded sdk client handlers source trigger diagnose facts worker scheduler upkeep web config events notification",
     ),
 ];
 

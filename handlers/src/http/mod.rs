@@ -64,7 +64,17 @@ impl Default for HttpSettings {
 
 /// Makes the call.
 pub(crate) async fn run(spec: &HttpSpec, function: &str, caller: &Caller, cx: &Ctx) -> Result<Outcome, TaskError> {
-    let mut secrets = Secrets::default();
+    call(spec, function, caller, Secrets::default(), cx).await
+}
+
+/// The same, where more must not be shown than what the definition refers to.
+pub(crate) async fn call(
+    spec: &HttpSpec,
+    function: &str,
+    caller: &Caller,
+    mut secrets: Secrets,
+    cx: &Ctx,
+) -> Result<Outcome, TaskError> {
     let mut request = request::build(spec, function, &caller.settings, &mut secrets, cx)?;
     let callback = match spec.reports_end {
         true => Some(cx.await_report().await?),

@@ -85,6 +85,7 @@ mod tests {
             options,
             payload: None,
             payload_schema: None,
+            notify: Default::default(),
             revision: String::new(),
         }
     }

@@ -11,7 +11,7 @@ use anyhow::Context as _;
 use runner_client::Client;
 use runner_core::clock::{Clock, SystemClock};
 use runner_core::function::Functions;
-use runner_queue::Broker;
+use runner_queue::{AllFollowUps, Broker, FollowUps};
 use runner_sdk::{BoxFuture, Handlers};
 use tokio::net::TcpListener;
 use tokio::sync::oneshot;
@@ -31,6 +31,7 @@ use crate::events::{self, Events};
 use crate::health::{self, Health};
 use crate::log::{LostLines, Reopen};
 use crate::metrics::Metrics;
+use crate::notification::FailureNotifications;
 use crate::scheduler::{self, Differences, InstanceScope, SchedulerParts, coming};
 use crate::source::{self, Catalog};
 use crate::trigger::{self, AfterTriggers, Board, HookParts, Hooks, TriggerParts};
@@ -373,7 +374,7 @@ impl Components {
         health::watch(broker.clone(), health.clone(), queues, stopping.clone());
         let board = Arc::new(Board::new(clock.clone()));
         // Before the first task can end.
-        broker.follow_by(Arc::new(AfterTriggers::new(catalog.watch_triggers(), board.clone())));
+        broker.follow_by(followers(settings, &catalog, &functions, &board, &clock));
         let hooks = Hooks::new(HookParts {
             broker: broker.clone(),
             health: health.clone(),
@@ -472,6 +473,23 @@ impl Components {
             probes,
         })
     }
+}
+
+/// What follows the end of a task: functions that follow others, and notifications where there are channels.
+fn followers(
+    settings: &Settings,
+    catalog: &Catalog,
+    functions: &Functions,
+    board: &Arc<Board>,
+    clock: &Arc<dyn Clock>,
+) -> Arc<dyn FollowUps> {
+    let after = Arc::new(AfterTriggers::new(catalog.watch_triggers(), board.clone()));
+    if settings.notification.channels.is_empty() {
+        return after;
+    }
+    let notified = settings.notification.clone();
+    let failures = FailureNotifications::new(catalog.watch(), functions.clone(), notified, clock.clone());
+    Arc::new(AllFollowUps(vec![after, Arc::new(failures)]))
 }
 
 /// Whether commands run under guards, as they do unless this program cannot be started a second time.

@@ -14,7 +14,8 @@ use super::reader::Reader;
 use super::section::Section;
 use super::settings::{AuthSettings, BrokerSettings, Settings};
 use super::{
-    read_auth, read_events, read_handlers, read_log, read_rabbitmq, read_redis, read_server, read_stores, read_work,
+    read_auth, read_events, read_handlers, read_log, read_notify, read_rabbitmq, read_redis, read_server, read_stores,
+    read_work,
 };
 use crate::messaging::publishers;
 use crate::source::SourceSettings;
@@ -244,6 +245,11 @@ fn read(root: &Section<'_>, purpose: Purpose) -> Settings {
     triggers.redis = read_redis::connections(root);
     let environment = root.reader().environment.clone();
     triggers.secrets = SecretReader::new(move |reference| interpolate(reference, &environment));
+    let (notification, channels) = read_notify::read(root);
+    let mut worker = read_work::worker(root);
+    if !channels.is_empty() {
+        worker.serve_notifications();
+    }
     let publish = publishers(&triggers.rabbitmq, &triggers.redis);
     Settings {
         origin: None,
@@ -260,13 +266,15 @@ fn read(root: &Section<'_>, purpose: Purpose) -> Settings {
             dst,
             rabbitmq: triggers.rabbitmq.keys().cloned().collect(),
             redis: triggers.redis.keys().cloned().collect(),
+            channels: notification.channels.clone(),
             ..read_work::sources(root)
         },
         events: read_events::read(root, &triggers),
         triggers,
         data_dir: server.data_dir,
-        worker: read_work::worker(root),
-        handlers: read_handlers::handlers(root, publish),
+        notification,
+        worker,
+        handlers: read_handlers::handlers(root, publish, channels),
         web: WebSettings {
             queue_dash,
             ..server.web

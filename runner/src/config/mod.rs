@@ -16,6 +16,7 @@ mod read_events;
 mod read_handlers;
 mod read_log;
 mod read_mail;
+mod read_notify;
 mod read_proxy;
 mod read_rabbitmq;
 mod read_redis;

@@ -3,7 +3,8 @@
 use std::path::Path;
 
 use runner_handlers::{
-    ExecSettings, HandlerSettings, HttpProxy, HttpSettings, ProxyUrl, PublishConnections, SqlConnection, SqlConnections,
+    Channels, ExecSettings, HandlerSettings, HttpProxy, HttpSettings, ProxyUrl, PublishConnections, SqlConnection,
+    SqlConnections,
 };
 
 use super::read_mail;
@@ -13,8 +14,8 @@ use crate::text::one_of;
 
 const URL_SCHEMES: [&str; 5] = ["mysql://", "mariadb://", "postgres://", "postgresql://", "sqlite:"];
 
-/// Reads `handlers`; `publish` is read elsewhere, because triggers use the same connections.
-pub fn handlers(root: &Section<'_>, publish: PublishConnections) -> HandlerSettings {
+/// Reads `handlers`; `publish` and `channels` are read elsewhere, because others use them too.
+pub fn handlers(root: &Section<'_>, publish: PublishConnections, channels: Channels) -> HandlerSettings {
     let section = root.section("handlers");
     let settings = HandlerSettings {
         exec: exec(section.section("exec")),
@@ -22,6 +23,7 @@ pub fn handlers(root: &Section<'_>, publish: PublishConnections) -> HandlerSetti
         mail: read_mail::mail(root),
         sql: sql(section.section("sql")),
         publish,
+        channels,
     };
     section.finish();
     settings

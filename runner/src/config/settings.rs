@@ -12,6 +12,7 @@ use runner_queue::redis::RedisSettings;
 use super::Secret;
 use crate::events::EventSettings;
 use crate::log::LogSettings;
+use crate::notification::NotificationSettings;
 use crate::source::SourceSettings;
 use crate::trigger::TriggerSettings;
 use crate::web::{UserRole, WebSettings};
@@ -42,6 +43,8 @@ pub struct Settings {
     pub triggers: TriggerSettings,
     /// Where lifecycle events go; `None`: nowhere.
     pub events: Option<EventSettings>,
+    /// Who hears of what.
+    pub notification: NotificationSettings,
     /// The worker.
     pub worker: WorkerSettings,
     /// What functions of manifests may do.

@@ -40,6 +40,8 @@ pub struct SourceSettings {
     pub rabbitmq: Vec<String>,
     /// The connections to Redis that triggers may name.
     pub redis: Vec<String>,
+    /// The channels of notifications that manifests may name.
+    pub channels: Vec<String>,
     /// How long the last known set stays in force when all rows or all files are gone at once.
     pub mass_delete: Duration,
     /// Where the files and rows in force are saved for a restart while they are unreachable or broken.
@@ -61,6 +63,7 @@ impl Default for SourceSettings {
             vet: FunctionCheck::default(),
             rabbitmq: Vec::new(),
             redis: Vec::new(),
+            channels: Vec::new(),
             mass_delete: DEFAULT_MASS_DELETE,
             keep: None,
         }
@@ -78,6 +81,7 @@ impl SourceSettings {
             vet: self.vet.clone(),
             rabbitmq: self.rabbitmq.clone(),
             redis: self.redis.clone(),
+            channels: self.channels.clone(),
         }
     }
 }

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use runner_core::notification::NOTIFICATION_QUEUE;
 use runner_core::task::QueueName;
 use runner_queue::{ArchiveBounds, GroupRule};
 use runner_sdk::LeaseLimits;
@@ -60,6 +61,15 @@ impl Default for WorkerSettings {
 }
 
 impl WorkerSettings {
+    /// Serves the queue of notifications as well, before the others.
+    pub fn serve_notifications(&mut self) {
+        let highest = self.queues.values().max().copied().unwrap_or(1);
+        // The names are ours, so this cannot fail.
+        if let Ok(queue) = QueueName::new(NOTIFICATION_QUEUE) {
+            self.queues.insert(queue, highest.saturating_add(1));
+        }
+    }
+
     /// Six to a lease, so that five may be lost.
     pub(super) fn heartbeat_every(&self) -> Duration {
         (self.lease / 6).min(LONGEST_HEARTBEAT)

@@ -31,6 +31,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
+use crate::notification::NotifyRules;
 use crate::task::{FUNCTION_PREFIX, QueueName, Task};
 
 /// Default number of retries of a function that no handler runs.
@@ -54,6 +55,8 @@ pub struct Function {
     pub payload: Option<Bytes>,
     /// What its payload must be; `None`: anything.
     pub payload_schema: Option<PayloadSchema>,
+    /// Over which channels people hear of it.
+    pub notify: NotifyRules,
     /// Changes with every change of the definition.
     pub revision: String,
 }
@@ -240,6 +243,7 @@ mod tests {
             options: FunctionOptions::default(),
             payload: None,
             payload_schema: None,
+            notify: Default::default(),
             revision: "1".to_owned(),
         }
     }

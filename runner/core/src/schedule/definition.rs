@@ -6,6 +6,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::Timing;
+use crate::notification::NotifyRules;
 use crate::task::{FUNCTION_PREFIX, Task};
 
 /// The lasting identity of a schedule: `m:<function>:<schedule>`, `db:<row id>` or `code:<name>`.
@@ -243,6 +244,8 @@ pub struct Definition {
     pub catch_up: CatchUp,
     /// Maximum delay of each fire, the same on every instance.
     pub jitter: Duration,
+    /// Over which channels people hear of it.
+    pub notify: NotifyRules,
     /// The task to enqueue; its id and run time are set for each fire.
     pub task: Task,
 }
@@ -261,6 +264,7 @@ impl Definition {
             overlap: Overlap::default(),
             catch_up: CatchUp::default(),
             jitter: Duration::ZERO,
+            notify: NotifyRules::default(),
             task,
         }
     }
@@ -289,6 +293,7 @@ impl Definition {
             description: _,
             origin: _,
             enabled: _,
+            notify: _,
             timing: _,
             task: _,
         } = self;

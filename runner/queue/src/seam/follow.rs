@@ -3,6 +3,8 @@
 //! Who knows which task follows which gives that to the broker once; the broker asks whenever it writes that a task has ended
 //! for good. Not here: what an operator deletes or archives, and what a worker in Go ends. Nothing follows those.
 
+use std::sync::Arc;
+
 use super::{Delivery, TaskRecord};
 
 /// How a task ended for good.
@@ -53,4 +55,22 @@ pub trait FollowUps: Send + Sync {
 
     /// The tasks that follow this one, each with an id that follows from the task and its run.
     fn after(&self, ended: &EndedTask<'_>) -> Vec<Delivery>;
+}
+
+/// Several of them as one.
+pub struct AllFollowUps(pub Vec<Arc<dyn FollowUps>>);
+
+impl FollowUps for AllFollowUps {
+    fn any(&self) -> bool {
+        self.0.iter().any(|each| each.any())
+    }
+
+    fn follow(&self, kind: &str) -> bool {
+        self.0.iter().any(|each| each.follow(kind))
+    }
+
+    fn after(&self, ended: &EndedTask<'_>) -> Vec<Delivery> {
+        let asked = self.0.iter().filter(|each| each.follow(&ended.task.kind));
+        asked.flat_map(|each| each.after(ended)).collect()
+    }
 }

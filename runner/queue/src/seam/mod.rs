@@ -49,7 +49,7 @@ pub use document::{Documents, MAX_DOCUMENT, MAX_DOCUMENTS};
 pub(crate) use ends::{Ends, GivenFollowUps};
 pub use entry::{EnqueueEvent, EnqueueEventPage, Entries, EntryView, ForeignEntry, MAX_FOREIGN_ENTRIES};
 pub use error::{BoxError, BrokerError, BrokerResult, Cause};
-pub use follow::{EndedTask, FollowUps, TaskEnd};
+pub use follow::{AllFollowUps, EndedTask, FollowUps, TaskEnd};
 pub use group::{GroupInfo, GroupNames, GroupPage, GroupRule, Groups, MAX_SET, Reclaimed, SET_DEADLINE, StagedSet};
 pub use holders::{HOLD_AFTER_END, HOLD_AT_MOST, Held, Holders};
 pub use inspect_queues::{

@@ -17,6 +17,7 @@ fn functions() -> Functions {
         options: FunctionOptions::default(),
         payload: None,
         payload_schema: None,
+        notify: Default::default(),
         revision: String::new(),
     };
     Functions::new(vec![

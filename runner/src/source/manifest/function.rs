@@ -6,6 +6,7 @@ use runner_core::task::Task;
 use runner_core::trigger::{TRIGGER_HEADER, TriggerDefinition};
 
 use super::kinds;
+use super::notification::read_notify;
 use super::options::{TASK_OPTIONS, read_task_options};
 use super::payload::ManifestPayload;
 use super::payload_schema::read_payload_schema;
@@ -16,7 +17,7 @@ use crate::source::calls::{BAD_PAYLOAD, NOT_TRIGGERED};
 use crate::text::yaml::{Mark, Node, Value};
 use crate::text::{Field, Fields, Report, quoted};
 
-const ABOUT: [&str; 7] = [
+const ABOUT: [&str; 8] = [
     "apiVersion",
     "kind",
     "name",
@@ -24,6 +25,7 @@ const ABOUT: [&str; 7] = [
     "enabled",
     "schedule",
     "triggers",
+    "notify",
 ];
 
 /// A function and what triggers it.
@@ -54,6 +56,7 @@ pub fn read_function(node: &Node, context: &ScheduleContext, report: &mut Report
     let (payload, payload_mark) = read_own_payload(&fields, report).unzip();
     let schema = fields.get("payload_schema", report);
     let schema = schema.and_then(|f| read_payload_schema(f, report));
+    let notify = fields.get("notify", report).map(|f| read_notify(f, context, report));
     // Schedules are read under any name, so that all errors show at once.
     let scheduled = match fields.get("schedule", report) {
         Some(f) => read_schedules(f, name.unwrap_or("unnamed"), context, report),
@@ -79,6 +82,7 @@ pub fn read_function(node: &Node, context: &ScheduleContext, report: &mut Report
         options,
         payload: payload.as_ref().map(|payload| payload.to_json().into_bytes().into()),
         payload_schema: schema,
+        notify: notify.unwrap_or_default(),
         revision,
     };
     if unscheduled {
@@ -93,6 +97,7 @@ pub fn read_function(node: &Node, context: &ScheduleContext, report: &mut Report
         let definition = Definition {
             description: function.description.clone(),
             enabled,
+            notify: s.notify.or(&function.notify),
             ..Definition::new(s.id, &function.name, origin(s.mark, report), s.timing, task)
         };
         s.policies.of(Overlap::default(), definition)

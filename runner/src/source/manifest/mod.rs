@@ -4,6 +4,7 @@
 
 mod function;
 mod kinds;
+mod notification;
 mod options;
 mod payload;
 mod payload_schema;

@@ -8,8 +8,10 @@ use jiff::{Timestamp, tz};
 
 use runner_core::cron::{self, CronError, DstRule, Expression};
 use runner_core::function::FunctionOptions;
+use runner_core::notification::NotifyRules;
 use runner_core::schedule::{Overlap, ScheduleId, Timing, When};
 
+use super::notification::read_notify;
 use super::options::{POLICIES, Policies, TASK_OPTIONS, TIMING, clipped_jitter, read_policies, read_task_options};
 use super::payload::ManifestPayload;
 use crate::source::function_check::FunctionCheck;
@@ -37,6 +39,8 @@ pub struct ScheduleContext {
     pub rabbitmq: Vec<String>,
     /// The connections to Redis that triggers may name.
     pub redis: Vec<String>,
+    /// The channels of notifications that the settings name.
+    pub channels: Vec<String>,
 }
 
 impl ScheduleContext {
@@ -62,6 +66,8 @@ pub struct Scheduled {
     pub payload: Option<ManifestPayload>,
     /// Where that is.
     pub payload_mark: Option<Mark>,
+    /// Over which channels people hear of it.
+    pub notify: NotifyRules,
 }
 
 /// The overlap policy of a schedule in code that states none: such code often comes from schedulers that never check
@@ -89,6 +95,7 @@ pub fn read_schedules(
                 policies,
                 payload: None,
                 payload_mark: None,
+                notify: NotifyRules::default(),
             });
             one.into_iter().collect()
         }
@@ -130,7 +137,12 @@ fn read_one(
     context: &ScheduleContext,
     report: &mut Report<'_>,
 ) -> Option<Scheduled> {
-    let fields = Fields::read(node, path, &[&["id"], TIMING, POLICIES, &["payload"]].concat(), report)?;
+    let fields = Fields::read(
+        node,
+        path,
+        &[&["id"], TIMING, POLICIES, &["payload", "notify"]].concat(),
+        report,
+    )?;
     let name = match fields.get("id", report) {
         Some(field) => read_id(field, report),
         None if needs_id && fields.peek("id").is_none() => {
@@ -179,6 +191,7 @@ fn read_fields(
             vet: context.vet.clone(),
             rabbitmq: context.rabbitmq.clone(),
             redis: context.redis.clone(),
+            channels: context.channels.clone(),
         },
         _ => context.clone(),
     };
@@ -198,6 +211,7 @@ fn read_fields(
         report.warning("W223", field.node.mark, text);
     }
     let payload = read_payload(fields, report);
+    let notify = fields.get("notify", report).map(|f| read_notify(f, context, report));
     Some(Scheduled {
         id,
         mark: fields.mark,
@@ -208,6 +222,7 @@ fn read_fields(
             .filter(|_| payload.is_some())
             .map(|field| field.node.mark),
         payload,
+        notify: notify.unwrap_or_default(),
     })
 }
 

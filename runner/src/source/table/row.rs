@@ -347,6 +347,7 @@ impl Reader<'_> {
                             vet: context.vet.clone(),
                             rabbitmq: Vec::new(),
                             redis: Vec::new(),
+                            channels: Vec::new(),
                         };
                     }
                 }

@@ -1,0 +1,196 @@
+//! Notifications as plain data: what people hear of, over which channels, and what such a task carries.
+//!
+//! Not here: how the rules are written in a manifest (`source`), who notices (`notification` of the program), and how a
+//! channel is reached (the handlers).
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use crate::task::Task;
+
+/// The type of the tasks that are notifications.
+pub const NOTIFICATION_TYPE: &str = "runner:notification";
+
+/// The queue of all notifications, so that no other task delays one.
+pub const NOTIFICATION_QUEUE: &str = "runner-notifications";
+
+/// How long the id of a notification is refused: what it reports cannot be noticed again after this time.
+pub const NOTIFICATION_REMEMBER: Duration = Duration::from_secs(7 * 24 * 3600);
+
+/// How long a notification that was sent can be looked at.
+const RETENTION: Duration = Duration::from_secs(24 * 3600);
+
+/// How often one is tried again: with the delays of asynq for about a day.
+const MAX_RETRY: u32 = 12;
+
+/// How long a receiver may take.
+const TIMEOUT: Duration = Duration::from_secs(60);
+
+/// Bytes of an error that a notification carries.
+const MAX_ERROR: usize = 1024;
+
+/// What people can hear of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum NotifyOn {
+    /// A task failed and is not tried again.
+    Failure,
+    /// An operator asked for a test.
+    Test,
+}
+
+impl NotifyOn {
+    /// Those that rules name, by their keys.
+    pub const KEYS: [(&'static str, Self); 1] = [("on_failure", Self::Failure)];
+
+    /// Its word in payloads and ids.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Failure => "failure",
+            Self::Test => "test",
+        }
+    }
+}
+
+/// Over which channels people hear of what. An event that is not stated follows the next wider rules: schedule, function,
+/// settings. One with an empty list is stated, and silent.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct NotifyRules(BTreeMap<NotifyOn, Vec<String>>);
+
+impl NotifyRules {
+    /// States the channels of an event.
+    pub fn set(&mut self, on: NotifyOn, channels: Vec<String>) {
+        self.0.insert(on, channels);
+    }
+
+    /// Its channels, if they are stated.
+    #[must_use]
+    pub fn stated(&self, on: NotifyOn) -> Option<&[String]> {
+        self.0.get(&on).map(Vec::as_slice)
+    }
+
+    /// Its channels; none if they are not stated.
+    #[must_use]
+    pub fn channels(&self, on: NotifyOn) -> &[String] {
+        self.stated(on).unwrap_or_default()
+    }
+
+    /// These rules, completed by wider ones.
+    #[must_use]
+    pub fn or(&self, wider: &Self) -> Self {
+        let mut all = wider.0.clone();
+        all.extend(self.0.iter().map(|(on, channels)| (*on, channels.clone())));
+        Self(all)
+    }
+
+    /// Whether there are none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+}
+
+/// The payload of a notification, and what a webhook receives.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Notification {
+    /// The name of the channel in the settings.
+    pub channel: String,
+    /// What happened.
+    pub event: NotifyOn,
+    /// When it was noticed.
+    pub at: Timestamp,
+    /// One line for people.
+    pub title: String,
+    /// The whole for people.
+    pub text: String,
+    /// The function.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub function: Option<String>,
+    /// The schedule.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub schedule: Option<String>,
+    /// The id of the task.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub task: Option<String>,
+    /// Its queue.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub queue: Option<String>,
+    /// What was wrong, at most 1 KiB.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub error: Option<String>,
+}
+
+impl Notification {
+    /// One without details.
+    #[must_use]
+    pub fn new(channel: &str, event: NotifyOn, at: Timestamp, title: impl Into<String>) -> Self {
+        let title = title.into();
+        Self {
+            channel: channel.to_owned(),
+            event,
+            at,
+            text: title.clone(),
+            title,
+            function: None,
+            schedule: None,
+            task: None,
+            queue: None,
+            error: None,
+        }
+    }
+
+    /// The same with an error, which is cut to what people read.
+    #[must_use]
+    pub fn error(mut self, error: &str) -> Self {
+        let end = error.floor_char_boundary(MAX_ERROR);
+        self.error = Some(error[..end].to_owned());
+        self
+    }
+
+    /// The task that sends it, without an id.
+    #[must_use]
+    pub fn task(&self) -> Task {
+        // A struct of texts is always JSON.
+        let payload = serde_json::to_vec(self).unwrap_or_default();
+        Task::new(NOTIFICATION_TYPE)
+            .payload(payload)
+            .queue(NOTIFICATION_QUEUE)
+            .retry(MAX_RETRY)
+            .timeout(TIMEOUT)
+            .retention(RETENTION)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_nearest_rules_win_event_by_event() {
+        let mut own = NotifyRules::default();
+        let mut wider = NotifyRules::default();
+        wider.set(NotifyOn::Failure, vec!["ops".to_owned()]);
+        assert_eq!(own.or(&wider).channels(NotifyOn::Failure), ["ops"]);
+        own.set(NotifyOn::Failure, Vec::new());
+        assert!(
+            own.or(&wider).channels(NotifyOn::Failure).is_empty(),
+            "stated as silent"
+        );
+        assert_eq!(own.or(&wider).stated(NotifyOn::Failure), Some(&[][..]));
+    }
+
+    #[test]
+    fn what_is_sent_is_json_that_is_read_back() {
+        let all =
+            Notification::new("ops", NotifyOn::Failure, Timestamp::UNIX_EPOCH, "import failed").error(&"é".repeat(999));
+        let task = all.task();
+        assert!(task.check().is_ok());
+        let back: Notification = serde_json::from_slice(task.payload.as_deref().unwrap_or_default()).expect("JSON");
+        assert_eq!(back, all);
+        assert_eq!(back.error.map(|text| text.len()), Some(1024));
+    }
+}

@@ -1,0 +1,11 @@
+//! Who hears of what: turns what happens to functions and schedules into notifications, which are tasks of a queue of their own.
+//!
+//! Sends nothing itself: the handler of these tasks does. Each task has an id that follows from what happened, so several
+//! instances that notice the same enqueue it once.
+
+mod failures;
+mod identity;
+mod settings;
+
+pub use failures::FailureNotifications;
+pub use settings::NotificationSettings;

@@ -1,0 +1,66 @@
+//! Reads `notify`: which channels of the settings hear of a function or of a schedule.
+//!
+//! That a channel is unknown is an error, because a notification that never comes is noticed too late.
+
+use runner_core::notification::{NotifyOn, NotifyRules};
+
+use super::schedule::ScheduleContext;
+use crate::text::yaml::Value;
+use crate::text::{Field, Fields, Report, nearest, quoted};
+
+/// The code of what cannot be used.
+const CODE: &str = "E155";
+
+/// The most channels of one event.
+const MAX_CHANNELS: usize = 20;
+
+/// Reads the rules of a function or a schedule.
+pub(super) fn read_notify(field: &Field<'_>, context: &ScheduleContext, report: &mut Report<'_>) -> NotifyRules {
+    let keys: Vec<&str> = NotifyOn::KEYS.iter().map(|(key, _)| *key).collect();
+    let mut rules = NotifyRules::default();
+    let Some(map) = Fields::read(field.node, &field.path, &keys, report) else {
+        return rules;
+    };
+    for (key, on) in NotifyOn::KEYS {
+        if let Some(field) = map.get(key, report)
+            && let Some(channels) = read_channels(field, context, report)
+        {
+            rules.set(on, channels);
+        }
+    }
+    rules
+}
+
+/// A name, or a list of names.
+fn read_channels(field: &Field<'_>, context: &ScheduleContext, report: &mut Report<'_>) -> Option<Vec<String>> {
+    let mut names: Vec<String> = match &field.node.value {
+        Value::List(items) if items.is_empty() => Vec::new(),
+        Value::List(_) => field.texts(CODE, report)?,
+        _ => vec![field.text(CODE, report)?.to_owned()],
+    };
+    if names.len() > MAX_CHANNELS {
+        let text = format!("{} names more than {MAX_CHANNELS} channels", field.path);
+        report.error(CODE, field.node.mark, text);
+        return None;
+    }
+    for name in names.iter().filter(|name| !context.channels.contains(name)) {
+        refuse(field, name, &context.channels, report);
+    }
+    names.sort();
+    names.dedup();
+    Some(names)
+}
+
+fn refuse(field: &Field<'_>, name: &str, known: &[String], report: &mut Report<'_>) {
+    let text = format!(
+        "{} names the channel {}, which is not under notify.channels of the settings",
+        field.path,
+        quoted(name)
+    );
+    let likely = nearest(name, known.iter().map(String::as_str)).map(|name| format!("did you mean \"{name}\"?"));
+    let hint = likely.unwrap_or_else(|| match known {
+        [] => "notify: {channels: {ops: {kind: mail, to: [ops@example.com]}}} in config.yaml".to_owned(),
+        known => format!("known there: {}", known.join(", ")),
+    });
+    report.error(CODE, field.node.mark, text).hint = Some(hint);
+}

@@ -1,0 +1,299 @@
+//! Notifications: the whole program, with receivers that answer well, badly, late or never.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use serde_json::Value;
+
+use crate::kit::{self, HttpReceiver, Scripted, Site, eventually_within};
+
+/// The tests of this module.
+pub fn tests() -> Vec<kit::Trial> {
+    kit::trials![
+        needs(): a_failure_for_good_reaches_its_channels_signed,
+            the_nearest_rules_count_and_a_failing_channel_is_not_reported,
+            a_receiver_says_when_it_may_be_tried_again,
+            a_channel_that_is_not_there_is_an_error,
+            kills_in_a_file_lose_no_notification;
+        needs(Redis): kills_on_redis_lose_no_notification, of_three_instances_one_reports_a_failure;
+    ]
+}
+
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// The queue of notifications.
+const QUEUE: &str = "runner-notifications";
+
+fn settings(receiver: &HttpReceiver) -> String {
+    let port = receiver.port;
+    format!(
+        "notify:\n  channels:\n    ops: {{url: '${{file:ops-url}}', secret: '${{file:ops-key}}'}}\n    \
+         other: http://127.0.0.1:{port}/other\n"
+    )
+}
+
+fn site(config: &str, receiver: &HttpReceiver) -> Site {
+    let site = Site::new(&format!("{config}{}", settings(receiver)));
+    site.write(
+        "ops-url",
+        &format!(
+            "http://127.0.0.1:{}/hooks/t0ken-of-ops?key=s3cret-of-ops",
+            receiver.port
+        ),
+    );
+    site.write("ops-key", "the key of ops\n");
+    site
+}
+
+/// All notifications in this state.
+async fn listed(site: &Site, state: &str) -> Vec<Value> {
+    let args = [
+        "ls", "tasks", "--queue", QUEUE, "--state", state, "--size", "1000", "--json",
+    ];
+    let rows: Value = serde_json::from_str(&site.cli(args).await.stdout).unwrap_or_default();
+    rows.as_array().cloned().unwrap_or_default()
+}
+
+/// The only notification in this state, as `runner task show` has it.
+async fn shown(site: &Site, state: &str) -> Value {
+    let id = eventually_within(PATIENCE, state, async || match listed(site, state).await.as_slice() {
+        [one] => Ok(one["id"].as_str().unwrap_or_default().to_owned()),
+        all => Err(format!("{all:?}")),
+    })
+    .await;
+    site.cli(["task", "show", &id, "--queue", QUEUE, "--json"]).await.json()
+}
+
+async fn called(receiver: &HttpReceiver, times: usize) {
+    eventually_within(PATIENCE, "the receiver is called", async || {
+        let calls = receiver.calls();
+        (calls.len() >= times).then_some(()).ok_or(format!("{calls:?}"))
+    })
+    .await;
+}
+
+async fn a_failure_for_good_reaches_its_channels_signed() {
+    let receiver = HttpReceiver::friendly().await;
+    let site = site("", &receiver);
+    let text = "name: import\nexec: [sh, -c, 'exit 3']\nretry: 0\nnotify: {on_failure: ops}\n---\n\
+                name: quiet\nexec: ['false']\nretry: 0\n";
+    site.write("manifests/a.yaml", text);
+    let runner = site.start().await;
+    site.cli(["enqueue", "fn:quiet", "--id", "q-1"]).await.ok();
+    site.cli(["enqueue", "fn:import", "--id", "t-1"]).await.ok();
+    called(&receiver, 1).await;
+
+    let call = &receiver.calls()[0];
+    assert_eq!(call.line, "POST /hooks/t0ken-of-ops?key=s3cret-of-ops HTTP/1.1");
+    let body = call.json();
+    assert_eq!(
+        (body["event"].as_str(), body["function"].as_str()),
+        (Some("failure"), Some("import")),
+        "{body}"
+    );
+    assert_eq!(
+        (body["task"].as_str(), body["queue"].as_str()),
+        (Some("t-1"), Some("default"))
+    );
+    assert!(
+        body["text"]
+            .as_str()
+            .unwrap()
+            .contains("import failed for good: exit code 3"),
+        "{body}"
+    );
+    let headers = &call.headers;
+    let signed = format!(
+        "{}.{}.{}",
+        headers["x-runner-timestamp"], headers["idempotency-key"], call.body
+    );
+    assert_eq!(
+        headers["x-runner-signature"],
+        format!("sha256={}", hmac("the key of ops", &signed))
+    );
+
+    // What is secret about the channel is nowhere to be seen.
+    let sent = shown(&site, "completed").await;
+    assert!(
+        sent["id"].as_str().unwrap().starts_with("ops@failure-default-t-1-"),
+        "{sent}"
+    );
+    let page = runner
+        .http
+        .get(&format!("/queue/tasks/{QUEUE}/{}", sent["id"].as_str().unwrap()))
+        .await
+        .body;
+    for shown in [sent.to_string(), page, runner.log()] {
+        for secret in ["t0ken-of-ops", "s3cret-of-ops", "the key of ops"] {
+            assert!(!shown.contains(secret), "{secret}: {shown}");
+        }
+    }
+    assert_eq!(receiver.calls().len(), 1, "the other function has no channel");
+    assert!(runner.stop().await.success());
+}
+
+fn hmac(key: &str, text: &str) -> String {
+    use hmac::{KeyInit as _, Mac as _};
+    let mut mac = hmac::Hmac::<sha2::Sha256>::new_from_slice(key.as_bytes()).unwrap();
+    mac.update(text.as_bytes());
+    mac.finalize()
+        .into_bytes()
+        .iter()
+        .map(|byte| format!("{byte:02x}"))
+        .collect()
+}
+
+async fn the_nearest_rules_count_and_a_failing_channel_is_not_reported() {
+    let receiver = HttpReceiver::start(&[Scripted::Says(404, "", "no such hook t0ken-of-ops")]).await;
+    let site = site("", &receiver);
+    let config = std::fs::read_to_string(site.dir.join("config.yaml")).unwrap();
+    site.write("config.yaml", &format!("{config}  default: {{on_failure: [ops]}}\n"));
+    let text = "name: silent\nexec: ['false']\nretry: 0\nnotify: {on_failure: []}\n---\n\
+                name: often\nexec: ['false']\nretry: 0\nnotify: {on_failure: []}\n\
+                schedule: {every: 24h, notify: {on_failure: [other]}}\n---\n\
+                name: plain\nexec: ['false']\nretry: 0\n";
+    site.write("manifests/a.yaml", text);
+    let runner = site.start().await;
+    site.cli(["enqueue", "fn:silent"]).await.ok();
+    site.cli(["enqueue", "fn:often"]).await.ok();
+    site.cli(["schedule", "run", "m:often:default"]).await.ok();
+    site.cli(["enqueue", "fn:plain"]).await.ok();
+    called(&receiver, 2).await;
+    let calls = receiver.calls();
+    let targets: BTreeSet<&str> = calls.iter().filter_map(|call| call.line.split(' ').nth(1)).collect();
+    assert_eq!(targets, ["/hooks/t0ken-of-ops?key=s3cret-of-ops", "/other"].into());
+    // Both have failed for good by now, and no notification follows from that.
+    let archived = eventually_within(PATIENCE, "both are archived", async || {
+        let all = listed(&site, "archived").await;
+        (all.len() == 2).then(|| all.clone()).ok_or(format!("{all:?}"))
+    })
+    .await;
+    for one in archived {
+        let id = one["id"].as_str().unwrap();
+        let one = site.cli(["task", "show", id, "--queue", QUEUE]).await.ok().stdout;
+        let hidden = !one.contains("t0ken-of-ops");
+        assert!(one.contains("status 404") && hidden == id.starts_with("ops@"), "{one}");
+    }
+    assert_eq!(receiver.calls().len(), 2);
+    assert!(runner.stop().await.success());
+}
+
+async fn a_receiver_says_when_it_may_be_tried_again() {
+    let receiver = HttpReceiver::start(&[
+        Scripted::Says(429, "retry-after: 1\r\n", "slow down"),
+        Scripted::Says(200, "", "ok"),
+        Scripted::Says(500, "", "broken"),
+    ])
+    .await;
+    let site = site("", &receiver);
+    site.write(
+        "manifests/a.yaml",
+        "name: import\nexec: ['false']\nretry: 0\nnotify: {on_failure: [ops]}\n",
+    );
+    let runner = site.start().await;
+    site.cli(["enqueue", "fn:import", "--id", "t-1"]).await.ok();
+    called(&receiver, 2).await;
+    let calls = receiver.calls();
+    assert!(calls[1].at - calls[0].at >= Duration::from_secs(1), "{calls:?}");
+    assert_eq!(calls[0].headers["idempotency-key"], calls[1].headers["idempotency-key"]);
+    shown(&site, "completed").await;
+    site.cli(["enqueue", "fn:import", "--id", "t-2"]).await.ok();
+    let waiting = shown(&site, "retry").await.to_string();
+    assert!(
+        waiting.contains("status 500") && waiting.contains("broken"),
+        "{waiting}"
+    );
+    assert!(runner.stop().await.success());
+}
+
+async fn a_channel_that_is_not_there_is_an_error() {
+    let receiver = HttpReceiver::friendly().await;
+    let site = site("", &receiver);
+    site.write(
+        "manifests/a.yaml",
+        "name: a\nexec: ['true']\nschedule: {every: 1h, notify: {on_failure: [opps]}}\n",
+    );
+    let checked = site.cli(["check", "--offline"]).await;
+    assert_eq!(checked.status.code(), Some(65), "{checked:?}");
+    let text = "E155 schedule.notify.on_failure names the channel \"opps\", which is not under notify.channels of the settings";
+    assert!(checked.stdout.contains(text), "{}", checked.stdout);
+    assert!(checked.stdout.contains("did you mean \"ops\"?"), "{}", checked.stdout);
+}
+
+async fn kills_in_a_file_lose_no_notification() {
+    kills_lose_no_notification("").await;
+}
+
+async fn kills_on_redis_lose_no_notification() {
+    let db = kit::redis().fresh_db();
+    kills_lose_no_notification(&db.yaml()).await;
+}
+
+/// The ids of the notifications that arrived; a kill may repeat a call, with the same id.
+fn distinct(receiver: &HttpReceiver) -> BTreeSet<String> {
+    let calls = receiver.calls().into_iter();
+    calls
+        .filter_map(|call| call.headers.get("idempotency-key").cloned())
+        .collect()
+}
+
+async fn kills_lose_no_notification(broker: &str) {
+    const TASKS: usize = 60;
+    let receiver = HttpReceiver::friendly().await;
+    let site = site(
+        &format!("{broker}worker: {{concurrency: 2, lease: 3s, poison_after: 0}}\n"),
+        &receiver,
+    );
+    site.write(
+        "manifests/a.yaml",
+        "name: bad\nexec: ['false']\nretry: 0\nnotify: {on_failure: [ops]}\n",
+    );
+    for n in 0..TASKS {
+        site.cli(["enqueue", "fn:bad", "--id", &format!("t{n}")]).await.ok();
+    }
+    loop {
+        let runner = site.start().await;
+        let before = distinct(&receiver).len();
+        let now = eventually_within(PATIENCE, "it continues", async || {
+            let now = distinct(&receiver).len();
+            if now >= TASKS || now > before + 5 {
+                return Ok(now);
+            }
+            Err(format!("{now} of {TASKS}\n{}", runner.child.tail()))
+        })
+        .await;
+        runner.child.kill9();
+        if now >= TASKS {
+            break;
+        }
+    }
+    let tasks: BTreeSet<String> = receiver
+        .calls()
+        .iter()
+        .filter_map(|call| call.json()["task"].as_str().map(str::to_owned))
+        .collect();
+    assert_eq!((distinct(&receiver).len(), tasks.len()), (TASKS, TASKS));
+}
+
+async fn of_three_instances_one_reports_a_failure() {
+    const TASKS: usize = 90;
+    let db = kit::redis().fresh_db();
+    let receiver = HttpReceiver::friendly().await;
+    let site = site(&format!("{}worker: {{concurrency: 4}}\n", db.yaml()), &receiver);
+    site.write(
+        "manifests/a.yaml",
+        "name: bad\nexec: ['false']\nretry: 0\nnotify: {on_failure: [ops]}\n",
+    );
+    let instances = [site.launch(), site.launch(), site.launch()];
+    for instance in &instances {
+        instance.ready().await;
+    }
+    for n in 0..TASKS {
+        site.cli(["enqueue", "fn:bad", "--id", &format!("t{n}")]).await.ok();
+    }
+    called(&receiver, TASKS).await;
+    for instance in instances {
+        assert!(instance.stop().await.success());
+    }
+    assert_eq!((receiver.calls().len(), distinct(&receiver).len()), (TASKS, TASKS));
+}
