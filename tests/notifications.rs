@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 
+use crate::kit::smtp::{Secured, SmtpSink};
 use crate::kit::{self, HttpReceiver, Scripted, Site, eventually_within};
 
 /// The tests of this module.
@@ -14,6 +15,8 @@ pub fn tests() -> Vec<kit::Trial> {
             the_nearest_rules_count_and_a_failing_channel_is_not_reported,
             a_receiver_says_when_it_may_be_tried_again,
             a_channel_that_is_not_there_is_an_error,
+            a_first_failure_and_a_recovery_are_reported_once, mail_and_services_say_what_they_understand,
+            a_test_says_what_the_receiver_answered, a_flood_is_combined,
             kills_in_a_file_lose_no_notification;
         needs(Redis): kills_on_redis_lose_no_notification, of_three_instances_one_reports_a_failure;
     ]
@@ -24,16 +27,21 @@ const PATIENCE: Duration = Duration::from_secs(60);
 /// The queue of notifications.
 const QUEUE: &str = "runner-notifications";
 
-fn settings(receiver: &HttpReceiver) -> String {
+fn settings(receiver: &HttpReceiver, per_minute: u32) -> String {
     let port = receiver.port;
     format!(
-        "notify:\n  channels:\n    ops: {{url: '${{file:ops-url}}', secret: '${{file:ops-key}}'}}\n    \
+        "notify:\n  channels:\n    ops: {{url: '${{file:ops-url}}', secret: '${{file:ops-key}}', per_minute: {per_minute}}}\n    \
          other: http://127.0.0.1:{port}/other\n"
     )
 }
 
 fn site(config: &str, receiver: &HttpReceiver) -> Site {
-    let site = Site::new(&format!("{config}{}", settings(receiver)));
+    limited(config, receiver, 1000)
+}
+
+/// With a channel `ops` that takes this many notifications in a minute.
+fn limited(config: &str, receiver: &HttpReceiver, per_minute: u32) -> Site {
+    let site = Site::new(&format!("{config}{}", settings(receiver, per_minute)));
     site.write(
         "ops-url",
         &format!(
@@ -218,6 +226,190 @@ async fn a_channel_that_is_not_there_is_an_error() {
     let text = "E155 schedule.notify.on_failure names the channel \"opps\", which is not under notify.channels of the settings";
     assert!(checked.stdout.contains(text), "{}", checked.stdout);
     assert!(checked.stdout.contains("did you mean \"ops\"?"), "{}", checked.stdout);
+}
+
+/// Reported by several instances that all look.
+async fn a_first_failure_and_a_recovery_are_reported_once() {
+    let receiver = HttpReceiver::friendly().await;
+    let site = site("", &receiver);
+    let text = "name: import\nexec: [sh, -c, 'test -e fine']\nretry: 0\nnotify: {on_recovery: [ops]}\n---\n\
+                name: trying\nexec: ['false']\nretry: 3\nnotify: {on_first_failure: other}\n";
+    site.write("manifests/a.yaml", text);
+    let runner = site.start().await;
+    site.cli(["enqueue", "fn:trying", "--id", "r-1"]).await.ok();
+    site.cli(["enqueue", "fn:import", "--id", "bad-1"]).await.ok();
+    called(&receiver, 1).await;
+    let first = receiver.calls()[0].json();
+    assert_eq!(
+        (first["event"].as_str(), first["task"].as_str()),
+        (Some("first_failure"), Some("r-1")),
+        "{first}"
+    );
+    assert!(first["text"].as_str().unwrap().contains("exit code 1"), "{first}");
+    eventually_within(PATIENCE, "the first run is over", async || {
+        let listed = site.cli(["ls", "tasks", "--state", "archived", "--json"]).await;
+        listed
+            .stdout
+            .contains("bad-1")
+            .then_some(())
+            .ok_or(format!("{listed:?}"))
+    })
+    .await;
+    // Where commands run: each has a directory of its own.
+    let text = text.replace("test -e fine", "true");
+    site.write("manifests/a.yaml", &text);
+    eventually_within(PATIENCE, "it recovers", async || {
+        site.cli(["enqueue", "fn:import"]).await.ok();
+        let calls = receiver.calls();
+        (calls.len() >= 2).then_some(()).ok_or(format!("{calls:?}"))
+    })
+    .await;
+    let second = receiver.calls()[1].json();
+    assert_eq!(
+        (second["event"].as_str(), second["function"].as_str()),
+        (Some("recovery"), Some("import"))
+    );
+    // An instance that starts now finds the same runs, and sends nothing again.
+    assert!(runner.stop().await.success());
+    let runner = site.start().await;
+    site.cli(["enqueue", "fn:trying", "--id", "r-2"]).await.ok();
+    let failed = eventually_within(PATIENCE, "the second one fails", async || {
+        let listed = site.cli(["ls", "tasks", "--state", "retry", "--json"]).await;
+        listed.stdout.contains("r-2").then_some(()).ok_or(format!("{listed:?}"))
+    });
+    failed.await;
+    site.cli(["notify", "test", "other"]).await.ok();
+    let events: Vec<Value> = receiver
+        .calls()
+        .iter()
+        .map(|call| call.json()["event"].clone())
+        .collect();
+    assert_eq!(events, ["first_failure", "recovery", "test"]);
+    assert!(runner.stop().await.success());
+}
+
+async fn mail_and_services_say_what_they_understand() {
+    let sink = SmtpSink::start(Secured::Never, &[]).await;
+    let receiver = HttpReceiver::start(&[
+        Scripted::Says(200, "", r#"{"ok": true, "result": {}}"#),
+        Scripted::Says(200, "", r#"{"errcode": 310000, "errmsg": "keywords not in content"}"#),
+    ])
+    .await;
+    let (smtp, http) = (sink.port, receiver.port);
+    let site = Site::new(&format!(
+        "mail: {{host: '127.0.0.1:{smtp}', tls: none, fromAddr: runner@example.com}}\nnotify:\n  channels:\n    \
+         letters: {{kind: mail, to: [ops@example.com, Ann <ann@example.com>]}}\n    \
+         bot: {{kind: telegram, url: 'http://127.0.0.1:{http}', token: '77:s3cret-token', to: -1001}}\n    \
+         robot: {{kind: dingtalk, url: 'http://127.0.0.1:{http}/robot/send?access_token=s3cret-robot'}}\n"
+    ));
+    site.write(
+        "manifests/a.yaml",
+        "name: import\nexec: [sh, -c, 'exit 9']\nretry: 0\nnotify: {on_failure: [letters]}\n",
+    );
+    let runner = site.start().await;
+    site.cli(["enqueue", "fn:import", "--id", "t-1"]).await.ok();
+    let mail = eventually_within(PATIENCE, "a message arrives", async || {
+        let mails = sink.mails();
+        mails.first().cloned().ok_or("none")
+    })
+    .await;
+    assert_eq!(mail.to, ["ops@example.com", "ann@example.com"]);
+    assert!(
+        mail.text.contains("Subject: [runner] import failed for good"),
+        "{}",
+        mail.text
+    );
+    assert!(
+        mail.text.contains("exit code 9") && mail.text.contains("task t-1 in queue default"),
+        "{}",
+        mail.text
+    );
+
+    let tested = site.cli(["notify", "test", "bot"]).await.ok().stdout;
+    assert!(
+        tested.contains("bot: sent; the receiver answered") && tested.contains("200"),
+        "{tested}"
+    );
+    let call = &receiver.calls()[0];
+    assert_eq!(call.line, "POST /bot77:s3cret-token/sendMessage HTTP/1.1");
+    assert_eq!(call.json()["chat_id"], "-1001");
+    assert!(
+        call.json()["text"]
+            .as_str()
+            .unwrap()
+            .contains("test of the channel bot"),
+        "{call:?}"
+    );
+    // A service that answers 200 and says no.
+    let tested = site.cli(["notify", "test", "robot"]).await;
+    assert!(
+        !tested.status.success() && tested.stderr.contains("keywords not in content"),
+        "{tested:?}"
+    );
+    assert!(
+        receiver.calls()[1].json()["text"]["content"]
+            .as_str()
+            .unwrap()
+            .starts_with("runner: ")
+    );
+    for secret in ["s3cret-token", "s3cret-robot"] {
+        assert!(!runner.log().contains(secret) && !format!("{tested:?}").contains(secret));
+    }
+    assert!(runner.stop().await.success());
+}
+
+async fn a_test_says_what_the_receiver_answered() {
+    let receiver = HttpReceiver::start(&[
+        Scripted::Says(202, "", "taken"),
+        Scripted::Says(410, "", "no such room"),
+    ])
+    .await;
+    let site = site("", &receiver);
+    let runner = site.start().await;
+    let tested = site.cli(["notify", "test", "ops"]).await.ok().stdout;
+    assert!(
+        tested.contains("ops: sent; the receiver answered") && tested.contains("taken"),
+        "{tested}"
+    );
+    let test = receiver.calls()[0].json();
+    assert_eq!(test["event"], "test");
+    let tested = site.cli(["notify", "test", "other"]).await;
+    assert!(
+        !tested.status.success() && tested.stderr.contains("no such room"),
+        "{tested:?}"
+    );
+    let unknown = site.cli(["notify", "test", "othr"]).await;
+    assert!(
+        !unknown.status.success() && unknown.stderr.contains("did you mean \"other\"?"),
+        "{unknown:?}"
+    );
+    assert!(runner.stop().await.success());
+}
+
+/// Twenty are sent; the others wait in a group, and arrive as one.
+async fn a_flood_is_combined() {
+    const TASKS: usize = 32;
+    let receiver = HttpReceiver::friendly().await;
+    let site = limited("worker: {group_grace_period: 2s}\n", &receiver, 20);
+    site.write(
+        "manifests/a.yaml",
+        "name: bad\nexec: ['false']\nretry: 0\nnotify: {on_failure: [ops]}\n",
+    );
+    for n in 0..TASKS {
+        site.cli(["enqueue", "fn:bad", "--id", &format!("t{n}")]).await.ok();
+    }
+    let runner = site.start().await;
+    called(&receiver, 21).await;
+    let counted = eventually_within(PATIENCE, "all are reported", async || {
+        let calls = receiver.calls();
+        let combined = calls.iter().filter(|call| call.json()["event"] == "several");
+        let counts =
+            combined.filter_map(|call| call.json()["title"].as_str()?.split(' ').next()?.parse::<usize>().ok());
+        let all = counts.sum::<usize>() + calls.iter().filter(|call| call.json()["event"] == "failure").count();
+        (all >= TASKS).then_some(all).ok_or(format!("{all} of {TASKS}"))
+    });
+    assert_eq!(counted.await, TASKS);
+    assert!(runner.stop().await.success());
 }
 
 async fn kills_in_a_file_lose_no_notification() {

@@ -10,7 +10,7 @@ use kit::pages::{block, blocks};
 
 pub fn tests() -> Vec<kit::Trial> {
     kit::trials![
-        needs(): its_manifests_are_valid, its_settings_are_valid, its_row_becomes_a_schedule,
+        needs(): its_manifests_are_valid, its_settings_are_valid, its_kinds_of_channels_are_valid, its_row_becomes_a_schedule,
             its_checks_print_the_documented_output, its_commands_run, its_groups_are_filled, its_backup_is_made;
         needs(Cluster): its_cluster_is_reached
     ]
@@ -48,7 +48,8 @@ async fn shell(site: &kit::Site, script: &str) -> String {
 }
 
 async fn its_manifests_are_valid() {
-    let site = kit::Site::new("");
+    let channels = "notify: {channels: {ops-mail: 'https://ops.example.com', chat: 'https://chat.example.com'}}\n";
+    let site = kit::Site::new(channels);
     let manifests = blocks("manifest");
     assert!(manifests.len() >= 3);
     for (number, text) in manifests.iter().enumerate() {
@@ -78,13 +79,27 @@ async fn its_settings_are_valid() {
                 .to_string()
         };
         let mut settings = text.replace("${env:ANN_PASSWORD}", "ann has a password");
-        for path in ["/run/secrets/redis", "/run/secrets/mail", "/etc/redis/ca.pem"] {
+        for path in [
+            "/run/secrets/redis",
+            "/run/secrets/mail",
+            "/run/secrets/chat",
+            "/run/secrets/desk",
+            "/etc/redis/ca.pem",
+        ] {
             site.write(&path.trim_start_matches('/').replace('/', "-"), "a secret");
             settings = settings.replace(path, &here(path));
         }
         site.write("config.yaml", &settings);
         site.cli(["check", "--offline"]).await.ok();
     }
+}
+
+async fn its_kinds_of_channels_are_valid() {
+    let site = kit::Site::new(
+        "notify: {kinds: kinds.yaml, channels: {room: {kind: matrix, url: 'https://m.example.com/send', token: a-token}}}\n",
+    );
+    site.write("kinds.yaml", &block("kinds"));
+    site.cli(["check", "--offline"]).await.ok();
 }
 
 /// The second row has the options that the page of the table documents.

@@ -27,7 +27,10 @@ pub use guard::{guard_main, is_guard, try_guard};
 pub use http::{HttpProxy, HttpSettings, ProxyUrl};
 pub use kinds::HandlerSettings;
 pub use mail::{MailLogin, MailSettings, MailTls};
-pub use notification::{Channel, ChannelText, Channels};
+pub use notification::{
+    CHANNEL_VALUES, Channel, ChannelTemplate, ChannelText, Channels, DEFAULT_PER_MINUTE, LimitedChannel,
+    NOTIFICATION_VALUES, SERVICES,
+};
 pub use publish::{
     Addressed, MessagePublisher, OutgoingMessage, PublishConnections, PublishFailure, Published, Publisher,
 };
@@ -53,7 +56,7 @@ pub fn register(r: Registry) -> Registry {
 pub fn register_with(r: Registry, functions: Functions, settings: HandlerSettings) -> Registry {
     let (known, listed) = (functions.clone(), functions.clone());
     let (claims, lists) = (settings.clone(), settings.clone());
-    let sender = notification::ChannelSender::new(settings.channels.clone(), &settings.http);
+    let sender = notification::ChannelSender::new(&settings);
     let sends = !settings.channels.is_empty();
     let r = r
         .state(functions)
@@ -73,7 +76,8 @@ pub fn register_with(r: Registry, functions: Functions, settings: HandlerSetting
         false => r,
         true => r
             .on(NOTIFICATION_TYPE, notification::run)
-            .backoff(NOTIFICATION_TYPE, Backoff::Function),
+            .backoff(NOTIFICATION_TYPE, Backoff::Function)
+            .aggregate(notification::GROUPS, notification::combine),
     }
 }
 

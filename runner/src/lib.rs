@@ -52,8 +52,8 @@ pub mod health;
 mod log;
 mod messaging;
 pub mod metrics;
-mod run_output;
 mod notification;
+mod run_output;
 mod text;
 
 pub mod source;

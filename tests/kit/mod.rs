@@ -67,6 +67,7 @@ mod rabbitmq;
 mod receiver;
 mod redis;
 pub mod sentinel;
+pub mod smtp;
 mod sql;
 pub mod tls;
 mod trial;

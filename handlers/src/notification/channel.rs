@@ -6,6 +6,11 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 
+use runner_core::function::{FunctionTemplate, MailSpec};
+
+use super::ChannelTemplate;
+use crate::mail;
+
 type Read = dyn Fn() -> Result<String, String> + Send + Sync;
 
 /// A text of a channel, such as its address or a token; read where it is kept each time, and never shown.
@@ -42,22 +47,64 @@ pub enum Channel {
         /// What calls are signed with.
         secret: Option<ChannelText>,
     },
+    /// A message by the mail server of the settings.
+    Mail(Box<MailSpec>),
+    /// A call in the language of a service.
+    Service {
+        /// Its call.
+        template: Arc<ChannelTemplate>,
+        /// The keys that the channel states.
+        values: BTreeMap<String, ChannelText>,
+    },
+}
+
+impl Channel {
+    /// A message to these addresses.
+    ///
+    /// # Errors
+    ///
+    /// The one that is no address.
+    pub fn mail(to: &[String]) -> Result<Self, String> {
+        let template = |text: &str| FunctionTemplate::parse(text).map_err(|fault| fault.to_string());
+        let spec = MailSpec {
+            to: to.iter().map(|text| template(text)).collect::<Result<_, _>>()?,
+            subject: template("[runner] {{ payload.title }}")?,
+            text: Some(template("{{ payload.text }}")?),
+            ..MailSpec::default()
+        };
+        match mail::find_fault(&spec) {
+            Some(fault) => Err(fault.message),
+            None => Ok(Self::Mail(Box::new(spec))),
+        }
+    }
+}
+
+/// Notifications of one channel in a minute unless it states another number: more than people read, and what services allow.
+pub const DEFAULT_PER_MINUTE: u32 = 20;
+
+/// A channel, and how much it takes.
+#[derive(Debug, Clone)]
+pub struct LimitedChannel {
+    /// How it is reached.
+    pub channel: Channel,
+    /// Notifications in a minute, of each process; more are combined into one.
+    pub per_minute: u32,
 }
 
 /// All channels of the settings, by name. Clones share them.
 #[derive(Debug, Clone, Default)]
-pub struct Channels(Arc<BTreeMap<String, Channel>>);
+pub struct Channels(Arc<BTreeMap<String, LimitedChannel>>);
 
 impl Channels {
     /// These channels.
     #[must_use]
-    pub fn new(channels: BTreeMap<String, Channel>) -> Self {
+    pub fn new(channels: BTreeMap<String, LimitedChannel>) -> Self {
         Self(Arc::new(channels))
     }
 
     /// The channel of this name.
     #[must_use]
-    pub fn get(&self, name: &str) -> Option<&Channel> {
+    pub fn get(&self, name: &str) -> Option<&LimitedChannel> {
         self.0.get(name)
     }
 

@@ -38,19 +38,32 @@ const MAX_ERROR: usize = 1024;
 pub enum NotifyOn {
     /// A task failed and is not tried again.
     Failure,
+    /// An attempt failed, the task is tried again, and the run before had succeeded.
+    FirstFailure,
+    /// A run succeeded, and the one before had failed for good.
+    Recovery,
+    /// More than a channel takes in a minute, combined.
+    Several,
     /// An operator asked for a test.
     Test,
 }
 
 impl NotifyOn {
     /// Those that rules name, by their keys.
-    pub const KEYS: [(&'static str, Self); 1] = [("on_failure", Self::Failure)];
+    pub const KEYS: [(&'static str, Self); 3] = [
+        ("on_failure", Self::Failure),
+        ("on_first_failure", Self::FirstFailure),
+        ("on_recovery", Self::Recovery),
+    ];
 
     /// Its word in payloads and ids.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Failure => "failure",
+            Self::FirstFailure => "first_failure",
+            Self::Recovery => "recovery",
+            Self::Several => "several",
             Self::Test => "test",
         }
     }

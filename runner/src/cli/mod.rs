@@ -35,6 +35,7 @@ mod ls_tasks;
 mod ls_triggers;
 mod migrate;
 mod next;
+mod notify;
 mod open;
 mod panics;
 mod parts;
@@ -114,6 +115,7 @@ enum Command {
     Queue(queue::QueueCommand),
     Runs(runs::RunsCommand),
     Logs(logs::LogsCommand),
+    Notify(notify::NotifyCommand),
     Why(why::Why),
     Doctor(doctor::DoctorCommand),
     Migrate(migrate::Migrate),
@@ -219,6 +221,7 @@ fn dispatch(cli: Cli, parts: AppParts) -> anyhow::Result<ExitCode> {
         Command::Schedule(schedule) => single_threaded(schedule.run(&context))?,
         Command::Queue(queue) => single_threaded(queue.run(&context))?,
         Command::Runs(runs) => single_threaded(runs.run(&context))?,
+        Command::Notify(notify) => single_threaded(notify.run(&context))?,
         Command::Logs(logs) => single_threaded(logs.run(&context))?,
         Command::Doctor(doctor) => single_threaded(doctor.run(&context, parts.registrars))?,
         Command::Why(why) => single_threaded(why.run(&context))?,

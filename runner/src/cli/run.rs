@@ -31,7 +31,7 @@ use crate::events::{self, Events};
 use crate::health::{self, Health};
 use crate::log::{LostLines, Reopen};
 use crate::metrics::Metrics;
-use crate::notification::FailureNotifications;
+use crate::notification::{self, FailureNotifications, NotificationWatchParts};
 use crate::scheduler::{self, Differences, InstanceScope, SchedulerParts, coming};
 use crate::source::{self, Catalog};
 use crate::trigger::{self, AfterTriggers, Board, HookParts, Hooks, TriggerParts};
@@ -441,6 +441,7 @@ impl Components {
         // From here on nothing fails.
         let (web, probes) = (web.map(Serving::start), probes.map(Serving::start));
         let events = send_events(settings, self.events.clone());
+        notification::watch(watched_for_notifications(self, settings), stopping.clone());
         rejections::watch(self.catalog.clone(), self.events.clone(), stopping.clone());
         let scheduler = settings.roles.scheduler.then(|| schedule(self, stopping.clone()));
         // In every process: the program that it is part of may serve hooks by a web server of its own.
@@ -490,6 +491,18 @@ fn followers(
     let notified = settings.notification.clone();
     let failures = FailureNotifications::new(catalog.watch(), functions.clone(), notified, clock.clone());
     Arc::new(AllFollowUps(vec![after, Arc::new(failures)]))
+}
+
+/// What is looked at for notifications.
+fn watched_for_notifications(components: &Components, settings: &Settings) -> NotificationWatchParts {
+    NotificationWatchParts {
+        broker: components.broker.clone(),
+        functions: components.functions.clone(),
+        plan: components.catalog.watch(),
+        settings: settings.notification.clone(),
+        clock: components.clock.clone(),
+        health: components.health.clone(),
+    }
 }
 
 /// Whether commands run under guards, as they do unless this program cannot be started a second time.

@@ -14,8 +14,8 @@ use super::reader::Reader;
 use super::section::Section;
 use super::settings::{AuthSettings, BrokerSettings, Settings};
 use super::{
-    read_auth, read_events, read_handlers, read_log, read_notify, read_rabbitmq, read_redis, read_server, read_stores,
-    read_work,
+    read_auth, read_events, read_handlers, read_log, read_mail, read_notify, read_rabbitmq, read_redis, read_server,
+    read_stores, read_work,
 };
 use crate::messaging::publishers;
 use crate::source::SourceSettings;
@@ -245,7 +245,8 @@ fn read(root: &Section<'_>, purpose: Purpose) -> Settings {
     triggers.redis = read_redis::connections(root);
     let environment = root.reader().environment.clone();
     triggers.secrets = SecretReader::new(move |reference| interpolate(reference, &environment));
-    let (notification, channels) = read_notify::read(root);
+    let mail = read_mail::mail(root);
+    let (notification, channels) = read_notify::read(root, mail.is_some());
     let mut worker = read_work::worker(root);
     if !channels.is_empty() {
         worker.serve_notifications();
@@ -274,7 +275,7 @@ fn read(root: &Section<'_>, purpose: Purpose) -> Settings {
         data_dir: server.data_dir,
         notification,
         worker,
-        handlers: read_handlers::handlers(root, publish, channels),
+        handlers: read_handlers::handlers(root, mail, publish, channels),
         web: WebSettings {
             queue_dash,
             ..server.web

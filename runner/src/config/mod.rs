@@ -21,6 +21,7 @@ mod read_proxy;
 mod read_rabbitmq;
 mod read_redis;
 mod read_server;
+mod read_services;
 mod read_stores;
 mod read_work;
 mod reader;

@@ -3,24 +3,28 @@
 use std::path::Path;
 
 use runner_handlers::{
-    Channels, ExecSettings, HandlerSettings, HttpProxy, HttpSettings, ProxyUrl, PublishConnections, SqlConnection,
-    SqlConnections,
+    Channels, ExecSettings, HandlerSettings, HttpProxy, HttpSettings, MailSettings, ProxyUrl, PublishConnections,
+    SqlConnection, SqlConnections,
 };
 
-use super::read_mail;
 use super::reader::Located;
 use super::section::Section;
 use crate::text::one_of;
 
 const URL_SCHEMES: [&str; 5] = ["mysql://", "mariadb://", "postgres://", "postgresql://", "sqlite:"];
 
-/// Reads `handlers`; `publish` and `channels` are read elsewhere, because others use them too.
-pub fn handlers(root: &Section<'_>, publish: PublishConnections, channels: Channels) -> HandlerSettings {
+/// Reads `handlers`; the others are read elsewhere, because others use them too.
+pub fn handlers(
+    root: &Section<'_>,
+    mail: Option<MailSettings>,
+    publish: PublishConnections,
+    channels: Channels,
+) -> HandlerSettings {
     let section = root.section("handlers");
     let settings = HandlerSettings {
         exec: exec(section.section("exec")),
         http: http(section.section("http")),
-        mail: read_mail::mail(root),
+        mail,
         sql: sql(section.section("sql")),
         publish,
         channels,

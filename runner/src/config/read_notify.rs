@@ -1,11 +1,15 @@
 //! Reads `notify`: channels by the names that manifests use, and the rules of functions and schedules that state none.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use runner_core::notification::{NotifyOn, NotifyRules};
-use runner_handlers::{Channel, ChannelText, Channels};
+use runner_handlers::{
+    CHANNEL_VALUES, Channel, ChannelTemplate, ChannelText, Channels, DEFAULT_PER_MINUTE, LimitedChannel,
+};
 
 use super::Secret;
+use super::read_services::{self, ChannelServices};
 use super::section::Section;
 use crate::notification::NotificationSettings;
 use crate::text::{nearest, quoted};
@@ -13,20 +17,16 @@ use crate::text::{nearest, quoted};
 /// The most channels.
 const MAX_CHANNELS: usize = 100;
 
+/// The most notifications of a channel in a minute.
+const MAX_PER_MINUTE: u32 = 10_000;
+
 /// The longest name of a channel, which is part of the ids of its notifications.
 const MAX_NAME: usize = 40;
 
-/// How a channel is reached, by its word.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum ChannelKind {
-    Webhook,
-}
-
-const KINDS: [(&str, ChannelKind); 1] = [("webhook", ChannelKind::Webhook)];
-
 /// Reads the section.
-pub fn read(root: &Section<'_>) -> (NotificationSettings, Channels) {
+pub fn read(root: &Section<'_>, has_mail: bool) -> (NotificationSettings, Channels) {
     let section = root.section("notify");
+    let services = own_services(&section);
     let mut channels = BTreeMap::new();
     let sections = section.named("channels", "url");
     if sections.len() > MAX_CHANNELS {
@@ -36,9 +36,13 @@ pub fn read(root: &Section<'_>) -> (NotificationSettings, Channels) {
     let mut names = Vec::new();
     for (name, written) in sections.into_iter().take(MAX_CHANNELS) {
         check_name(&name, &written);
-        let read = one(&written);
+        let read = one(&written, &services, has_mail);
+        let limit = written.number("per_minute", 1..=MAX_PER_MINUTE);
         written.finish();
-        channels.extend(read.map(|channel| (name.clone(), channel)));
+        channels.extend(read.map(|channel| {
+            let per_minute = limit.unwrap_or(DEFAULT_PER_MINUTE);
+            (name.clone(), LimitedChannel { channel, per_minute })
+        }));
         names.push(name);
     }
     let default = default_rules(&section.section("default"), &names);
@@ -61,14 +65,102 @@ fn check_name(name: &str, section: &Section<'_>) {
     }
 }
 
-fn one(section: &Section<'_>) -> Option<Channel> {
-    match section.choice("kind", &KINDS).unwrap_or(ChannelKind::Webhook) {
-        ChannelKind::Webhook => {
+/// All services; those of the settings' own file among them.
+fn own_services(section: &Section<'_>) -> ChannelServices {
+    let file = section.path("kinds");
+    let own = file.as_ref().map(|found| read_services::read_file(&found.value));
+    let text = own.transpose();
+    let read = text.and_then(|text| read_services::services(text.as_deref()));
+    read.unwrap_or_else(|why| {
+        let place = file
+            .as_ref()
+            .map_or_else(|| section.place(), |found| found.place.clone());
+        let name = file.map_or_else(String::new, |found| found.value.display().to_string());
+        let message = format!("notify.kinds {name}: {why}");
+        section.reader().error("CFG_NOTIFY", &place, message);
+        ChannelServices::new()
+    })
+}
+
+fn one(section: &Section<'_>, services: &ChannelServices, has_mail: bool) -> Option<Channel> {
+    let kind = section.text("kind");
+    match kind.as_ref().map_or("webhook", |found| found.value.as_str()) {
+        "webhook" => {
             let url = required(section, "url");
             let secret = section.late_secret("secret").map(|found| text(found.value));
             Some(Channel::Webhook { url: url?, secret })
         }
+        "mail" => mail(section, has_mail),
+        name => match services.get(name) {
+            Some(service) => of_service(section, service),
+            None => {
+                let place = kind
+                    .as_ref()
+                    .map_or_else(|| section.place(), |found| found.place.clone());
+                let known = ["webhook", "mail"]
+                    .into_iter()
+                    .chain(services.keys().map(String::as_str));
+                let known: Vec<&str> = known.collect();
+                let message = format!(
+                    "{} is {}, which is no kind of channel",
+                    section.path_of("kind"),
+                    quoted(name)
+                );
+                let hint = match nearest(name, known.iter().copied()) {
+                    Some(likely) => format!("did you mean \"{likely}\"?"),
+                    None => format!("known: {}", known.join(", ")),
+                };
+                section.reader().error_hint("CFG_NOTIFY", &place, message, hint);
+                None
+            }
+        },
     }
+}
+
+fn mail(section: &Section<'_>, has_mail: bool) -> Option<Channel> {
+    let to = section.texts("to").unwrap_or_default();
+    let wrong = |message: String, hint: &str| {
+        let place = section.place();
+        section.reader().error_hint("CFG_NOTIFY", &place, message, hint);
+    };
+    if to.is_empty() {
+        let message = format!("{} is missing", section.path_of("to"));
+        wrong(message, "to: [ops@example.com]");
+        return None;
+    }
+    if !has_mail {
+        let message = format!(
+            "{} sends mail, and the settings name no mail server",
+            section.path_of("kind")
+        );
+        wrong(message, "mail: {host: smtp.example.com, fromAddr: runner@example.com}");
+    }
+    let made = Channel::mail(&to);
+    made.map_err(|why| wrong(why, "for example ops@example.com")).ok()
+}
+
+fn of_service(section: &Section<'_>, service: &Arc<ChannelTemplate>) -> Option<Channel> {
+    let needed = service.needs();
+    let mut values = BTreeMap::new();
+    let mut complete = true;
+    for key in CHANNEL_VALUES {
+        let found = match key {
+            // The id of a chat is shown, and may be a number.
+            "to" => section.reference(key, true),
+            _ => section.late_secret(key),
+        };
+        match found {
+            Some(found) => {
+                values.insert(key.to_owned(), text(found.value));
+            }
+            None if needed.contains(&key) => complete &= required(section, key).is_some(),
+            None => {}
+        }
+    }
+    complete.then(|| Channel::Service {
+        template: Arc::clone(service),
+        values,
+    })
 }
 
 /// A secret that a channel cannot do without.

@@ -6,6 +6,9 @@
 mod failures;
 mod identity;
 mod settings;
+mod transitions;
+mod watch;
 
 pub use failures::FailureNotifications;
 pub use settings::NotificationSettings;
+pub use watch::{NotificationWatchParts, watch};

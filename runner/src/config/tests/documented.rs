@@ -85,7 +85,11 @@ fn collect(node: &Node, path: &str, keys: &mut BTreeSet<String>) {
         };
         match path.as_str() {
             // Names of queues and of connections are free.
-            "worker.queues" | "rabbitmq.connections" | "redis_connections" | "handlers.sql.connections" => {
+            "worker.queues"
+            | "rabbitmq.connections"
+            | "redis_connections"
+            | "handlers.sql.connections"
+            | "notify.channels" => {
                 keys.insert(path);
             }
             _ => collect(value, &path, keys),

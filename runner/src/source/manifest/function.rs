@@ -56,7 +56,9 @@ pub fn read_function(node: &Node, context: &ScheduleContext, report: &mut Report
     let (payload, payload_mark) = read_own_payload(&fields, report).unzip();
     let schema = fields.get("payload_schema", report);
     let schema = schema.and_then(|f| read_payload_schema(f, report));
-    let notify = fields.get("notify", report).map(|f| read_notify(f, context, report));
+    let notify = fields
+        .get("notify", report)
+        .map(|f| read_notify(f, &context.channels, report));
     // Schedules are read under any name, so that all errors show at once.
     let scheduled = match fields.get("schedule", report) {
         Some(f) => read_schedules(f, name.unwrap_or("unnamed"), context, report),

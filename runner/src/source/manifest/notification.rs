@@ -4,7 +4,6 @@
 
 use runner_core::notification::{NotifyOn, NotifyRules};
 
-use super::schedule::ScheduleContext;
 use crate::text::yaml::Value;
 use crate::text::{Field, Fields, Report, nearest, quoted};
 
@@ -14,8 +13,8 @@ const CODE: &str = "E155";
 /// The most channels of one event.
 const MAX_CHANNELS: usize = 20;
 
-/// Reads the rules of a function or a schedule.
-pub(super) fn read_notify(field: &Field<'_>, context: &ScheduleContext, report: &mut Report<'_>) -> NotifyRules {
+/// Reads the rules of a function or a schedule; `known` are the channels of the settings.
+pub(super) fn read_notify(field: &Field<'_>, known: &[String], report: &mut Report<'_>) -> NotifyRules {
     let keys: Vec<&str> = NotifyOn::KEYS.iter().map(|(key, _)| *key).collect();
     let mut rules = NotifyRules::default();
     let Some(map) = Fields::read(field.node, &field.path, &keys, report) else {
@@ -23,7 +22,7 @@ pub(super) fn read_notify(field: &Field<'_>, context: &ScheduleContext, report: 
     };
     for (key, on) in NotifyOn::KEYS {
         if let Some(field) = map.get(key, report)
-            && let Some(channels) = read_channels(field, context, report)
+            && let Some(channels) = read_channels(field, known, report)
         {
             rules.set(on, channels);
         }
@@ -32,7 +31,7 @@ pub(super) fn read_notify(field: &Field<'_>, context: &ScheduleContext, report: 
 }
 
 /// A name, or a list of names.
-fn read_channels(field: &Field<'_>, context: &ScheduleContext, report: &mut Report<'_>) -> Option<Vec<String>> {
+fn read_channels(field: &Field<'_>, known: &[String], report: &mut Report<'_>) -> Option<Vec<String>> {
     let mut names: Vec<String> = match &field.node.value {
         Value::List(items) if items.is_empty() => Vec::new(),
         Value::List(_) => field.texts(CODE, report)?,
@@ -43,8 +42,8 @@ fn read_channels(field: &Field<'_>, context: &ScheduleContext, report: &mut Repo
         report.error(CODE, field.node.mark, text);
         return None;
     }
-    for name in names.iter().filter(|name| !context.channels.contains(name)) {
-        refuse(field, name, &context.channels, report);
+    for name in names.iter().filter(|name| !known.contains(name)) {
+        refuse(field, name, known, report);
     }
     names.sort();
     names.dedup();

@@ -211,7 +211,9 @@ fn read_fields(
         report.warning("W223", field.node.mark, text);
     }
     let payload = read_payload(fields, report);
-    let notify = fields.get("notify", report).map(|f| read_notify(f, context, report));
+    let notify = fields
+        .get("notify", report)
+        .map(|f| read_notify(f, &context.channels, report));
     Some(Scheduled {
         id,
         mark: fields.mark,

@@ -16,6 +16,7 @@ fn context() -> ScheduleContext {
     ScheduleContext {
         rabbitmq: vec!["main".to_owned()],
         redis: vec!["main".to_owned()],
+        channels: Vec::new(),
         zone_name: "UTC".into(),
         zone: TimeZone::UTC,
         dst: DstRule::default(),

@@ -22,6 +22,7 @@ fn context() -> ScheduleContext {
         vet: Default::default(),
         rabbitmq: Default::default(),
         redis: Default::default(),
+        channels: Vec::new(),
     }
 }
 

@@ -15,6 +15,7 @@ fn reading(triggers: &str) -> Reading {
     let context = ScheduleContext {
         rabbitmq: vec!["main".to_owned(), "billing".to_owned()],
         redis: vec!["main".to_owned()],
+        channels: Vec::new(),
         zone_name: "UTC".into(),
         zone: TimeZone::UTC,
         dst: DstRule::default(),

@@ -26,6 +26,7 @@ fn context() -> ScheduleContext {
     ScheduleContext {
         rabbitmq: vec!["main".to_owned()],
         redis: vec!["main".to_owned()],
+        channels: Vec::new(),
         zone_name: "Asia/Shanghai".into(),
         zone,
         dst: DstRule::default(),

@@ -1,0 +1,174 @@
+//! What the last runs of a function say: a first failure, a recovery. Pure.
+
+use std::time::Duration;
+
+use jiff::Timestamp;
+use runner_core::notification::NotifyOn;
+use runner_core::task::AttemptOutcome;
+use runner_queue::RunRecord;
+
+/// How long after a run it is still reported, for the time in which no instance was up.
+const STILL_NEWS: Duration = Duration::from_secs(3600);
+
+/// What a run was.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Went {
+    Well,
+    /// It failed, and is tried again.
+    Trying,
+    Badly,
+}
+
+fn went(run: &RunRecord) -> Option<Went> {
+    match run.outcome {
+        AttemptOutcome::Success => Some(Went::Well),
+        AttemptOutcome::Retry => Some(Went::Trying),
+        AttemptOutcome::Archived | AttemptOutcome::Lost => Some(Went::Badly),
+        // They say nothing about the function.
+        AttemptOutcome::Cancelled
+        | AttemptOutcome::Snoozed
+        | AttemptOutcome::Revoked
+        | AttemptOutcome::Requeued
+        | AttemptOutcome::NoHandler
+        | AttemptOutcome::Unknown => None,
+    }
+}
+
+/// A run that is worth a notification.
+#[derive(Debug)]
+pub(super) struct Transition<'a> {
+    pub(super) on: NotifyOn,
+    pub(super) run: &'a RunRecord,
+    /// Identifies the failure: of a recovery the one that is over.
+    pub(super) failure: String,
+}
+
+/// Identifies a run that failed for good; a task that an operator runs again may fail again.
+fn failure_of(run: &RunRecord) -> String {
+    format!("{}-{}-{}", run.queue, run.task, run.ended_at.as_millisecond())
+}
+
+/// The failure in which a function is now; `runs` are newest first.
+pub(super) fn present_failure(runs: &[RunRecord]) -> Option<String> {
+    let newest = runs.iter().find_map(|run| Some((went(run)?, run)));
+    newest
+        .filter(|(how, _)| *how == Went::Badly)
+        .map(|(_, run)| failure_of(run))
+}
+
+/// What the runs of a function, newest first, say. `failure`: the one in which it was at the last look; of a function that runs very
+/// often its record may be gone.
+pub(super) fn transitions<'a>(runs: &'a [RunRecord], failure: Option<&str>, now: Timestamp) -> Vec<Transition<'a>> {
+    let decisive: Vec<(Went, &RunRecord)> = runs.iter().filter_map(|run| Some((went(run)?, run))).collect();
+    let mut found = Vec::new();
+    for (place, (how, run)) in decisive.iter().enumerate() {
+        let age = now.duration_since(run.ended_at);
+        if Duration::try_from(age).is_ok_and(|age| age > STILL_NEWS) {
+            continue;
+        }
+        let transition = |on, failure| Transition { on, run, failure };
+        match (how, decisive.get(place + 1)) {
+            (Went::Well, Some((Went::Badly, before))) => found.push(transition(NotifyOn::Recovery, failure_of(before))),
+            (Went::Trying, None | Some((Went::Well, _))) => {
+                found.push(transition(
+                    NotifyOn::FirstFailure,
+                    format!("{}-{}", run.queue, run.task),
+                ));
+            }
+            _ => {}
+        }
+    }
+    let all_well = !decisive.is_empty() && decisive.iter().all(|(how, _)| *how == Went::Well);
+    if let (true, Some(failure), Some((_, run))) = (all_well, failure, decisive.last()) {
+        let failure = failure.to_owned();
+        let on = NotifyOn::Recovery;
+        found.push(Transition { on, run, failure });
+    }
+    found
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use runner_core::task::{QueueName, TaskId};
+    use runner_queue::Trigger;
+
+    use super::*;
+
+    fn run(n: i64, outcome: AttemptOutcome) -> RunRecord {
+        let at = Timestamp::from_second(n).unwrap();
+        RunRecord {
+            task: TaskId::new(format!("t{n}")).unwrap(),
+            queue: QueueName::default(),
+            function: "f".to_owned(),
+            schedule: None,
+            trigger: Trigger::Enqueue,
+            planned: None,
+            attempt: 1,
+            started_at: at,
+            ended_at: at,
+            outcome,
+            worker: String::new(),
+            error: None,
+            output: None,
+            event: None,
+            output_cut: false,
+        }
+    }
+
+    /// What is found in runs in the order in which they happened.
+    fn found(outcomes: &[AttemptOutcome]) -> Vec<(NotifyOn, String)> {
+        let runs = outcomes.iter().enumerate();
+        let mut runs: Vec<RunRecord> = runs.map(|(n, outcome)| run(n as i64, *outcome)).collect();
+        runs.reverse();
+        let now = Timestamp::from_second(100).unwrap();
+        let found = transitions(&runs, None, now).into_iter();
+        found.map(|found| (found.on, found.run.task.to_string())).collect()
+    }
+
+    #[test]
+    fn a_recovery_follows_a_failure_for_good_whatever_is_in_between() {
+        use AttemptOutcome::{Archived, Cancelled, Lost, Success};
+        assert_eq!(
+            found(&[Archived, Success, Success]),
+            [(NotifyOn::Recovery, "t1".to_owned())]
+        );
+        assert_eq!(
+            found(&[Lost, Cancelled, Success]),
+            [(NotifyOn::Recovery, "t2".to_owned())]
+        );
+        assert_eq!(found(&[Success, Success]), []);
+        assert_eq!(found(&[Archived, Archived]), []);
+    }
+
+    #[test]
+    fn a_first_failure_follows_a_success_or_nothing() {
+        use AttemptOutcome::{Archived, Retry, Success};
+        assert_eq!(found(&[Retry]), [(NotifyOn::FirstFailure, "t0".to_owned())]);
+        assert_eq!(found(&[Success, Retry]), [(NotifyOn::FirstFailure, "t1".to_owned())]);
+        assert_eq!(found(&[Archived, Retry]), []);
+        assert_eq!(found(&[Retry, Retry]).len(), 1);
+    }
+
+    #[test]
+    fn what_happened_long_ago_is_no_news() {
+        let runs = [run(10, AttemptOutcome::Retry)];
+        let at = |seconds| Timestamp::from_second(seconds).unwrap();
+        assert_eq!(transitions(&runs, None, at(3610)).len(), 1);
+        assert_eq!(transitions(&runs, None, at(3611)).len(), 0);
+    }
+
+    #[test]
+    fn a_recovery_is_known_by_the_failure_that_is_over_even_if_its_record_is_gone() {
+        use AttemptOutcome::{Archived, Success};
+        let (bad, good) = (run(1, Archived), run(2, Success));
+        let now = Timestamp::from_second(10).unwrap();
+        let failure = present_failure(std::slice::from_ref(&bad)).unwrap();
+        let both = [good.clone(), bad];
+        assert_eq!(transitions(&both, Some(&failure), now).len(), 1);
+        assert_eq!(transitions(&both, None, now)[0].failure, failure);
+        let rest = [good];
+        assert_eq!(transitions(&rest, Some(&failure), now)[0].failure, failure);
+        assert_eq!((transitions(&rest, None, now).len(), present_failure(&rest)), (0, None));
+    }
+}
