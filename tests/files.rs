@@ -184,11 +184,43 @@ async fn a_directory_that_is_not_there_is_a_problem_and_comes_back() {
     assert_eq!(listed[0]["instances"][0]["fault"]["code"], "file_dir", "{listed}");
     let page = runner.http.get("/queue").await.body;
     assert!(page.contains("file_dir") && page.contains("No such file"), "{page}");
+    let (_, problems) = page.split_once("id=\"problems-title\"").expect("problems");
+    let problems = problems.split("</section>").next().unwrap();
+    assert!(
+        problems.contains("file_dir") && problems.contains("take:in does not listen to"),
+        "{problems}"
+    );
+    // A function without a schedule has a page, which shows the same.
+    let own = runner.http.get("/queue/functions/take").await.body;
+    for part in [
+        "file_dir",
+        "runner run take",
+        "in/*.csv",
+        "manifests/a.yaml:1",
+        "Not listening",
+    ] {
+        assert!(own.contains(part), "{part}: {own}");
+    }
     fs::create_dir(&dir).unwrap();
     fault("listening").await;
     fs::write(dir.join("a.csv"), "1").unwrap();
     there(&dir.join("done/a.csv")).await;
-    assert!(runner.stop().await.success());
+    let own = eventually_within(PATIENCE, "its run is on the page", async || {
+        let own = runner.http.get("/queue/functions/take").await.body;
+        own.contains("in/a.csv</code>").then_some(own.clone()).ok_or(own)
+    })
+    .await;
+    assert!(own.contains("Listening") && !own.contains("file_dir"), "{own}");
+    // One that is killed says nothing more, and is left out some seconds later.
+    runner.kill9();
+    eventually_within(PATIENCE, "it is not heard", async || {
+        let listed = site.cli(["ls", "triggers"]).await.ok().stdout;
+        match listed.contains("listening, not heard for 1") || listed.contains("no instance") {
+            true => Ok(()),
+            false => Err(listed),
+        }
+    })
+    .await;
 }
 
 async fn kills_and_a_second_instance_start_no_file_twice() {

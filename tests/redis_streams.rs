@@ -164,7 +164,18 @@ async fn a_group_that_is_gone_is_not_made_again() {
     let site = site(&db, "      from: new\n");
     let runner = site.start().await;
     let code = |code: &'static str| move |state: &Value| state["fault"]["code"] == code;
-    until_state(&site, &runner, code("redis_stream_missing")).await;
+    let waiting = until_state(&site, &runner, code("redis_stream_missing")).await;
+    assert_eq!(
+        waiting["state"], "waiting",
+        "nothing has written it yet, which is no fault"
+    );
+    let page = runner.http.get("/queue").await.body;
+    assert!(
+        page.contains("Waiting") && !page.contains("does not listen to"),
+        "{page}"
+    );
+    let doctor = site.cli(["doctor"]).await.stdout;
+    assert!(!doctor.contains("redis_stream_missing"), "{doctor}");
     assert_eq!(
         runner.http.get("/readyz").await.status,
         200,

@@ -12,7 +12,7 @@ pub fn tests() -> Vec<kit::Trial> {
     kit::trials![
         needs(): every_page_of_an_empty_store_explains_the_next_step, every_page_of_a_full_store_is_complete,
             hostile_text_stays_text, pages_come_in_two_languages, lists_have_bounds, the_page_of_a_task_is_complete, tasks_are_listed_by_type,
-            the_page_of_a_schedule_is_complete, broken_definitions_are_shown, machines_get_their_answers,
+            the_page_of_a_schedule_is_complete, the_page_of_a_function_is_complete, broken_definitions_are_shown, machines_get_their_answers,
             missing_pages_are_explained, a_missing_directory_is_not_a_fault,
             manual_functions_are_not_a_problem, the_last_task_of_a_schedule_is_shown,
             a_broker_that_is_gone_is_not_an_empty_list, a_type_that_no_worker_takes_is_a_problem
@@ -20,10 +20,10 @@ pub fn tests() -> Vec<kit::Trial> {
 }
 
 /// Every address of an empty dashboard.
-pub const EMPTY: [&str; 3] = ["/queue", "/queue/schedules", "/queue/servers"];
+pub const EMPTY: [&str; 4] = ["/queue", "/queue/schedules", "/queue/servers", "/queue/functions"];
 
 /// Further addresses of a full one.
-pub const FULL: [&str; 14] = [
+pub const FULL: [&str; 16] = [
     "/queue/queues/default/pending",
     "/queue/queues/default/active",
     "/queue/queues/default/scheduled",
@@ -36,16 +36,20 @@ pub const FULL: [&str; 14] = [
     "/queue/tasks/default/dead",
     "/queue/tasks/default/a%2Fb%20%3F%23%E7%A9%BA",
     "/queue/tasks/default/held",
+    "/queue/functions/nightly-report",
+    "/queue/functions/broken",
     "/queue/schedules/code%3Ahourly",
     "/queue/schedules/m%3Anightly-report%3Adefault",
 ];
 
 async fn every_page_of_an_empty_store_explains_the_next_step() {
     let site = Site::empty().await;
-    for (path, says) in EMPTY
-        .iter()
-        .zip(["No queue has been used yet", "No schedule yet", "No server is alive"])
-    {
+    for (path, says) in EMPTY.iter().zip([
+        "No queue has been used yet",
+        "No schedule yet",
+        "No server is alive",
+        "No function yet",
+    ]) {
         let page = site.http.get(path).await;
         assert_eq!(page.status, 200, "{path}: {}", page.body);
         assert!(page.body.contains(says), "{path} lacks {says:?}");
@@ -288,12 +292,44 @@ async fn machines_get_their_answers() {
     assert_eq!(metrics.matches("# EOF").count(), 1);
 }
 
+async fn the_page_of_a_function_is_complete() {
+    let site = Site::full().await;
+    let page = site.http.get("/queue/functions/nightly-report").await.body;
+    for part in [
+        "manifests/report.yaml:1",
+        "runner run nightly-report",
+        "The figures of the day",
+        "/queue/schedules/m%3Anightly-report%3Adefault",
+        "30 2 * * *",
+        "task:report",
+        "runs are remembered only if a schedule starts them",
+    ] {
+        assert!(page.contains(part), "{part}: {page}");
+    }
+    let broken = site.http.get("/queue/functions/broken").await.body;
+    assert!(broken.contains("Not in force") && broken.contains("E203"), "{broken}");
+    let list = site.http.get("/queue/functions?q=sweep").await.body;
+    assert!(
+        list.contains("/queue/functions/sweep") && !list.contains("nightly-report"),
+        "{list}"
+    );
+    let schedules = site.http.get("/queue/schedules").await.body;
+    assert!(schedules.contains("href=\"/queue/functions\""), "{schedules}");
+    let schedule = site
+        .http
+        .get("/queue/schedules/m%3Anightly-report%3Adefault")
+        .await
+        .body;
+    assert!(schedule.contains("/queue/functions/nightly-report"), "{schedule}");
+}
+
 async fn missing_pages_are_explained() {
     let site = Site::full().await;
     for (path, says) in [
         ("/queue/tasks/default/none", "Not in the store any more"),
         ("/queue/queues/none/pending", "No such queue"),
         ("/queue/schedules/none", "No such schedule"),
+        ("/queue/functions/none", "No such function"),
         ("/queue/queues/default/sleeping", "No such page"),
         ("/queue/find?id=none", "Not in the store any more"),
         ("/queue/nowhere", "No such page"),

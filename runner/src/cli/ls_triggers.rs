@@ -1,8 +1,11 @@
 //! `runner ls triggers`: the triggers of all manifests, and how each instance is doing with them.
 
+use std::time::Duration;
+
 use clap::Args;
+use jiff::Timestamp;
 use runner_core::trigger::TriggerDefinition;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::state_store::BrokerStateStore;
 use super::{CommandContext, assemble, print};
@@ -14,7 +17,7 @@ use crate::trigger::{self, InstanceReport, TriggerReport};
 #[command(after_help = "Examples:\n  \
     runner ls triggers\n  \
     runner ls triggers --json | jq -r '.[] | select(.instances | length == 0) | .id'\n\n\
-    What instances say is at most five seconds old.")]
+    What instances say is at most five seconds old. One that says nothing for longer may be gone, and is left out after 20 s.")]
 pub struct ListTriggers {
     /// Print a JSON array of objects
     #[arg(long)]
@@ -32,26 +35,13 @@ impl ListTriggers {
         };
         let loaded = Catalog::load_once(sources, context.clock.clone()).await;
         let reports = trigger::reports(&*broker).await?;
+        let now = broker.now().await?;
         let zone = &settings.source.zone;
         if self.json {
-            let objects = loaded.triggers.iter().map(|definition| {
-                let instances = of_trigger(&reports, definition).map(|(instance, report)| {
-                    let mut object = serde_json::to_value(report).unwrap_or_default();
-                    object["instance"] = instance.into();
-                    object
-                });
-                json!({
-                    "id": definition.id.as_str(),
-                    "function": definition.function,
-                    "kind": definition.kind.key(),
-                    "listens_to": definition.describe(),
-                    "enabled": definition.enabled,
-                    "origin": definition.origin.place,
-                    "type": definition.task.kind,
-                    "queue": definition.task.queue,
-                    "instances": instances.collect::<Vec<_>>(),
-                })
-            });
+            let objects = loaded
+                .triggers
+                .iter()
+                .map(|definition| object(&reports, definition, now));
             let objects: Vec<_> = objects.collect();
             return Ok(print::json(&objects)?);
         }
@@ -60,7 +50,7 @@ impl ListTriggers {
             let before = rows.len();
             let start = |state: String| vec![definition.id.to_string(), definition.describe(), state];
             for (instance, report) in of_trigger(&reports, definition) {
-                let mut row = start(state(report));
+                let mut row = start(state(report, instance.silent_for(now)));
                 let counts = [
                     report.enqueued,
                     report.repeated,
@@ -68,7 +58,7 @@ impl ListTriggers {
                     report.refused,
                     report.unacked,
                 ];
-                row.push(instance.to_owned());
+                row.push(instance.instance.clone());
                 row.extend(counts.map(|count| count.to_string()));
                 row.push(print::instant(report.since, zone));
                 rows.push(row);
@@ -94,20 +84,43 @@ impl ListTriggers {
     }
 }
 
+fn object(reports: &[InstanceReport], definition: &TriggerDefinition, now: Timestamp) -> Value {
+    let instances = of_trigger(reports, definition).map(|(instance, report)| {
+        let mut object = serde_json::to_value(report).unwrap_or_default();
+        object["instance"] = instance.instance.as_str().into();
+        object["silent_seconds"] = json!(instance.silent_for(now).map(|silent| silent.as_secs()));
+        object
+    });
+    json!({
+        "id": definition.id.as_str(),
+        "function": definition.function,
+        "kind": definition.kind.key(),
+        "listens_to": definition.describe(),
+        "enabled": definition.enabled,
+        "origin": definition.origin.place,
+        "type": definition.task.kind,
+        "queue": definition.task.queue,
+        "instances": instances.collect::<Vec<_>>(),
+    })
+}
+
 fn of_trigger<'a>(
     reports: &'a [InstanceReport],
     definition: &'a TriggerDefinition,
-) -> impl Iterator<Item = (&'a str, &'a TriggerReport)> {
+) -> impl Iterator<Item = (&'a InstanceReport, &'a TriggerReport)> {
     reports.iter().flat_map(move |instance| {
         let own = instance
             .triggers
             .iter()
             .filter(move |report| report.id == definition.id.as_str());
-        own.map(move |report| (instance.instance.as_str(), report))
+        own.map(move |report| (instance, report))
     })
 }
 
-fn state(report: &TriggerReport) -> String {
+fn state(report: &TriggerReport, silent: Option<Duration>) -> String {
+    if let Some(silent) = silent {
+        return format!("{}, not heard for {} s", report.state, silent.as_secs());
+    }
     match &report.fault {
         Some(fault) => format!("{} ({})", report.state, fault.code),
         None => report.state.clone(),

@@ -138,6 +138,31 @@ impl Catalog {
         self.shared.triggers().subscribe()
     }
 
+    /// The triggers as they are now.
+    #[must_use]
+    pub fn triggers(&self) -> Triggers {
+        Arc::clone(&self.shared.triggers().borrow())
+    }
+
+    /// The functions that the manifests define, by name, and where each is.
+    #[must_use]
+    pub fn functions(&self) -> Vec<(Arc<Function>, String)> {
+        let all = self.shared.functions().all();
+        let places = self.shared.places();
+        let placed = all.values().map(|function| {
+            let place = places.get(&function.name).cloned();
+            (Arc::clone(function), place.unwrap_or_default())
+        });
+        placed.collect()
+    }
+
+    /// The function of this name, and where it is.
+    #[must_use]
+    pub fn function(&self, name: &str) -> Option<(Arc<Function>, String)> {
+        let function = self.shared.functions().get(name)?;
+        Some((function, self.shared.places().get(name).cloned().unwrap_or_default()))
+    }
+
     /// One for each source that is read.
     #[must_use]
     pub fn statuses(&self) -> Vec<SourceStatus> {

@@ -41,6 +41,8 @@ pub struct SourcePart {
     pub triggers: Vec<TriggerDefinition>,
     /// Options that schedules state for their tasks themselves, if they may name a function of a manifest.
     pub stated: BTreeMap<ScheduleId, FunctionOptions>,
+    /// Where each function is defined, by name.
+    pub places: Arc<BTreeMap<String, String>>,
     /// Functions and rows of which nothing is in force.
     pub rejected: Vec<Rejected>,
     /// Problems.
@@ -295,6 +297,14 @@ impl Shared {
             }
             changed
         });
+    }
+
+    /// Where each function of a manifest is defined, by name.
+    #[must_use]
+    pub fn places(&self) -> Arc<BTreeMap<String, String>> {
+        let slots = self.slots();
+        let places = slots.get(&Source::Manifest).map(|slot| Arc::clone(&slot.part.places));
+        places.unwrap_or_default()
     }
 
     /// Functions and rows of which nothing is in force, in the order of the sources; then schedules whose payload is refused.

@@ -17,6 +17,8 @@ pub enum ListenState {
     Disabled,
     /// It waits for its connection or its first answer.
     Starting,
+    /// What it listens to is not there yet, which is no fault: why, and what makes it.
+    Waiting(ConnectionFault),
     /// It takes messages.
     Listening,
     /// It holds messages until the broker takes their tasks: the broker's code.
@@ -32,9 +34,19 @@ impl ListenState {
         match self {
             Self::Disabled => "disabled",
             Self::Starting => "starting",
+            Self::Waiting(_) => "waiting",
             Self::Listening => "listening",
             Self::Holding(_) => "holding",
             Self::Failing(_) => "failing",
+        }
+    }
+
+    /// Why it does not take messages, as far as something outside of this program is the reason.
+    #[must_use]
+    pub const fn fault(&self) -> Option<&ConnectionFault> {
+        match self {
+            Self::Waiting(why) | Self::Failing(why) => Some(why),
+            Self::Disabled | Self::Starting | Self::Listening | Self::Holding(_) => None,
         }
     }
 }
@@ -207,6 +219,10 @@ fn log_change(trigger: &TriggerDefinition, before: &ListenState, now: &ListenSta
         (_, ListenState::Failing(fault)) => {
             let (code, error, help) = (fault.code, &fault.why, fault.hint);
             tracing::warn!(trigger = id, code, %error, help, "the trigger does not listen to {what}");
+        }
+        (_, ListenState::Waiting(why)) => {
+            let (code, reason, help) = (why.code, &why.why, why.hint);
+            tracing::info!(trigger = id, code, %reason, help, "the trigger waits for {what}");
         }
         (_, ListenState::Listening) => tracing::info!(trigger = id, "the trigger listens to {what}"),
         _ => {}

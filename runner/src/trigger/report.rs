@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
-use super::board::{Board, ListenState};
+use super::board::Board;
 use crate::background::{self, BackgroundLoop};
 use crate::messaging::ConnectionFault;
 
@@ -26,6 +26,9 @@ const EVERY: Duration = Duration::from_secs(5);
 
 /// For how long that holds: two rounds may fail.
 const VALID: Duration = Duration::from_secs(20);
+
+/// An instance that has said nothing for longer may be gone: it missed two rounds.
+const SILENT: Duration = Duration::from_secs(12);
 
 /// Why something does not work.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -56,7 +59,7 @@ pub struct TriggerReport {
     pub id: String,
     /// What it listens to.
     pub what: String,
-    /// `disabled`, `starting`, `listening`, `holding` or `failing`.
+    /// `disabled`, `starting`, `waiting`, `listening`, `holding` or `failing`.
     pub state: String,
     /// Since when.
     pub since: Timestamp,
@@ -104,6 +107,9 @@ pub struct InstanceReport {
     /// `host:pid`.
     #[serde(default)]
     pub instance: String,
+    /// When it said this, by the broker's clock.
+    #[serde(default)]
+    pub at: Option<Timestamp>,
     /// Its triggers, by id.
     #[serde(default)]
     pub triggers: Vec<TriggerReport>,
@@ -126,10 +132,7 @@ impl InstanceReport {
             bad: status.counts.bad.load(Ordering::Relaxed),
             unacked: status.counts.unacked.load(Ordering::Relaxed),
             refused: status.counts.refused.load(Ordering::Relaxed),
-            fault: match &status.state {
-                ListenState::Failing(fault) => Some(fault.into()),
-                _ => None,
-            },
+            fault: status.state.fault().map(FaultReport::from),
             last_bad: status.last_bad,
         });
         let connections = board.connections().into_iter().map(|status| ConnectionReport {
@@ -142,9 +145,27 @@ impl InstanceReport {
         });
         Self {
             instance: instance.to_owned(),
+            at: None,
             triggers: triggers.collect(),
             connections: connections.collect(),
         }
+    }
+}
+
+impl InstanceReport {
+    /// For how long nothing was heard of the instance, if that is so long that it may be gone. `now`: by the broker's clock.
+    #[must_use]
+    pub fn silent_for(&self, now: Timestamp) -> Option<Duration> {
+        let silent = Duration::try_from(now.duration_since(self.at?)).ok()?;
+        (silent >= SILENT).then_some(silent)
+    }
+}
+
+impl TriggerReport {
+    /// Why it does not listen, unless that is no fault.
+    #[must_use]
+    pub fn failure(&self) -> Option<&FaultReport> {
+        self.fault.as_ref().filter(|_| self.state != "waiting")
     }
 }
 
@@ -200,7 +221,12 @@ impl BackgroundLoop for ReportLoop {
     }
 
     async fn turn(&mut self) -> Option<Duration> {
-        let report = InstanceReport::of(&self.board, &self.instance);
+        // Others compare it with the broker's clock, which is the one that they share.
+        let at = self.broker.now().await.ok();
+        let report = InstanceReport {
+            at,
+            ..InstanceReport::of(&self.board, &self.instance)
+        };
         let empty = report.triggers.is_empty() && report.connections.is_empty();
         if empty && !self.published {
             return None;
@@ -211,5 +237,30 @@ impl BackgroundLoop for ReportLoop {
             self.published = !empty || kept.is_err();
         }
         None
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_instance_that_missed_two_rounds_may_be_gone() {
+        let now: Timestamp = "2026-11-22T06:39:12Z".parse().unwrap();
+        let silent = |seconds: i64| {
+            let at = now.checked_sub(jiff::SignedDuration::from_secs(seconds)).ok();
+            InstanceReport {
+                at,
+                ..InstanceReport::default()
+            }
+            .silent_for(now)
+        };
+        assert_eq!((silent(0), silent(11), silent(-60)), (None, None, None));
+        assert_eq!(silent(12), Some(Duration::from_secs(12)));
+        assert_eq!(
+            InstanceReport::default().silent_for(now),
+            None,
+            "an older version does not say when"
+        );
     }
 }

@@ -105,6 +105,18 @@ pub fn schedule(id: &str) -> String {
     format!("{}/schedules/{}", root(), segment(id.as_bytes()))
 }
 
+/// All functions.
+#[must_use]
+pub fn functions() -> String {
+    format!("{}/functions", root())
+}
+
+/// One function.
+#[must_use]
+pub fn function(name: &str) -> String {
+    format!("{}/functions/{}", root(), segment(name.as_bytes()))
+}
+
 /// The login page, and where to go from there.
 #[must_use]
 pub fn login(next: &str) -> String {

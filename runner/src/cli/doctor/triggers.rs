@@ -39,7 +39,7 @@ pub(super) async fn look(broker: &dyn Broker) -> Vec<Diagnosis> {
 
 /// What is wrong with a trigger of an instance: a fault, or else events of which no task could be made.
 fn of(instance: &str, report: &TriggerReport) -> Option<Diagnosis> {
-    if let Some(fault) = &report.fault {
+    if let Some(fault) = report.failure() {
         let text = format!("{} on {instance} is {}: {}", report.id, report.state, fault.why);
         let found = Diagnosis::new(Level::Error, AREA, text).code(fault.code.as_str());
         return Some(match fault.hint.as_str() {

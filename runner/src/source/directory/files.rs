@@ -79,6 +79,8 @@ pub struct Contents {
     pub definitions: Vec<Definition>,
     /// In the order of their paths.
     pub triggers: Vec<TriggerDefinition>,
+    /// Where each function is, by name.
+    pub places: BTreeMap<String, String>,
     /// Functions of files of which no version is in force.
     pub rejected: Vec<Rejected>,
     /// In the order of their paths.
@@ -323,6 +325,8 @@ impl Files {
             contents.rejected.extend(file.rejected(&place));
             contents.problems.extend(file.problems(&place, &self.context));
             for entry in file.good.iter().flat_map(|good| &good.entries) {
+                let (name, place) = (entry.function.name.clone(), entry.origin.place.clone());
+                contents.places.insert(name, place);
                 contents.functions.push(entry.function.clone());
                 contents.definitions.extend(entry.schedules.iter().cloned());
                 contents.triggers.extend(entry.triggers.iter().cloned());

@@ -166,6 +166,7 @@ impl Directory {
         SourcePart {
             definitions: contents.definitions,
             triggers: contents.triggers,
+            places: Arc::new(contents.places),
             rejected: contents.rejected,
             problems: contents.problems,
             incomplete: contents.incomplete,

@@ -39,11 +39,14 @@ pub(super) fn no_dead_letter(stream: &str, error: &RedisClientError) -> Connecti
     fault("redis_dead_letter", why, hint)
 }
 
+/// The code of a stream that nothing has written yet.
+pub(super) const NOT_THERE: &str = "redis_stream_missing";
+
 /// There is no stream, and so there cannot be a group.
 pub(super) fn no_stream(stream: &str) -> ConnectionFault {
     let why = format!("there is no stream {stream:?}");
     fault(
-        "redis_stream_missing",
+        NOT_THERE,
         why,
         "the first entry makes it, or the trigger with create: true",
     )

@@ -101,7 +101,10 @@ impl StreamTriggerTask {
                 Ok(Err(fault)) => fault,
                 Err(panic) => fault::panicked(&panic_text(panic.as_ref())),
             };
-            self.note(ListenState::Failing(fault));
+            self.note(match fault.code {
+                fault::NOT_THERE => ListenState::Waiting(fault),
+                _ => ListenState::Failing(fault),
+            });
             if began.elapsed() > LONGEST_PAUSE {
                 pause = FIRST_PAUSE;
             }

@@ -3,6 +3,8 @@
 //! Pages only read. Changes are in `act`.
 
 mod foreign;
+pub mod function;
+pub mod functions;
 pub mod login;
 pub mod overview;
 pub mod raw;
@@ -37,6 +39,8 @@ pub fn routes() -> Router<AppState> {
         )
         .route("/queue/schedules", get(schedules::show))
         .route("/queue/schedules/{id}", get(schedule::show))
+        .route("/queue/functions", get(functions::show))
+        .route("/queue/functions/{name}", get(function::show))
         .route("/queue/servers", get(servers::show))
         .route("/queue/login", get(login::show).post(login::enter))
         .route("/queue/logout", post(login::leave))

@@ -12,7 +12,7 @@ use runner_queue::{BrokerResult, Decision, QueueInfo, ServerView};
 use serde::{Deserialize, Serialize};
 
 use super::rows::{self, ClockRow, DecisionRow, Pager, ProblemRow, StateCount};
-use super::triggers::{ConnectionRow, TriggerRow};
+use super::triggers::{AllTriggers, ConnectionRow, TriggerRow};
 use crate::diagnose::is_served;
 use crate::health::BrokerFault;
 use crate::scheduler::coming;
@@ -202,12 +202,13 @@ pub async fn show(
     let filter = query.queues.unwrap_or_default();
     let filter = filter.trim();
     let plan = app.catalog.plan();
-    let (queues, servers, decisions, corrections, upcoming) = tokio::join!(
+    let (queues, servers, decisions, corrections, upcoming, triggers) = tokio::join!(
         queues(&app, filter, number),
         app.broker.servers(),
         app.broker.decisions(None, DRAWN),
         app.broker.corrections(),
         coming(&*app.broker, &plan, locale.now, NEXT),
+        AllTriggers::look(&app),
     );
     let queues = if_readable(&app, queues)?;
     let servers = if_readable(&app, servers)?;
@@ -216,6 +217,7 @@ pub async fn show(
     let clock = ClockRow::of(locale, if_readable(&app, corrections)?.as_ref());
     let (problems, _) = rows::by_weight(&plan);
     let mut shown: Vec<ProblemRow> = endangered(&app);
+    shown.extend(if_readable(&app, triggers)?.failing());
     let unclaimed = app.unclaimed.look(&*app.broker, &queues.summed).await;
     let problem_count = shown.len() + problems.len() + unclaimed.types.len() + usize::from(clock.is_some());
     shown.extend(problems.into_iter().map(ProblemRow::new));

@@ -2,13 +2,14 @@
 
 use jiff::Timestamp;
 use runner_core::schedule::{Plan, Problem, Severity, Source};
-use runner_core::task::{QueueName, TaskState};
+use runner_core::task::{FUNCTION_PREFIX, QueueName, TaskState};
 use runner_queue::{Caveat, Corrections, Decision, QueueInfo};
 use serde::Serialize;
 
 use super::run::Ending;
 use crate::diagnose::CORRECTION_SHOWN;
 use crate::health::BrokerFault;
+use crate::trigger::{FaultReport, TriggerReport};
 use crate::web::format::{self, IN_A_LIST, InstantText, Locale};
 use crate::web::page_error::PageError;
 use crate::web::urls;
@@ -153,6 +154,8 @@ pub struct ProblemRow {
     place: String,
     schedule: Option<String>,
     schedule_url: Option<String>,
+    /// The page of the function that it is about as a whole.
+    function_url: Option<String>,
     excerpt: Option<String>,
     hint: Option<String>,
     /// Whether the word list explains this code, in both languages.
@@ -182,6 +185,11 @@ impl ProblemRow {
             place: problem.place.clone(),
             schedule: id.map(ToString::to_string),
             schedule_url: id.map(|id| urls::schedule(id.as_str())),
+            function_url: problem
+                .function
+                .as_ref()
+                .and_then(|kind| kind.strip_prefix(FUNCTION_PREFIX))
+                .map(urls::function),
             excerpt: problem.excerpt.as_deref().map(|e| format::cut(e, Self::LONGEST)),
             hint: problem.hint.as_deref().map(|h| format::cut(h, Self::LONGEST)),
             translated: false,
@@ -202,8 +210,29 @@ impl ProblemRow {
             place,
             schedule: None,
             schedule_url: None,
+            function_url: None,
             excerpt: None,
             hint: None,
+            translated: false,
+        }
+    }
+
+    /// The problem that a trigger does not listen on this instance.
+    #[must_use]
+    pub fn of_trigger(instance: &str, report: &TriggerReport, fault: &FaultReport) -> Self {
+        let message = format!("{} does not listen to {}: {}", report.id, report.what, fault.why);
+        Self {
+            severity: "error",
+            code: format::cut(&fault.code, IN_A_LIST),
+            said: None,
+            message: format::cut(&message, Self::LONGEST),
+            source: "trigger",
+            place: format::cut(instance, IN_A_LIST),
+            schedule: None,
+            schedule_url: None,
+            function_url: None,
+            excerpt: None,
+            hint: Some(format::cut(&fault.hint, Self::LONGEST)).filter(|hint| !hint.is_empty()),
             translated: false,
         }
     }
@@ -220,6 +249,7 @@ impl ProblemRow {
             place,
             schedule: None,
             schedule_url: None,
+            function_url: None,
             excerpt: None,
             hint: Some(caveat.hint.to_owned()),
             translated: TRANSLATED.contains(&caveat.code),

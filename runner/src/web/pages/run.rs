@@ -107,6 +107,8 @@ fn end_of(record: &RunRecord) -> RunEnd {
 struct RunPage {
     id: String,
     title: String,
+    /// The page of its function.
+    function_url: Option<String>,
     queue: String,
     queue_url: String,
     schedule: Option<(String, String)>,
@@ -217,6 +219,7 @@ fn page(
             .map(|r| r.function.clone())
             .or_else(|| schedule.as_ref().map(ToString::to_string))
             .unwrap_or_else(|| task.to_string()),
+        function_url: known.map(|r| urls::function(&r.function)),
         queue: queue.to_string(),
         queue_url: urls::queue(queue.as_str()),
         schedule: schedule

@@ -79,6 +79,8 @@ impl PauseRow {
 struct Details {
     row: ScheduleRow,
     queue_url: String,
+    /// The page of the function that a manifest defines.
+    function: Option<(String, String)>,
     description: String,
     next: Vec<InstantText>,
     pause: Option<PauseRow>,
@@ -345,6 +347,9 @@ fn details(
     Details {
         row: ScheduleRow::new(locale, plan, definition, standing),
         queue_url: urls::queue(task.queue.as_str()),
+        function: definition
+            .function()
+            .map(|name| (format::cut(name, IN_A_LIST), urls::function(name))),
         description: format::cut(&definition.description, 2000),
         next: next.iter().map(|at| locale.moment_in(*at, zone)).collect(),
         pause: standing.and_then(|s| PauseRow::of(locale, definition, s)),

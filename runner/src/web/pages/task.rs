@@ -4,7 +4,7 @@ use axum::Extension;
 use axum::extract::{Path, State};
 use axum::http::{HeaderName, header};
 use axum::response::{IntoResponse, Response};
-use runner_core::task::{Event, TaskState};
+use runner_core::task::{Event, FUNCTION_PREFIX, TaskState};
 use runner_core::trigger::AFTER_HEADER;
 use runner_queue::{Attempt, BrokerError, RunBy, TaskInfo};
 use serde::Serialize;
@@ -73,6 +73,8 @@ struct TaskPage {
     result: Option<PayloadText>,
     headers: Vec<(String, String)>,
     schedule: Option<(String, String)>,
+    /// Its function, and the page of that.
+    function: Option<(String, String)>,
     /// What started it, and which event that was.
     trigger: &'static str,
     event: Option<String>,
@@ -183,6 +185,10 @@ fn page(
             .map(|(name, value)| (format::cut(name, IN_A_LIST), format::cut(value, LONGEST_ERROR)))
             .collect(),
         schedule: schedule.map(|id| (id.clone(), urls::schedule(id))),
+        function: record
+            .kind
+            .strip_prefix(FUNCTION_PREFIX)
+            .map(|name| (format::cut(name, IN_A_LIST), urls::function(name))),
         trigger: trigger.as_str(),
         event,
         after: record.headers.get(AFTER_HEADER).and_then(|before| {

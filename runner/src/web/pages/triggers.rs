@@ -1,43 +1,114 @@
-//! Triggers and their connections, as the first page and `/metrics` show them. What they do is in `trigger`.
+//! Triggers and their connections, as pages and `/metrics` show them. What they do is in `trigger`.
 
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::sync::atomic::Ordering;
 
+use jiff::Timestamp;
+use runner_core::trigger::TriggerDefinition;
+use runner_queue::BrokerResult;
 use serde::Serialize;
 
-use crate::messaging::ConnectionFault;
-use crate::trigger::{ConnectionStatus, ListenState, TriggerStatus};
+use super::rows::ProblemRow;
+use crate::trigger::{self, ConnectionStatus, FaultReport, InstanceReport, ListenState, TriggerReport};
 use crate::web::app_state::AppState;
 use crate::web::format::{self, InstantText, Locale};
+use crate::web::urls;
 
-/// Why something does not work.
-#[derive(Debug, Serialize)]
-struct FaultRow {
-    code: &'static str,
-    why: String,
-    hint: &'static str,
+/// What every instance says about its triggers, and the present by the broker's clock. This process is asked itself.
+#[derive(Default)]
+pub(crate) struct AllTriggers {
+    reports: Vec<InstanceReport>,
+    now: Timestamp,
 }
 
-impl FaultRow {
-    fn new(fault: &ConnectionFault) -> Self {
-        Self {
-            code: fault.code,
-            why: format::cut(&fault.why, format::IN_A_LIST * 4),
-            hint: fault.hint,
+impl AllTriggers {
+    /// Asks for it.
+    ///
+    /// # Errors
+    ///
+    /// Those of the broker.
+    pub(crate) async fn look(app: &AppState) -> BrokerResult<Self> {
+        let own = InstanceReport::of(&app.board, &app.settings.instance);
+        let (others, now) = tokio::try_join!(trigger::reports(&*app.broker), app.broker.now())?;
+        let others = others.into_iter().filter(|other| other.instance != own.instance);
+        Ok(Self {
+            reports: std::iter::once(own.clone()).chain(others).collect(),
+            now,
+        })
+    }
+
+    /// What each instance says about the trigger of this id.
+    fn of<'a>(&'a self, id: &'a str) -> impl Iterator<Item = (&'a InstanceReport, &'a TriggerReport)> {
+        self.reports.iter().flat_map(move |instance| {
+            let own = instance.triggers.iter().filter(move |report| report.id == id);
+            own.map(move |report| (instance, report))
+        })
+    }
+
+    /// The triggers that do not listen although they should: one problem for each and for each code.
+    pub(crate) fn failing(&self) -> Vec<ProblemRow> {
+        let mut found = BTreeMap::new();
+        for instance in self.reports.iter().filter(|one| one.silent_for(self.now).is_none()) {
+            for report in &instance.triggers {
+                if let Some(fault) = report.failure() {
+                    let problem = || ProblemRow::of_trigger(&instance.instance, report, fault);
+                    found.entry((&report.id, &fault.code)).or_insert_with(problem);
+                }
+            }
+        }
+        found.into_values().collect()
+    }
+
+    /// A row for each instance of a trigger; one that says so if there is none.
+    pub(crate) fn rows(&self, locale: &Locale, trigger: &TriggerDefinition) -> Vec<TriggerRow> {
+        let of_instance = |(instance, report): (&InstanceReport, &TriggerReport)| TriggerRow {
+            instance: instance.instance.clone(),
+            silent: instance.silent_for(self.now).map(|silent| locale.span(silent)),
+            ..TriggerRow::new(locale, report)
+        };
+        let rows: Vec<TriggerRow> = self.of(trigger.id.as_str()).map(of_instance).collect();
+        match rows.is_empty() {
+            true => vec![TriggerRow::unheard(trigger)],
+            false => rows,
         }
     }
 }
 
-/// One trigger.
+/// Why something does not work.
+#[derive(Debug, Serialize)]
+struct FaultRow {
+    code: String,
+    why: String,
+    hint: String,
+}
+
+impl FaultRow {
+    fn new(fault: &FaultReport) -> Self {
+        Self {
+            code: format::cut(&fault.code, format::IN_A_LIST),
+            why: format::cut(&fault.why, format::IN_A_LIST * 4),
+            hint: format::cut(&fault.hint, format::IN_A_LIST * 4),
+        }
+    }
+}
+
+/// One trigger of one instance.
 #[derive(Debug, Serialize)]
 pub(crate) struct TriggerRow {
     id: String,
+    /// The page of its function.
+    url: String,
     /// What it listens to.
     what: String,
+    /// The instance, where those of several are shown.
+    instance: String,
+    /// For how long that instance has said nothing, if that is too long.
+    silent: Option<String>,
     state: &'static str,
     icon: &'static str,
     tone: &'static str,
-    since: InstantText,
+    since: Option<InstantText>,
     enqueued: u64,
     repeated: u64,
     bad: u64,
@@ -51,35 +122,65 @@ pub(crate) struct TriggerRow {
 impl TriggerRow {
     /// All of this process.
     pub(crate) fn all(locale: &Locale, app: &AppState) -> Vec<Self> {
-        app.board.triggers().iter().map(|one| Self::new(locale, one)).collect()
+        let own = InstanceReport::of(&app.board, &app.settings.instance);
+        own.triggers.iter().map(|report| Self::new(locale, report)).collect()
     }
 
-    fn new(locale: &Locale, status: &TriggerStatus) -> Self {
-        let (icon, tone) = match &status.state {
-            ListenState::Listening => ("check", "good"),
-            ListenState::Starting => ("skip", "plain"),
-            ListenState::Disabled => ("pause", "plain"),
-            ListenState::Holding(_) => ("warn", "warn"),
-            ListenState::Failing(_) => ("cross", "bad"),
+    /// One of which no instance says anything.
+    fn unheard(trigger: &TriggerDefinition) -> Self {
+        let (state, icon, tone) = match trigger.enabled {
+            true => ("unheard", "warn", "warn"),
+            false => ("disabled", "pause", "plain"),
         };
-        let counts = &status.counts;
         Self {
-            id: status.trigger.id.to_string(),
-            what: format::cut(&status.trigger.describe(), format::IN_A_LIST),
-            state: status.state.as_str(),
+            id: trigger.id.to_string(),
+            url: urls::function(&trigger.function),
+            what: format::cut(&trigger.describe(), format::IN_A_LIST),
+            instance: String::new(),
+            silent: None,
+            state,
             icon,
             tone,
-            since: locale.moment(status.since),
-            enqueued: counts.enqueued.load(Ordering::Relaxed),
-            repeated: counts.repeated.load(Ordering::Relaxed),
-            bad: counts.bad.load(Ordering::Relaxed),
-            unacked: counts.unacked.load(Ordering::Relaxed),
-            refused: counts.refused.load(Ordering::Relaxed),
-            fault: match &status.state {
-                ListenState::Failing(fault) => Some(FaultRow::new(fault)),
-                _ => None,
-            },
-            last_bad: status
+            since: None,
+            enqueued: 0,
+            repeated: 0,
+            bad: 0,
+            unacked: 0,
+            refused: 0,
+            fault: None,
+            last_bad: None,
+        }
+    }
+
+    fn new(locale: &Locale, report: &TriggerReport) -> Self {
+        // Another version may know other words.
+        let (state, icon, tone) = match report.state.as_str() {
+            "listening" => ("listening", "check", "good"),
+            "starting" => ("starting", "skip", "plain"),
+            "waiting" => ("waiting", "skip", "plain"),
+            "disabled" => ("disabled", "pause", "plain"),
+            "holding" => ("holding", "warn", "warn"),
+            "failing" => ("failing", "cross", "bad"),
+            _ => ("unknown", "skip", "plain"),
+        };
+        let (function, _) = report.id.split_once(':').unwrap_or((&report.id, ""));
+        Self {
+            url: urls::function(function),
+            id: format::cut(&report.id, format::IN_A_LIST),
+            what: format::cut(&report.what, format::IN_A_LIST),
+            instance: String::new(),
+            silent: None,
+            state,
+            icon,
+            tone,
+            since: Some(locale.moment(report.since)),
+            enqueued: report.enqueued,
+            repeated: report.repeated,
+            bad: report.bad,
+            unacked: report.unacked,
+            refused: report.refused,
+            fault: report.fault.as_ref().map(FaultRow::new),
+            last_bad: report
                 .last_bad
                 .as_ref()
                 .map(|(at, why)| (locale.moment(*at), format::cut(why, format::IN_A_LIST * 4))),
@@ -107,7 +208,7 @@ impl ConnectionRow {
             connected: status.connected,
             blocked: status.blocked.as_deref().map(|why| format::cut(why, format::IN_A_LIST)),
             since: locale.moment(status.since),
-            fault: status.fault.as_ref().map(FaultRow::new),
+            fault: status.fault.as_ref().map(|fault| FaultRow::new(&fault.into())),
         };
         app.board.connections().iter().map(new).collect()
     }
