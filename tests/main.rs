@@ -27,6 +27,7 @@ mod growth;
 mod hooks;
 mod kit;
 mod model;
+mod monitoring;
 mod notifications;
 mod pages;
 mod payload_schema;
@@ -91,6 +92,7 @@ fn main() -> std::process::ExitCode {
         growth::tests(),
         hooks::tests(),
         model::tests(),
+        monitoring::tests(),
         notifications::tests(),
         traps::tests(),
         redis_broker::tests(),

@@ -46,6 +46,8 @@ pub enum Need {
     RabbitMq,
     /// `nginx` on the path.
     Nginx,
+    /// `prometheus` and `promtool` on the path.
+    Prometheus,
     /// What `Postgres` needs, and `pgbouncer` on the path.
     PgBouncer,
     /// `chromium` on the path.
@@ -72,6 +74,7 @@ impl Need {
                 .then(|| "postgres is not installed".to_owned()),
             Self::RabbitMq => rabbitmq::absent(),
             Self::Nginx => missing("nginx"),
+            Self::Prometheus => missing("prometheus").or_else(|| missing("promtool")),
             Self::PgBouncer => missing("pgbouncer").or_else(|| Self::Postgres.absent()),
             Self::Chromium => missing("chromium"),
             Self::Node => missing("node"),

@@ -5,8 +5,8 @@
 
 mod plain;
 
-use std::collections::HashSet;
-use std::sync::{Mutex, PoisonError};
+use std::collections::{HashMap, HashSet};
+use std::sync::{Mutex, PoisonError, RwLock};
 use std::time::Duration;
 
 use prometheus_client::encoding::EncodeLabelSet;
@@ -18,7 +18,7 @@ use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::{Metric, Registry, Unit};
 use runner_core::task::AttemptOutcome;
 
-pub use self::plain::plain;
+pub use self::plain::{label, plain};
 
 /// Bucket bounds in seconds for lateness of fires and waits: 1 ms to 5 min.
 const LATENESS_BUCKETS: [f64; 12] = [0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0, 60.0, 300.0];
@@ -35,6 +35,17 @@ struct QueueOutcome {
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct QueueLabel {
     queue: String,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct TypeOutcome {
+    r#type: String,
+    outcome: &'static str,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct TypeLabel {
+    r#type: String,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -69,7 +80,13 @@ const QUEUES: usize = 60;
 /// The label of queues without their own counters.
 pub const OTHER_QUEUES: &str = "_other";
 
-/// Counts the successes of one queue without looking up its counters each time.
+/// Task types with their own counters: about 60 kB of text. The rest share one label.
+const TYPES: usize = 60;
+
+/// The label of task types without their own counters.
+pub const OTHER_TYPES: &str = "_other";
+
+/// Counts the successes of one queue or type without looking up its counters each time.
 #[derive(Debug, Clone)]
 pub struct Successes {
     processed: Counter,
@@ -92,6 +109,10 @@ pub struct Metrics {
     queues: Mutex<(HashSet<String>, usize)>,
     processed: Family<QueueOutcome, Counter>,
     duration: Family<QueueLabel, Histogram, fn() -> Histogram>,
+    /// The counters of each type that has its own, and those that the rest share.
+    types: RwLock<HashMap<String, Successes>>,
+    type_processed: Family<TypeOutcome, Counter>,
+    type_duration: Family<TypeLabel, Histogram, fn() -> Histogram>,
     fires: Family<DecisionLabel, Counter>,
     lateness: Histogram,
     corrected: Counter,
@@ -118,10 +139,12 @@ impl Default for Metrics {
     /// Registers every metric with its name (the encoder adds `_total` to counters) and its help.
     fn default() -> Self {
         let mut shown = Shown(Registry::with_prefix("runner"));
-        let by_queue = Family::new_with_constructor((|| Histogram::new(DURATION_BUCKETS)) as fn() -> Histogram);
         Self {
             processed: shown.plain("tasks_processed", "Attempts that ended, by queue and outcome"),
-            duration: shown.seconds("task_duration", "Run time of attempts", by_queue),
+            duration: shown.seconds("task_duration", "Run time of attempts", durations()),
+            types: RwLock::default(),
+            type_processed: shown.plain("type_processed", "Attempts that ended, by task type and outcome"),
+            type_duration: shown.seconds("type_duration", "Run time of attempts, by task type", durations()),
             fires: shown.plain("fires", "Decisions about occurrences"),
             lateness: shown.seconds(
                 "schedule_lateness",
@@ -188,6 +211,11 @@ impl Default for Metrics {
     }
 }
 
+/// Histograms of run times.
+fn durations<L: Clone + std::hash::Hash + Eq>() -> Family<L, Histogram, fn() -> Histogram> {
+    Family::new_with_constructor(|| Histogram::new(DURATION_BUCKETS))
+}
+
 /// Creates and registers metrics in one step, so that none is created and never exposed.
 struct Shown(Registry);
 
@@ -218,6 +246,48 @@ impl Metrics {
         self.durations(queue).observe(took.as_secs_f64());
     }
 
+    /// An attempt at a task of this type ended. A success, the usual case, takes one look and two additions.
+    pub fn attempt_of(&self, kind: &str, outcome: AttemptOutcome, took: Duration) {
+        let known = self.types.read().unwrap_or_else(PoisonError::into_inner);
+        let Some(counters) = known.get(kind) else {
+            drop(known);
+            let name = self.type_label(kind);
+            return self.attempt_of(&name, outcome, took);
+        };
+        if outcome == AttemptOutcome::Success {
+            return counters.add(took);
+        }
+        counters.duration.observe(took.as_secs_f64());
+        drop(known);
+        let label = TypeOutcome {
+            r#type: kind.to_owned(),
+            outcome: outcome.as_str(),
+        };
+        self.type_processed.get_or_create(&label).inc();
+    }
+
+    /// The label of a type without counters so far, which has some afterwards.
+    fn type_label(&self, kind: &str) -> String {
+        let mut types = self.types.write().unwrap_or_else(PoisonError::into_inner);
+        let name = match types.len() < TYPES {
+            true => kind,
+            false => OTHER_TYPES,
+        };
+        if !types.contains_key(name) {
+            let (label, outcome) = (name.to_owned(), AttemptOutcome::Success.as_str());
+            let processed = TypeOutcome { r#type: label, outcome };
+            let label = TypeLabel {
+                r#type: name.to_owned(),
+            };
+            let counters = Successes {
+                processed: self.type_processed.get_or_create(&processed).clone(),
+                duration: self.type_duration.get_or_create(&label).clone(),
+            };
+            types.insert(name.to_owned(), counters);
+        }
+        name.to_owned()
+    }
+
     /// The label of a queue: its name, or a shared one for all after the first [`QUEUES`].
     fn label(&self, queue: &str) -> String {
         let mut queues = self.queues.lock().unwrap_or_else(PoisonError::into_inner);
@@ -237,12 +307,21 @@ impl Metrics {
         let mut queues = self.queues.lock().unwrap_or_else(PoisonError::into_inner);
         queues.0.insert(queue.to_owned());
         drop(queues);
-        let processed = self.processed.get_or_create(&QueueOutcome {
+        let of = |outcome: AttemptOutcome| {
+            let label = QueueOutcome {
+                queue: queue.to_owned(),
+                outcome: outcome.as_str(),
+            };
+            self.processed.get_or_create(&label).clone()
+        };
+        // From zero, so that a scraper sees the first of them as an increase.
+        of(AttemptOutcome::Archived);
+        let label = QueueLabel {
             queue: queue.to_owned(),
-            outcome: AttemptOutcome::Success.as_str(),
-        });
+        };
+        drop(self.lost.get_or_create(&label));
         Successes {
-            processed: processed.clone(),
+            processed: of(AttemptOutcome::Success),
             duration: self.durations(queue.to_owned()),
         }
     }
@@ -397,9 +476,11 @@ mod tests {
     use super::*;
 
     /// Names that alerts of users depend on; changing one breaks them.
-    const NAMES: [&str; 22] = [
+    const NAMES: [&str; 24] = [
         "runner_tasks_processed counter",
         "runner_task_duration_seconds histogram",
+        "runner_type_processed counter",
+        "runner_type_duration_seconds histogram",
         "runner_fires counter",
         "runner_schedule_lateness_seconds histogram",
         "runner_cursors_corrected counter",
@@ -426,6 +507,7 @@ mod tests {
     fn names_and_kinds_are_the_ones_that_alerts_know() {
         let metrics = Metrics::default();
         // A metric with labels is not exposed before its first value.
+        metrics.attempt_of("fn:backup", AttemptOutcome::Success, Duration::from_millis(3));
         metrics.attempt("default", AttemptOutcome::Success, Duration::from_millis(3));
         metrics.decided("fired", 2);
         metrics.lost("default", true);
@@ -463,6 +545,29 @@ mod tests {
             5000 - QUEUES
         );
         assert!(text.contains(&others), "{others}");
+    }
+
+    #[test]
+    fn types_beyond_the_bound_share_a_label() {
+        let metrics = Metrics::default();
+        for n in 0..1000 {
+            for outcome in [AttemptOutcome::Success, AttemptOutcome::Archived] {
+                metrics.attempt_of(&format!("type-{n}"), outcome, Duration::from_millis(3));
+            }
+        }
+        metrics.attempt_of("type-0", AttemptOutcome::Success, Duration::from_millis(3));
+        let text = metrics.render();
+        assert!(text.len() < 100_000, "{}", text.len());
+        let others = 1000 - TYPES;
+        for sample in [
+            r#"runner_type_processed_total{type="type-0",outcome="success"} 2"#.to_owned(),
+            r#"runner_type_processed_total{type="type-0",outcome="archived"} 1"#.to_owned(),
+            r#"runner_type_duration_seconds_count{type="type-0"} 3"#.to_owned(),
+            format!(r#"runner_type_processed_total{{type="{OTHER_TYPES}",outcome="success"}} {others}"#),
+            format!(r#"runner_type_processed_total{{type="{OTHER_TYPES}",outcome="archived"}} {others}"#),
+        ] {
+            assert!(text.contains(&sample), "{sample}");
+        }
     }
 
     #[test]

@@ -34,6 +34,12 @@ pub fn plain(open: &str) -> String {
     out
 }
 
+/// A label value with the three characters escaped that the format requires.
+#[must_use]
+pub fn label(value: &str) -> String {
+    value.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -16,6 +16,7 @@ use super::guard::refusals::Refusals;
 use super::hook_limits::HookLimits;
 
 use super::render::{Renderer, TemplateError};
+use super::run_figures::RunFigures;
 use super::settings::WebSettings;
 use super::unclaimed::UnclaimedCache;
 use crate::health::Health;
@@ -75,6 +76,7 @@ pub struct Inner {
     pub(crate) hashing: tokio::sync::Semaphore,
     pub(crate) scrapes: tokio::sync::Semaphore,
     pub(super) unclaimed: UnclaimedCache,
+    pub(super) run_figures: RunFigures,
     pub(super) broker_answer: BrokerAnswerCache,
 }
 
@@ -112,6 +114,7 @@ impl AppState {
             hashing: tokio::sync::Semaphore::new(HASHES_AT_ONCE),
             scrapes: tokio::sync::Semaphore::new(SCRAPES_AT_ONCE),
             unclaimed: UnclaimedCache::default(),
+            run_figures: RunFigures::default(),
             broker_answer: BrokerAnswerCache::default(),
         })))
     }

@@ -26,6 +26,7 @@ mod reasons;
 mod render;
 mod request_context;
 mod routes;
+mod run_figures;
 mod run_views;
 mod scrape;
 mod serve;

@@ -18,11 +18,11 @@ use super::guard::session;
 use super::page_error::PageError;
 use super::pages::triggers;
 use super::settings::Auth;
-use crate::metrics::plain;
+use crate::metrics::{label, plain};
 
 /// How long the broker may take to answer a scrape.
 const PATIENCE: Duration = Duration::from_secs(2);
-/// Maximum bytes without the unclaimed types; with them, at most 200 kB. Queues that do not fit are counted.
+/// Maximum bytes without the unclaimed types; with them, at most 200 kB. Figures of functions and schedules come on top, at most 120 kB. Queues that do not fit are counted.
 const LONGEST: usize = 140_000;
 /// Queues queried in one call.
 const CHUNK: usize = 100;
@@ -111,6 +111,7 @@ pub async fn metrics(State(app): State<AppState>, headers: HeaderMap) -> Result<
     text.push_str(&triggers::figures(&app, label));
     if let Some(figures) = figures {
         let found = app.unclaimed.look(&*app.broker, &figures.shown).await;
+        text.push_str(&app.run_figures.text(&*app.broker, &app.catalog, app.clock.now()).await);
         text.push_str(&figures.text());
         waiting(&mut text, &found, app.clock.now());
     }
@@ -257,11 +258,6 @@ fn up_or_down(up: bool) -> String {
         "# HELP runner_broker_up Whether the broker answered this scrape and takes writes.\n# TYPE runner_broker_up gauge\nrunner_broker_up {}\n",
         u8::from(up)
     )
-}
-
-/// A label value with the three characters escaped that the format requires.
-fn label(value: &str) -> String {
-    value.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n")
 }
 
 #[cfg(test)]

@@ -190,6 +190,7 @@ fn ended(ctx: &WorkerContext, facts: AttemptFacts, end: HandlerEnd) -> Option<Se
     let result = bounded(task, &cx, result);
     let took = began.elapsed();
     report(task, outcome, error.as_deref(), took);
+    ctx.metrics.attempt_of(&task.kind, outcome, took);
     match ctx.successes.get(&task.queue) {
         Some(successes) if outcome == AttemptOutcome::Success => successes.add(took),
         _ => ctx.metrics.attempt(task.queue.as_str(), outcome, took),
