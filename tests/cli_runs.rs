@@ -149,7 +149,7 @@ async fn a_function_is_run_by_its_name() {
     site.write(
         "manifests/say.yaml",
         "name: say\nexec: {script: 'echo \"$(cat)\"; test -z \"$(cat)\"'}\npayload: {day: today}\nretry: 0\n---\n\
-         name: fail\nexec: [\"false\"]\nretry: 0\n",
+         name: fail\nexec: [\"false\"]\nretry: 0\n---\nname: seven\nexec: [sh, -c, 'exit 7']\nretry: 0\n",
     );
     let runner = site.start().await;
     // With the payload of its manifest, or with another one.
@@ -160,6 +160,8 @@ async fn a_function_is_run_by_its_name() {
     let run = site.cli(["run", "fail", "--wait"]).await;
     assert_eq!(run.status.code(), Some(1));
     assert!(run.stderr.contains("fail did not succeed: archived"), "{}", run.stderr);
+    let run = site.cli(["run", "seven", "--wait"]).await;
+    assert_eq!(run.status.code(), Some(7), "that of the command: {}", run.stderr);
     let listed = site.cli(["runs", "fail"]).await.ok().stdout;
     assert!(listed.contains("  by hand  "), "{listed}");
     // One that was saved a moment ago is no warning. Another one each time: what was announced once stays so.

@@ -22,7 +22,7 @@ mod sleep;
 mod sql;
 mod stopped;
 
-pub use exec::{ExecSettings, try_run_directory};
+pub use exec::{ExecSettings, exit_code_in, try_run_directory};
 pub use guard::{guard_main, is_guard, try_guard};
 pub use http::{HttpProxy, HttpSettings, ProxyUrl};
 pub use kinds::HandlerSettings;

@@ -35,6 +35,7 @@ use place::Place;
 pub use place::try_run_directory;
 use start::Start;
 use supervise::CommandEnd;
+pub use verdict::exit_code_in;
 
 /// Maximum bytes of a result; as much as a task's payload may sensibly be.
 const MAX_RESULT_BYTES: usize = 1024 * 1024;

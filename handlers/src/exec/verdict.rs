@@ -23,13 +23,26 @@ pub(super) enum ExitVerdict {
     Revoke(String),
 }
 
+/// How the error of a command begins that ended with an exit code.
+const EXIT_CODE: &str = "exit code ";
+
+/// The exit code in the error of a command that failed, if it has one.
+#[must_use]
+pub fn exit_code_in(error: &str) -> Option<u8> {
+    let rest = error.strip_prefix(EXIT_CODE)?;
+    let digits = rest
+        .find(|c: char| !c.is_ascii_digit())
+        .map_or(rest, |end| &rest[..end]);
+    digits.parse().ok().filter(|code| *code != 0)
+}
+
 /// Looks up the status. The manifest's lists take precedence over the conventions of shells.
 pub(super) fn of(status: ExitStatus, spec: &ExecSpec) -> ExitVerdict {
     let codes = &spec.exit_codes;
     let Some(code) = status.code() else {
         return ExitVerdict::Retry(signal_text(status.signal().unwrap_or_default(), &spec.limits));
     };
-    let text = format!("exit code {code}");
+    let text = format!("{EXIT_CODE}{code}");
     match code {
         _ if codes.success.contains(&code) => ExitVerdict::Success,
         _ if codes.revoke.contains(&code) => ExitVerdict::Revoke(text),
@@ -106,6 +119,14 @@ mod tests {
     #[test]
     fn the_table_of_exit_codes() {
         let text = |code| format!("exit code {code}");
+        assert_eq!(
+            (exit_code_in(&text(3)), exit_code_in("exit code 137 (signal 9)")),
+            (Some(3), Some(137))
+        );
+        assert_eq!(
+            [text(0), text(256), "exit code".into(), "signal 9".into()].map(|e| exit_code_in(&e)),
+            [None; 4]
+        );
         assert_eq!(exited(0), ExitVerdict::Success);
         assert_eq!(exited(75), ExitVerdict::Later(text(75)));
         for code in [64, 65, 77, 78] {

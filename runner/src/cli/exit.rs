@@ -55,6 +55,16 @@ pub struct BadStore(pub String);
 #[error("stopped by signal {0}")]
 pub struct Stopped(pub i32);
 
+/// A command that was waited for failed with this exit code.
+#[derive(Debug, thiserror::Error)]
+#[error("{why}")]
+pub struct CommandFailed {
+    /// Its exit code, not 0.
+    pub code: u8,
+    /// What to say.
+    pub why: String,
+}
+
 /// The findings have been printed; only the exit code is left.
 #[derive(Debug, thiserror::Error)]
 #[error("{0} problems")]
@@ -107,6 +117,8 @@ fn code(error: &anyhow::Error) -> u8 {
     if let Some(Stopped(signal)) = error.downcast_ref() {
         // As a shell reports a command that a signal killed.
         u8::try_from(128 + signal).unwrap_or(FAILURE)
+    } else if let Some(CommandFailed { code, .. }) = error.downcast_ref() {
+        *code
     } else if is_closed_pipe(error) {
         0
     } else if error.is::<Unwritten>() {

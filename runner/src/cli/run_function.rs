@@ -5,9 +5,11 @@ use std::time::Duration;
 
 use anyhow::bail;
 use clap::Args;
+use runner_core::function::FunctionKind;
 use runner_core::task::{AttemptOutcome, BY_HAND, Task};
+use runner_queue::{Broker, BrokerResult, Enqueued};
 
-use super::exit::Usage;
+use super::exit::{CommandFailed, Usage};
 use super::function_runs::unknown_function;
 use super::preflight::Manifests;
 use super::{CommandContext, follow, payload, print, send, values};
@@ -23,7 +25,7 @@ const SEEN_FOR: Duration = Duration::from_secs(600);
     runner run nightly-backup --wait\n  \
     runner run invoice --payload '{\"month\": \"2026-11\"}' --wait=10m\n\n\
     A running worker runs the function, with the options of its manifest and its payload, unless --payload states another.\n\
-    --wait prints what it prints and ends when it has ended for good: exit code 0 if it succeeded, else 1.")]
+    --wait prints what it prints and ends when it has ended for good: exit code 0 if it succeeded,\n    that of the command if it is one that failed, else 1.")]
 pub struct RunCommand {
     /// Name of the function; none: run as a service
     name: Option<String>,
@@ -81,7 +83,17 @@ impl RunCommand {
         match tokio::time::timeout(limit, end).await {
             Ok(ended) => match ended? {
                 Some(AttemptOutcome::Success) => Ok(()),
-                Some(outcome) => bail!("{name} did not succeed: {outcome}"),
+                Some(outcome) => {
+                    let why = format!("{name} did not succeed: {outcome}");
+                    let code = match function.kind {
+                        FunctionKind::Exec(_) => exit_code(broker.as_ref(), &sent).await?,
+                        _ => None,
+                    };
+                    match code {
+                        Some(code) => Err(CommandFailed { code, why }.into()),
+                        None => bail!(why),
+                    }
+                }
                 None => bail!("nothing is known of its end: the task was deleted"),
             },
             Err(_) => bail!(
@@ -91,4 +103,14 @@ impl RunCommand {
             ),
         }
     }
+}
+
+/// The exit code of the last attempt of a command that failed.
+async fn exit_code(broker: &dyn Broker, sent: &Enqueued) -> BrokerResult<Option<u8>> {
+    let attempts = broker.attempts(&sent.queue, &sent.id).await?;
+    let error = match attempts.into_iter().next_back() {
+        Some(last) => last.error,
+        None => broker.run(&sent.queue, &sent.id).await?.and_then(|run| run.error),
+    };
+    Ok(error.as_deref().and_then(runner_handlers::exit_code_in))
 }
