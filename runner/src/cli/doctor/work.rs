@@ -20,6 +20,13 @@ const WAITS_LONG: Duration = Duration::from_secs(60);
 /// A lease that ended longer ago should have been taken back: recoverers look every five seconds.
 const LEASE_OVERDUE: Duration = Duration::from_secs(60);
 
+/// Active tasks of a page, and pages of a queue that are looked at: more than workers hold at once.
+const ACTIVE: usize = 500;
+const ACTIVE_PAGES: usize = 20;
+
+/// Of those whose lease is over this many are named.
+const NAMED: usize = 10;
+
 /// The first tasks of a list.
 const FIRST: Page = Page { number: 1, size: 20 };
 
@@ -128,20 +135,28 @@ async fn abandoned(broker: &dyn Broker, queue: &QueueInfo) -> BrokerResult<Optio
         return Ok(None);
     }
     let since = broker.now().await?.checked_sub(LEASE_OVERDUE).unwrap_or_default();
-    let active = broker.tasks(&queue.name, TaskState::Active, FIRST).await?;
-    let over = active
-        .tasks
-        .iter()
-        .filter(|task| task.lease_until.is_some_and(|until| until < since));
-    let ids: Vec<&str> = over.map(|task| task.record.id.as_str()).collect();
+    let mut ids: Vec<String> = Vec::new();
+    for number in 1..=ACTIVE_PAGES {
+        let page = Page { number, size: ACTIVE };
+        let active = broker.tasks(&queue.name, TaskState::Active, page).await?.tasks;
+        let over = active
+            .iter()
+            .filter(|task| task.lease_until.is_some_and(|until| until < since));
+        ids.extend(over.map(|task| task.record.id.to_string()));
+        if active.len() < ACTIVE {
+            break;
+        }
+    }
     if ids.is_empty() {
         return Ok(None);
     }
-    let text = format!(
-        "active in {} although their lease is over: {}",
-        queue.name,
-        ids.join(", ")
-    );
+    let more = match ids.len().saturating_sub(NAMED) {
+        0 => String::new(),
+        more => format!(", and {more} more"),
+    };
+    ids.truncate(NAMED);
+    let named = ids.join(", ");
+    let text = format!("active in {} although their lease is over: {named}{more}", queue.name);
     let hint = "their worker is gone; a running worker of this queue takes them back within seconds";
     Ok(Some(Diagnosis::new(Level::Error, "tasks", text).hint(hint)))
 }
