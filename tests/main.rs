@@ -29,6 +29,7 @@ mod kit;
 mod model;
 mod monitoring;
 mod notifications;
+mod on_start;
 mod pages;
 mod payload_schema;
 mod probes;
@@ -94,6 +95,7 @@ fn main() -> std::process::ExitCode {
         model::tests(),
         monitoring::tests(),
         notifications::tests(),
+        on_start::tests(),
         traps::tests(),
         redis_broker::tests(),
         redis_cluster::tests(),

@@ -141,14 +141,22 @@ fn named_type(trigger: &TriggerDefinition) -> Option<&str> {
 fn after_mut(trigger: &mut TriggerDefinition) -> Option<&mut AfterTrigger> {
     match &mut trigger.kind {
         TriggerKind::After(after) => Some(after),
-        TriggerKind::RabbitMq(_) | TriggerKind::RedisStream(_) | TriggerKind::Webhook(_) | TriggerKind::File(_) => None,
+        TriggerKind::RabbitMq(_)
+        | TriggerKind::RedisStream(_)
+        | TriggerKind::Webhook(_)
+        | TriggerKind::File(_)
+        | TriggerKind::Start => None,
     }
 }
 
 fn after(trigger: &TriggerDefinition) -> Option<&AfterTrigger> {
     match &trigger.kind {
         TriggerKind::After(after) => Some(after),
-        TriggerKind::RabbitMq(_) | TriggerKind::RedisStream(_) | TriggerKind::Webhook(_) | TriggerKind::File(_) => None,
+        TriggerKind::RabbitMq(_)
+        | TriggerKind::RedisStream(_)
+        | TriggerKind::Webhook(_)
+        | TriggerKind::File(_)
+        | TriggerKind::Start => None,
     }
 }
 

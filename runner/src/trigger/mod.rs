@@ -16,6 +16,7 @@ mod rabbitmq;
 mod redis_stream;
 mod report;
 mod settings;
+mod start;
 mod webhook;
 
 use std::sync::Arc;
@@ -124,6 +125,7 @@ fn sources(parts: &TriggerParts, intake: &Intake) -> Vec<Box<dyn EventSource>> {
 fn listening(parts: &TriggerParts, intake: &Intake) -> Vec<Box<dyn EventSource>> {
     vec![
         Box::new(file::FileSource::new(parts, intake)),
+        Box::new(start::StartSource::new(parts, intake)),
         #[cfg(feature = "amqp")]
         Box::new(rabbitmq::RabbitMq::new(parts, intake)),
         Box::new(redis_stream::RedisStreams::new(parts, intake)),

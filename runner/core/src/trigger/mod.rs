@@ -30,6 +30,9 @@ use crate::task::Task;
 /// The header of a task that names the trigger which enqueued it.
 pub const TRIGGER_HEADER: &str = "runner-trigger";
 
+/// The key of a manifest that runs its function when the service starts, and the id of that trigger.
+pub const ON_START: &str = "on_start";
+
 /// Identity of a trigger over all manifests: `<function>:<id>`.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct TriggerId(Arc<str>);
@@ -105,6 +108,7 @@ impl TriggerDefinition {
             }
             TriggerKind::After(trigger) => format!("{} of {}", trigger.on.as_str(), trigger.function),
             TriggerKind::File(trigger) => format!("{}/{}", trigger.dir.display(), trigger.pattern),
+            TriggerKind::Start => "starts of the service".to_owned(),
         }
     }
 }
@@ -122,6 +126,8 @@ pub enum TriggerKind {
     After(AfterTrigger),
     /// Files of a directory.
     File(FileTrigger),
+    /// Starts of the service.
+    Start,
 }
 
 impl TriggerKind {
@@ -134,6 +140,7 @@ impl TriggerKind {
             Self::Webhook(_) => "webhook",
             Self::After(_) => "after",
             Self::File(_) => "file",
+            Self::Start => ON_START,
         }
     }
 
@@ -144,7 +151,7 @@ impl TriggerKind {
         match self {
             Self::RabbitMq(trigger) => trigger.queue.to_string(),
             Self::RedisStream(trigger) => trigger.stream.to_string(),
-            Self::Webhook(_) => String::new(),
+            Self::Webhook(_) | Self::Start => String::new(),
             Self::After(trigger) => trigger.function.clone(),
             Self::File(trigger) => trigger.dir.join(&trigger.pattern).to_string_lossy().into_owned(),
         }

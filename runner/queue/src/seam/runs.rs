@@ -54,6 +54,8 @@ pub enum Trigger {
     After,
     /// A file of a directory.
     File,
+    /// A start of the service.
+    OnStart,
     /// The task was enqueued by itself.
     Enqueue,
     /// A word that another version of this program wrote.
@@ -63,7 +65,7 @@ pub enum Trigger {
 
 impl Trigger {
     /// All triggers.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 11] = [
         Self::Schedule,
         Self::CatchUp,
         Self::Manual,
@@ -72,19 +74,21 @@ impl Trigger {
         Self::Webhook,
         Self::After,
         Self::File,
+        Self::OnStart,
         Self::Enqueue,
         Self::Unknown,
     ];
 
     /// The one of the word that a task without a schedule has in its header.
     fn of_word(word: &str) -> Option<Self> {
-        const NOTED: [Trigger; 6] = [
+        const NOTED: [Trigger; 7] = [
             Trigger::Manual,
             Trigger::RabbitMq,
             Trigger::RedisStream,
             Trigger::Webhook,
             Trigger::After,
             Trigger::File,
+            Trigger::OnStart,
         ];
         NOTED.into_iter().find(|trigger| trigger.as_str() == word)
     }
@@ -101,6 +105,7 @@ impl Trigger {
             Self::Webhook => "webhook",
             Self::After => "after",
             Self::File => "file",
+            Self::OnStart => "on_start",
             Self::Enqueue => "enqueue",
             Self::Unknown => "unknown",
         }

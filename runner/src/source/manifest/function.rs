@@ -3,7 +3,7 @@
 use runner_core::function::{Function, FunctionKind, FunctionOptions, PayloadSchema};
 use runner_core::schedule::{Definition, Origin, Overlap, ScheduleId, Source, stable_hash};
 use runner_core::task::Task;
-use runner_core::trigger::{TRIGGER_HEADER, TriggerDefinition};
+use runner_core::trigger::{ON_START, TRIGGER_HEADER, TriggerDefinition, TriggerId, TriggerKind};
 
 use super::kinds;
 use super::notification::read_notify;
@@ -17,7 +17,7 @@ use crate::source::calls::{BAD_PAYLOAD, NOT_TRIGGERED};
 use crate::text::yaml::{Mark, Node, Value};
 use crate::text::{Field, Fields, Report, quoted};
 
-const ABOUT: [&str; 8] = [
+const ABOUT: [&str; 9] = [
     "apiVersion",
     "kind",
     "name",
@@ -25,6 +25,7 @@ const ABOUT: [&str; 8] = [
     "enabled",
     "schedule",
     "triggers",
+    ON_START,
     "notify",
 ];
 
@@ -73,7 +74,7 @@ pub fn read_function(node: &Node, context: &ScheduleContext, report: &mut Report
     // A misspelt "schedule" is reported once, as a misspelling; a handler with options states them for its type.
     let handler = kind.as_ref().is_some_and(|kind| kind.handler_type().is_some());
     let about_type = handler && (options != FunctionOptions::default() || schema.is_some());
-    let started = ["schedule", "triggers"].iter().any(|key| fields.peek(key).is_some());
+    let started = ["schedule", "triggers"].iter().any(|key| fields.peek(key).is_some()) || !triggered.is_empty();
     let unscheduled = !started && !about_type && report.errors() == before;
     let kind = kind?;
     let revision = revision_of(&kind, &options, schema.as_ref(), &description);
@@ -151,10 +152,28 @@ fn read_started(
     report: &mut Report<'_>,
 ) -> Vec<ReadTrigger> {
     let ids: Vec<ScheduleId> = scheduled.iter().map(|s| s.id.clone()).collect();
-    match fields.get("triggers", report) {
-        Some(f) => read_triggers(f, name.unwrap_or("unnamed"), &ids, context, report),
+    let name = name.unwrap_or("unnamed");
+    let mut all = match fields.get("triggers", report) {
+        Some(f) => read_triggers(f, name, &ids, context, report),
         None => Vec::new(),
+    };
+    let Some(field) = fields.get(ON_START, report) else {
+        return all;
+    };
+    if field.flag("E120", report) == Some(true) {
+        let id = TriggerId::new(name, ON_START);
+        if all.iter().any(|other| other.id == id) || ids.contains(&ScheduleId::manifest(name, ON_START)) {
+            let text = "the id \"on_start\" is used twice; a function with on_start needs it for that";
+            report.error("E140", field.node.mark, text);
+            return all;
+        }
+        all.push(ReadTrigger {
+            id,
+            mark: field.node.mark,
+            kind: TriggerKind::Start,
+        });
     }
+    all
 }
 
 /// A payload that the schema of the function does not accept is an error here, so that its schedule never fires it.

@@ -131,7 +131,11 @@ fn is_meant(on: FollowOn, end: TaskEnd) -> bool {
 fn spec(trigger: &TriggerDefinition) -> Option<&AfterTrigger> {
     match &trigger.kind {
         TriggerKind::After(spec) => Some(spec),
-        TriggerKind::RabbitMq(_) | TriggerKind::RedisStream(_) | TriggerKind::Webhook(_) | TriggerKind::File(_) => None,
+        TriggerKind::RabbitMq(_)
+        | TriggerKind::RedisStream(_)
+        | TriggerKind::Webhook(_)
+        | TriggerKind::File(_)
+        | TriggerKind::Start => None,
     }
 }
 

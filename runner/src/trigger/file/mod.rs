@@ -111,8 +111,10 @@ impl EventSource for FileSource {
 fn spec(trigger: &TriggerDefinition) -> Option<&FileTrigger> {
     match &trigger.kind {
         TriggerKind::File(spec) => Some(spec),
-        TriggerKind::RabbitMq(_) | TriggerKind::RedisStream(_) | TriggerKind::Webhook(_) | TriggerKind::After(_) => {
-            None
-        }
+        TriggerKind::RabbitMq(_)
+        | TriggerKind::RedisStream(_)
+        | TriggerKind::Webhook(_)
+        | TriggerKind::After(_)
+        | TriggerKind::Start => None,
     }
 }

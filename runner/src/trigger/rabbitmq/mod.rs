@@ -130,7 +130,11 @@ impl EventSource for RabbitMq {
 fn spec(trigger: &TriggerDefinition) -> Option<&RabbitMqTrigger> {
     match &trigger.kind {
         TriggerKind::RabbitMq(spec) => Some(spec),
-        TriggerKind::RedisStream(_) | TriggerKind::Webhook(_) | TriggerKind::After(_) | TriggerKind::File(_) => None,
+        TriggerKind::RedisStream(_)
+        | TriggerKind::Webhook(_)
+        | TriggerKind::After(_)
+        | TriggerKind::File(_)
+        | TriggerKind::Start => None,
     }
 }
 

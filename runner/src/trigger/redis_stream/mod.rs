@@ -170,6 +170,10 @@ impl EventSource for RedisStreams {
 fn spec(trigger: &TriggerDefinition) -> Option<&RedisStreamTrigger> {
     match &trigger.kind {
         TriggerKind::RedisStream(spec) => Some(spec),
-        TriggerKind::RabbitMq(_) | TriggerKind::Webhook(_) | TriggerKind::After(_) | TriggerKind::File(_) => None,
+        TriggerKind::RabbitMq(_)
+        | TriggerKind::Webhook(_)
+        | TriggerKind::After(_)
+        | TriggerKind::File(_)
+        | TriggerKind::Start => None,
     }
 }

@@ -355,7 +355,11 @@ impl Hooks {
 fn spec(trigger: &TriggerDefinition) -> Option<&WebhookTrigger> {
     match &trigger.kind {
         TriggerKind::Webhook(spec) => Some(spec),
-        TriggerKind::RabbitMq(_) | TriggerKind::RedisStream(_) | TriggerKind::After(_) | TriggerKind::File(_) => None,
+        TriggerKind::RabbitMq(_)
+        | TriggerKind::RedisStream(_)
+        | TriggerKind::After(_)
+        | TriggerKind::File(_)
+        | TriggerKind::Start => None,
     }
 }
 
