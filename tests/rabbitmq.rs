@@ -148,6 +148,20 @@ async fn a_bad_message_holds_up_no_other() {
     client.publish(&other, Some("x"), b"no json").await;
     client.publish(&other, Some("y"), b"{}").await;
     until_finished(&site, &runner, 2).await;
+    let kept = site.cli(["ls", "bad-messages", "orders:new", "--json"]).await.json();
+    assert_eq!(
+        (&kept[0]["body"], kept[0]["bytes"].as_u64()),
+        (&"no json".into(), Some(7)),
+        "{kept}"
+    );
+    let listed = site.cli(["ls", "bad-messages"]).await.ok().stdout;
+    assert!(
+        listed.contains("orders:new") && listed.contains("the body is not JSON"),
+        "{listed}"
+    );
+    assert!(!listed.contains("no json"), "the content may be secret: {listed}");
+    let none = site.cli(["ls", "bad-messages", "other:new", "--json"]).await.json();
+    assert_eq!(none, Value::Array(Vec::new()));
     assert!(runner.stop().await.success());
     assert_eq!(client.ready(&other).await, 0, "the bad one is acknowledged");
 }

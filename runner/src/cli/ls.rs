@@ -5,6 +5,7 @@ use runner_core::task::{QueueName, TaskState, covers};
 use runner_queue::{InspectQueues, QueueInfo, unclaimed};
 use serde_json::json;
 
+use super::ls_bad_messages::ListBadMessages;
 use super::ls_schedules::ListSchedules;
 use super::ls_tasks::Tasks;
 use super::ls_triggers::ListTriggers;
@@ -26,6 +27,7 @@ enum What {
     Tasks(Tasks),
     Schedules(ListSchedules),
     Triggers(ListTriggers),
+    BadMessages(ListBadMessages),
     Servers(Servers),
 }
 
@@ -36,6 +38,7 @@ impl Ls {
             What::Tasks(tasks) => tasks.run(context).await,
             What::Schedules(schedules) => schedules.run(context).await,
             What::Triggers(triggers) => triggers.run(context).await,
+            What::BadMessages(messages) => messages.run(context).await,
             What::Servers(servers) => servers.run(context).await,
         }
     }

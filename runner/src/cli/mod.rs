@@ -30,6 +30,7 @@ mod init_process;
 mod listen;
 mod logs;
 mod ls;
+mod ls_bad_messages;
 mod ls_schedules;
 mod ls_tasks;
 mod ls_triggers;

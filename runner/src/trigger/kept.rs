@@ -6,8 +6,10 @@ use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use jiff::Timestamp;
 use runner_core::trigger::TriggerDefinition;
-use serde_json::{Value, json};
+use runner_queue::{Broker, BrokerResult};
+use serde_json::{Map, Value, json};
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
@@ -59,7 +61,9 @@ pub(super) async fn keep(
 ) -> bool {
     let host = instance.split(':').next().unwrap_or_default();
     let name = format!("{}@{host}#{}", trigger.id, next_place(&trigger.id.to_string()));
-    let body = document(trigger, event);
+    // When it was kept is worth a call, and not the message.
+    let at = intake.broker().now().await.ok();
+    let body = document(trigger, event, at);
     loop {
         let kept = intake.broker().keep_document(KIND, &name, body.clone(), KEPT_FOR).await;
         match kept {
@@ -72,12 +76,28 @@ pub(super) async fn keep(
     }
 }
 
-fn document(trigger: &TriggerDefinition, event: &BadEvent<'_>) -> Vec<u8> {
+/// Events that are kept, the newest first, as far as the broker lists documents: each an object, with the name under which it
+/// is kept.
+///
+/// # Errors
+///
+/// Those of the broker.
+pub async fn kept_messages(broker: &dyn Broker) -> BrokerResult<Vec<(String, Map<String, Value>)>> {
+    let all = broker.documents(KIND).await?.into_iter();
+    let read = |(name, body): (String, Vec<u8>)| match serde_json::from_slice(&body) {
+        Ok(Value::Object(message)) => Some((name, message)),
+        _ => None,
+    };
+    Ok(all.filter_map(read).collect())
+}
+
+fn document(trigger: &TriggerDefinition, event: &BadEvent<'_>, at: Option<Timestamp>) -> Vec<u8> {
     let body = &event.body[..event.body.len().min(MAX_BODY)];
     let text = std::str::from_utf8(body).ok();
     let mut document = json!({
         "trigger": trigger.id.as_str(),
         "why": event.why,
+        "at": at,
         "bytes": event.body.len(),
         "body": text,
         "body_base64": text.is_none().then(|| STANDARD.encode(body)),

@@ -1,0 +1,68 @@
+//! `runner ls bad-messages`: messages of queues and streams of which no task could be made, as far as they are kept in the broker.
+//!
+//! What went to a dead letter is in its queue or stream, and what was dropped is nowhere.
+
+use clap::Args;
+use jiff::Timestamp;
+use runner_queue::MAX_DOCUMENTS;
+use serde_json::{Map, Value};
+
+use super::{CommandContext, print};
+use crate::trigger;
+
+/// List messages that could not become tasks, and why
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:\n  \
+    runner ls bad-messages\n  \
+    runner ls bad-messages orders:new --json | jq -r '.[0].body' | runner run orders --payload -\n\n\
+    Only those of triggers with `bad: keep` are kept, the newest first, 64 at most in this list. --json has their content, which may be\n\
+    secret; the text has none of it.")]
+pub struct ListBadMessages {
+    /// Only those of this trigger
+    trigger: Option<String>,
+    /// Print a JSON array of objects
+    #[arg(long)]
+    json: bool,
+}
+
+impl ListBadMessages {
+    pub async fn run(self, context: &CommandContext) -> anyhow::Result<()> {
+        let broker = context.looked_at().await?;
+        let zone = &context.settings()?.source.zone;
+        let mut kept = trigger::kept_messages(&*broker).await?;
+        if kept.len() >= MAX_DOCUMENTS {
+            print::note(&format!("only the newest {MAX_DOCUMENTS} are listed"));
+        }
+        let wanted = |message: &Map<String, Value>| match &self.trigger {
+            Some(trigger) => text(message, "trigger") == trigger,
+            None => true,
+        };
+        kept.retain(|(_, message)| wanted(message));
+        if self.json {
+            let objects = kept.into_iter().map(|(name, mut message)| {
+                message.insert("name".to_owned(), name.into());
+                Value::Object(message)
+            });
+            return Ok(print::json(&objects.collect::<Vec<_>>())?);
+        }
+        let row = |(name, message): &(String, Map<String, Value>)| {
+            let at: Option<Timestamp> = text(message, "at").parse().ok();
+            vec![
+                at.map_or_else(String::new, |at| print::instant(at, zone)),
+                text(message, "trigger").to_owned(),
+                message.get("bytes").map_or_else(String::new, ToString::to_string),
+                name.clone(),
+                text(message, "why").to_owned(),
+            ]
+        };
+        let rows: Vec<Vec<String>> = kept.iter().map(row).collect();
+        Ok(print::text(&print::table(
+            &["WHEN", "TRIGGER", "BYTES", "KEPT AS", "WHY"],
+            &rows,
+        ))?)
+    }
+}
+
+fn text<'a>(message: &'a Map<String, Value>, key: &str) -> &'a str {
+    message.get(key).and_then(Value::as_str).unwrap_or_default()
+}
