@@ -16,7 +16,7 @@ pub fn tests() -> Vec<kit::Trial> {
             a_receiver_says_when_it_may_be_tried_again,
             a_channel_that_is_not_there_is_an_error,
             a_first_failure_and_a_recovery_are_reported_once, mail_and_services_say_what_they_understand,
-            a_test_says_what_the_receiver_answered, a_flood_is_combined,
+            a_test_says_what_the_receiver_answered, a_flood_is_combined, what_is_late_long_or_missed_is_reported,
             kills_in_a_file_lose_no_notification;
         needs(Redis): kills_on_redis_lose_no_notification, of_three_instances_one_reports_a_failure;
     ]
@@ -384,6 +384,58 @@ async fn a_test_says_what_the_receiver_answered() {
         "{unknown:?}"
     );
     assert!(runner.stop().await.success());
+}
+
+/// A queue without a worker, a command that does not end, and a schedule whose occurrences pass while no instance is up.
+async fn what_is_late_long_or_missed_is_reported() {
+    let receiver = HttpReceiver::friendly().await;
+    let site = site("", &receiver);
+    let text = "name: waiting\nexec: ['true']\nqueue: unserved\nschedule: {every: 1s, expect: {start_within: 1s}}\nnotify: {on_late: ops}\n---\n\
+                name: endless\nexec: [sleep, '600']\nexpect: {max_duration: 1s}\nnotify: {on_too_long: ops}\n---\n\
+                name: often\nexec: ['true']\nschedule: {every: 1s, catch_up: none}\nnotify: {on_missed: ops}\n";
+    site.write("manifests/a.yaml", text);
+    let runner = site.start().await;
+    site.cli(["enqueue", "fn:endless", "--id", "e-1"]).await.ok();
+    let events = || -> BTreeSet<String> {
+        let calls = receiver.calls().into_iter();
+        calls
+            .filter_map(|call| call.json()["event"].as_str().map(str::to_owned))
+            .collect()
+    };
+    eventually_within(PATIENCE, "both are reported", async || {
+        let all = events();
+        (all.contains("late") && all.contains("too_long"))
+            .then_some(())
+            .ok_or(format!("{all:?}"))
+    })
+    .await;
+    runner.kill9();
+    // The latest fifteen seconds count as on time.
+    let down = tokio::time::Instant::now();
+    eventually_within(PATIENCE, "occurrences pass", async || {
+        (down.elapsed() > Duration::from_secs(20))
+            .then_some(())
+            .ok_or("not yet")
+    })
+    .await;
+    let runner = site.start().await;
+    eventually_within(PATIENCE, "what was missed is reported", async || {
+        let all = events();
+        all.contains("missed").then_some(()).ok_or(format!("{all:?}"))
+    })
+    .await;
+    let of = |event: &str| {
+        let calls = receiver.calls().into_iter();
+        let all = calls.filter(|call| call.json()["event"] == event);
+        all.map(|call| call.json()).collect::<Vec<Value>>()
+    };
+    assert_eq!(of("too_long").len(), 1, "once, though both instances see it");
+    assert_eq!(
+        (of("too_long")[0]["task"].as_str(), of("late")[0]["function"].as_str()),
+        (Some("e-1"), Some("waiting"))
+    );
+    assert_eq!(of("missed")[0]["schedule"], "m:often:default");
+    drop(runner);
 }
 
 /// Twenty are sent; the others wait in a group, and arrive as one.

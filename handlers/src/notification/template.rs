@@ -86,7 +86,7 @@ impl Values for TemplateValues<'_> {
 fn action(event: NotifyOn) -> &'static str {
     match event {
         NotifyOn::Recovery => "resolve",
-        NotifyOn::Failure | NotifyOn::FirstFailure | NotifyOn::Several | NotifyOn::Test => "trigger",
+        _ => "trigger",
     }
 }
 

@@ -42,6 +42,12 @@ pub enum NotifyOn {
     FirstFailure,
     /// A run succeeded, and the one before had failed for good.
     Recovery,
+    /// Occurrences were too late for the catch-up policy, and do not run.
+    Missed,
+    /// The task of an occurrence has not started in time.
+    Late,
+    /// An attempt takes longer than expected, and continues.
+    TooLong,
     /// More than a channel takes in a minute, combined.
     Several,
     /// An operator asked for a test.
@@ -50,10 +56,13 @@ pub enum NotifyOn {
 
 impl NotifyOn {
     /// Those that rules name, by their keys.
-    pub const KEYS: [(&'static str, Self); 3] = [
+    pub const KEYS: [(&'static str, Self); 6] = [
         ("on_failure", Self::Failure),
         ("on_first_failure", Self::FirstFailure),
         ("on_recovery", Self::Recovery),
+        ("on_missed", Self::Missed),
+        ("on_late", Self::Late),
+        ("on_too_long", Self::TooLong),
     ];
 
     /// Its word in payloads and ids.
@@ -63,6 +72,9 @@ impl NotifyOn {
             Self::Failure => "failure",
             Self::FirstFailure => "first_failure",
             Self::Recovery => "recovery",
+            Self::Missed => "missed",
+            Self::Late => "late",
+            Self::TooLong => "too_long",
             Self::Several => "several",
             Self::Test => "test",
         }
@@ -72,18 +84,42 @@ impl NotifyOn {
 /// Over which channels people hear of what. An event that is not stated follows the next wider rules: schedule, function,
 /// settings. One with an empty list is stated, and silent.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct NotifyRules(BTreeMap<NotifyOn, Vec<String>>);
+pub struct NotifyRules {
+    channels: BTreeMap<NotifyOn, Vec<String>>,
+    /// What is expected.
+    pub expect: Expectations,
+}
+
+/// What is expected of a function or schedule; `None` where unstated.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Expectations {
+    /// How long after its planned instant a task starts at the latest.
+    pub start_within: Option<Duration>,
+    /// How long an attempt takes at most.
+    pub max_duration: Option<Duration>,
+}
+
+impl Expectations {
+    /// These, completed by wider ones.
+    #[must_use]
+    pub fn or(self, wider: Self) -> Self {
+        Self {
+            start_within: self.start_within.or(wider.start_within),
+            max_duration: self.max_duration.or(wider.max_duration),
+        }
+    }
+}
 
 impl NotifyRules {
     /// States the channels of an event.
     pub fn set(&mut self, on: NotifyOn, channels: Vec<String>) {
-        self.0.insert(on, channels);
+        self.channels.insert(on, channels);
     }
 
     /// Its channels, if they are stated.
     #[must_use]
     pub fn stated(&self, on: NotifyOn) -> Option<&[String]> {
-        self.0.get(&on).map(Vec::as_slice)
+        self.channels.get(&on).map(Vec::as_slice)
     }
 
     /// Its channels; none if they are not stated.
@@ -95,15 +131,12 @@ impl NotifyRules {
     /// These rules, completed by wider ones.
     #[must_use]
     pub fn or(&self, wider: &Self) -> Self {
-        let mut all = wider.0.clone();
-        all.extend(self.0.iter().map(|(on, channels)| (*on, channels.clone())));
-        Self(all)
-    }
-
-    /// Whether there are none.
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
+        let mut channels = wider.channels.clone();
+        channels.extend(self.channels.iter().map(|(on, own)| (*on, own.clone())));
+        Self {
+            channels,
+            expect: self.expect.or(wider.expect),
+        }
     }
 }
 

@@ -3,6 +3,7 @@
 //! Sends nothing itself: the handler of these tasks does. Each task has an id that follows from what happened, so several
 //! instances that notice the same enqueue it once.
 
+mod expected;
 mod failures;
 mod identity;
 mod settings;

@@ -10,15 +10,15 @@ use jiff::Timestamp;
 use runner_core::clock::Clock;
 use runner_core::function::{Function, Functions};
 use runner_core::notification::{Notification, NotifyOn, NotifyRules};
-use runner_core::schedule::{Definition, Plan};
-use runner_core::task::QueueName;
-use runner_queue::{Broker, BrokerResult, Delivery};
+use runner_core::schedule::{Definition, Plan, SCHEDULE_HEADER, headers_in_id};
+use runner_core::task::{QueueName, TaskState};
+use runner_queue::{Broker, BrokerResult, Decision, Delivery};
 use tokio::sync::{Notify, watch};
 use tokio_util::sync::CancellationToken;
 
-use super::NotificationSettings;
 use super::identity::to_delivery;
 use super::transitions::{Transition, present_failure, transitions};
+use super::{NotificationSettings, expected};
 use crate::background::{self, BackgroundLoop};
 use crate::health::Health;
 
@@ -30,6 +30,9 @@ const EACH: Duration = Duration::from_millis(10);
 
 /// How many runs of a function are looked at; each comes with its output.
 const LAST_RUNS: usize = 10;
+
+/// How many decisions of a schedule are looked at.
+const LAST_DECISIONS: usize = 100;
 
 /// What the loop works with.
 pub struct NotificationWatchParts {
@@ -90,11 +93,23 @@ impl WatchedFunction {
         all.any(|rules| any.iter().any(|on| !rules.channels(*on).is_empty()))
     }
 
-    /// The channels that hear of this event of a task of a schedule, or of no schedule.
-    pub(super) fn channels(&self, on: NotifyOn, schedule: Option<&str>) -> Vec<String> {
+    /// Whether the duration of its attempts is bounded.
+    fn is_bounded(&self) -> bool {
+        let own = std::iter::once(&self.function.notify).chain(self.schedules.iter().map(|s| &s.notify));
+        let mut all = own.map(|rules| rules.expect.max_duration);
+        all.any(|most| most.is_some()) && self.hears(&[NotifyOn::TooLong])
+    }
+
+    /// The rules of a task of a schedule, or of no schedule.
+    fn rules(&self, schedule: Option<&str>) -> NotifyRules {
         let found = self.schedules.iter().find(|own| Some(own.id.as_str()) == schedule);
         let rules = found.map_or(&self.function.notify, |own| &own.notify);
-        rules.or(&self.default).channels(on).to_vec()
+        rules.or(&self.default)
+    }
+
+    /// The channels that hear of this event of such a task.
+    pub(super) fn channels(&self, on: NotifyOn, schedule: Option<&str>) -> Vec<String> {
+        self.rules(schedule).channels(on).to_vec()
     }
 
     /// The queues that its tasks are in.
@@ -158,8 +173,85 @@ impl NotificationWatch {
                     .extend(present_failure(&runs).map(|failure| (name.clone(), failure)));
             }
         }
+        self.look_at_schedules(&mut look.found).await?;
+        self.look_at_attempts(watched, &mut look.found).await?;
         look.found.retain(|finding| !finding.channels.is_empty());
         Ok(look)
+    }
+
+    /// What was decided about the occurrences of each schedule, of any source.
+    async fn look_at_schedules(&self, found: &mut Vec<NoticedEvent>) -> BrokerResult<()> {
+        let plan = Arc::clone(&self.parts.plan.borrow());
+        for definition in plan.schedules.values() {
+            let rules = definition.notify.or(&self.parts.settings.default);
+            let within = rules
+                .expect
+                .start_within
+                .filter(|_| !rules.channels(NotifyOn::Late).is_empty());
+            if rules.channels(NotifyOn::Missed).is_empty() && within.is_none() {
+                continue;
+            }
+            let decisions = self
+                .parts
+                .broker
+                .decisions(Some(&definition.id), LAST_DECISIONS)
+                .await?;
+            let now = self.parts.clock.now();
+            let name = definition.function().unwrap_or(&definition.name);
+            let of_schedule = |made: (Notification, String)| of_definition(definition, &rules, made);
+            let missed = decisions
+                .iter()
+                .filter_map(|decision| expected::missed(name, decision, now));
+            found.extend(missed.map(of_schedule));
+            let Some(within) = within else { continue };
+            for decision in decisions.iter().filter(|d| expected::may_be_late(d, within, now)) {
+                if self.waits(decision).await? {
+                    found.push(of_schedule(expected::late(name, decision, within, now)));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether the task of a decision has not started yet. One that is not there any more has.
+    async fn waits(&self, decision: &Decision) -> BrokerResult<bool> {
+        let (Some(queue), Some(task)) = (&decision.queue, &decision.task) else {
+            return Ok(false);
+        };
+        let found = self.parts.broker.glance(queue, task).await?;
+        Ok(found.is_some_and(|task| matches!(task.state, TaskState::Pending | TaskState::Scheduled)))
+    }
+
+    /// What the workers are running.
+    async fn look_at_attempts(&self, watched: &[WatchedFunction], found: &mut Vec<NoticedEvent>) -> BrokerResult<()> {
+        let bounded: Vec<&WatchedFunction> = watched.iter().filter(|function| function.is_bounded()).collect();
+        if bounded.is_empty() {
+            return Ok(());
+        }
+        let servers = self.parts.broker.servers().await?;
+        let now = self.parts.clock.now();
+        for run in servers.iter().flat_map(|server| &server.working) {
+            let kind = |function: &&&WatchedFunction| function.function.task_type() == run.kind;
+            let Some(function) = bounded.iter().find(kind) else {
+                continue;
+            };
+            let schedule = headers_in_id(&run.id).remove(SCHEDULE_HEADER);
+            let rules = function.rules(schedule.as_deref());
+            let Some(most) = rules.expect.max_duration else {
+                continue;
+            };
+            if let Some((mut notification, what)) = expected::too_long(&function.function.name, run, most, now) {
+                notification.function = Some(function.function.name.clone());
+                notification.schedule = schedule;
+                let channels = rules.channels(NotifyOn::TooLong).to_vec();
+                found.push(NoticedEvent {
+                    notification,
+                    what,
+                    channels,
+                });
+            }
+        }
+        Ok(())
     }
 
     /// Enqueues what the last look did not find.
@@ -177,6 +269,18 @@ impl NotificationWatch {
         self.sent = all.into_keys().collect();
         self.failing = look.failing;
         Ok(())
+    }
+}
+
+fn of_definition(definition: &Definition, rules: &NotifyRules, made: (Notification, String)) -> NoticedEvent {
+    let (mut notification, what) = made;
+    notification.schedule = Some(definition.id.to_string());
+    notification.function = definition.function().map(str::to_owned);
+    let channels = rules.channels(notification.event).to_vec();
+    NoticedEvent {
+        notification,
+        what,
+        channels,
     }
 }
 

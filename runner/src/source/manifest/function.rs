@@ -1,12 +1,13 @@
 //! One document of a manifest: a function with its schedules.
 
 use runner_core::function::{Function, FunctionKind, FunctionOptions, PayloadSchema};
+use runner_core::notification::NotifyRules;
 use runner_core::schedule::{Definition, Origin, Overlap, ScheduleId, Source, stable_hash};
 use runner_core::task::Task;
 use runner_core::trigger::{ON_START, TRIGGER_HEADER, TriggerDefinition, TriggerId, TriggerKind};
 
 use super::kinds;
-use super::notification::read_notify;
+use super::notification::{read_expect, read_notify};
 use super::options::{TASK_OPTIONS, read_task_options};
 use super::payload::ManifestPayload;
 use super::payload_schema::read_payload_schema;
@@ -17,7 +18,7 @@ use crate::source::calls::{BAD_PAYLOAD, NOT_TRIGGERED};
 use crate::text::yaml::{Mark, Node, Value};
 use crate::text::{Field, Fields, Report, quoted};
 
-const ABOUT: [&str; 9] = [
+const ABOUT: [&str; 10] = [
     "apiVersion",
     "kind",
     "name",
@@ -27,6 +28,7 @@ const ABOUT: [&str; 9] = [
     "triggers",
     ON_START,
     "notify",
+    "expect",
 ];
 
 /// A function and what triggers it.
@@ -57,9 +59,7 @@ pub fn read_function(node: &Node, context: &ScheduleContext, report: &mut Report
     let (payload, payload_mark) = read_own_payload(&fields, report).unzip();
     let schema = fields.get("payload_schema", report);
     let schema = schema.and_then(|f| read_payload_schema(f, report));
-    let notify = fields
-        .get("notify", report)
-        .map(|f| read_notify(f, &context.channels, report));
+    let notify = read_rules(&fields, context, report);
     // Schedules are read under any name, so that all errors show at once.
     let scheduled = match fields.get("schedule", report) {
         Some(f) => read_schedules(f, name.unwrap_or("unnamed"), context, report),
@@ -85,7 +85,7 @@ pub fn read_function(node: &Node, context: &ScheduleContext, report: &mut Report
         options,
         payload: payload.as_ref().map(|payload| payload.to_json().into_bytes().into()),
         payload_schema: schema,
-        notify: notify.unwrap_or_default(),
+        notify,
         revision,
     };
     if unscheduled {
@@ -129,6 +129,18 @@ fn warn_not_triggered(function: &Function, mark: Mark, report: &mut Report<'_>) 
     let name = &function.name;
     let text = format!("no manifest schedules this function; `runner run {name}` runs it by hand");
     report.warning(NOT_TRIGGERED, mark, text).function = Some(function.task_type());
+}
+
+/// Who hears of it, and what is expected of it.
+fn read_rules(fields: &Fields<'_>, context: &ScheduleContext, report: &mut Report<'_>) -> NotifyRules {
+    let mut rules = match fields.get("notify", report) {
+        Some(f) => read_notify(f, &context.channels, report),
+        None => NotifyRules::default(),
+    };
+    if let Some(f) = fields.get("expect", report) {
+        rules.expect = read_expect(f, report);
+    }
+    rules
 }
 
 /// Changes with everything that a function says of itself.

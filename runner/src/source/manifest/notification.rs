@@ -1,14 +1,26 @@
-//! Reads `notify`: which channels of the settings hear of a function or of a schedule.
+//! Reads `notify` and `expect`: which channels of the settings hear of a function or of a schedule, and what is expected
+//! of them.
 //!
 //! That a channel is unknown is an error, because a notification that never comes is noticed too late.
 
-use runner_core::notification::{NotifyOn, NotifyRules};
+use std::time::Duration;
+
+use runner_core::notification::{Expectations, NotifyOn, NotifyRules};
 
 use crate::text::yaml::Value;
 use crate::text::{Field, Fields, Report, nearest, quoted};
 
 /// The code of what cannot be used.
 const CODE: &str = "E155";
+
+/// The code of what cannot be expected.
+const EXPECT: &str = "E156";
+
+/// Looks are some seconds apart.
+const SHORTEST: Duration = Duration::from_secs(1);
+
+/// The longest time limit of an attempt.
+const LONGEST: Duration = Duration::from_secs(7 * 86_400);
 
 /// The most channels of one event.
 const MAX_CHANNELS: usize = 20;
@@ -28,6 +40,22 @@ pub(super) fn read_notify(field: &Field<'_>, known: &[String], report: &mut Repo
         }
     }
     rules
+}
+
+/// Reads what is expected of a function or a schedule.
+pub(super) fn read_expect(field: &Field<'_>, report: &mut Report<'_>) -> Expectations {
+    let known = ["start_within", "max_duration"];
+    let Some(map) = Fields::read(field.node, &field.path, &known, report) else {
+        return Expectations::default();
+    };
+    let mut span = |key: &str| {
+        let field = map.get(key, report)?;
+        field.seconds(EXPECT, SHORTEST..=LONGEST, report)
+    };
+    Expectations {
+        start_within: span("start_within"),
+        max_duration: span("max_duration"),
+    }
 }
 
 /// A name, or a list of names.

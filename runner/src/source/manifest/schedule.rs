@@ -11,7 +11,7 @@ use runner_core::function::FunctionOptions;
 use runner_core::notification::NotifyRules;
 use runner_core::schedule::{Overlap, ScheduleId, Timing, When};
 
-use super::notification::read_notify;
+use super::notification::{read_expect, read_notify};
 use super::options::{POLICIES, Policies, TASK_OPTIONS, TIMING, clipped_jitter, read_policies, read_task_options};
 use super::payload::ManifestPayload;
 use crate::source::function_check::FunctionCheck;
@@ -140,7 +140,7 @@ fn read_one(
     let fields = Fields::read(
         node,
         path,
-        &[&["id"], TIMING, POLICIES, &["payload", "notify"]].concat(),
+        &[&["id"], TIMING, POLICIES, &["payload", "notify", "expect"]].concat(),
         report,
     )?;
     let name = match fields.get("id", report) {
@@ -211,9 +211,13 @@ fn read_fields(
         report.warning("W223", field.node.mark, text);
     }
     let payload = read_payload(fields, report);
-    let notify = fields
-        .get("notify", report)
-        .map(|f| read_notify(f, &context.channels, report));
+    let mut notify = match fields.get("notify", report) {
+        Some(f) => read_notify(f, &context.channels, report),
+        None => NotifyRules::default(),
+    };
+    if let Some(f) = fields.get("expect", report) {
+        notify.expect = read_expect(f, report);
+    }
     Some(Scheduled {
         id,
         mark: fields.mark,
@@ -224,7 +228,7 @@ fn read_fields(
             .filter(|_| payload.is_some())
             .map(|field| field.node.mark),
         payload,
-        notify: notify.unwrap_or_default(),
+        notify,
     })
 }
 

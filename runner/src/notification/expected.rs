@@ -1,0 +1,139 @@
+//! What is not as expected: occurrences that were missed, tasks that do not start, attempts that take long. From what the
+//! store says to notifications; asks nothing itself.
+
+use std::time::Duration;
+
+use jiff::Timestamp;
+use runner_core::notification::{Notification, NotifyOn};
+use runner_queue::{Decision, DecisionKind, Working};
+
+/// How long something is still reported, for the time in which no instance was up.
+const STILL_NEWS: Duration = Duration::from_secs(3600);
+
+fn since(at: Timestamp, now: Timestamp) -> Option<Duration> {
+    Duration::try_from(now.duration_since(at)).ok()
+}
+
+/// A decision that says that occurrences were missed: its notification, and what identifies it.
+pub(super) fn missed(name: &str, decision: &Decision, now: Timestamp) -> Option<(Notification, String)> {
+    let news = since(decision.decided_at, now).is_none_or(|age| age <= STILL_NEWS);
+    if decision.kind != DecisionKind::Missed || !news {
+        return None;
+    }
+    let count = decision.count.max(1);
+    let title = match count {
+        1 => format!("{name} was missed"),
+        count => format!("{name} was missed {count} times"),
+    };
+    let mut notification = Notification::new("", NotifyOn::Missed, now, title);
+    let (title, last, why) = (&notification.title, decision.nominal, &decision.reason);
+    notification.text = format!("{title}, last at {last}: {why}\nschedule {}", decision.schedule);
+    Some((notification, occurrence(decision)))
+}
+
+/// The occurrence of a decision whose task may be late: it was due for longer than `within`, and nothing is known of its end.
+pub(super) fn may_be_late(decision: &Decision, within: Duration, now: Timestamp) -> bool {
+    let late = since(decision.nominal, now).is_some_and(|age| age > within && age <= within + STILL_NEWS);
+    decision.kind == DecisionKind::Fired && decision.end.is_none() && late
+}
+
+/// The notification of a task that has not started.
+pub(super) fn late(name: &str, decision: &Decision, within: Duration, now: Timestamp) -> (Notification, String) {
+    let mut notification = Notification::new("", NotifyOn::Late, now, format!("{name} has not started"));
+    let within = runner_core::duration::format(within);
+    let planned = decision.nominal;
+    notification.text = format!(
+        "{name} has not started within {within} of {planned}\nschedule {}",
+        decision.schedule
+    );
+    notification.task = decision.task.as_ref().map(ToString::to_string);
+    notification.queue = decision.queue.as_ref().map(ToString::to_string);
+    (notification, occurrence(decision))
+}
+
+fn occurrence(decision: &Decision) -> String {
+    format!("{}-{}", decision.schedule, decision.nominal.as_second())
+}
+
+/// The notification of an attempt that takes longer than `most`.
+pub(super) fn too_long(name: &str, run: &Working, most: Duration, now: Timestamp) -> Option<(Notification, String)> {
+    let takes = since(run.started_at, now).filter(|takes| *takes > most)?;
+    let title = format!("{name} takes longer than {}", runner_core::duration::format(most));
+    let mut notification = Notification::new("", NotifyOn::TooLong, now, title);
+    let (title, minutes) = (&notification.title, takes.as_secs() / 60);
+    notification.text = format!(
+        "{title}: {minutes} minutes so far, and it continues\ntask {} in queue {}",
+        run.id, run.queue
+    );
+    notification.task = Some(run.id.to_string());
+    notification.queue = Some(run.queue.to_string());
+    Some((
+        notification,
+        format!("{}-{}-{}", run.queue, run.id, run.started_at.as_second()),
+    ))
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use runner_core::schedule::ScheduleId;
+    use runner_core::task::{QueueName, TaskId};
+
+    use super::*;
+
+    fn at(seconds: i64) -> Timestamp {
+        Timestamp::from_second(seconds).unwrap()
+    }
+
+    fn decision(kind: DecisionKind) -> Decision {
+        Decision {
+            schedule: ScheduleId::code("a"),
+            nominal: at(1000),
+            kind,
+            reason: "too late".to_owned(),
+            task: None,
+            queue: None,
+            end: None,
+            count: 3,
+            decided_at: at(5000),
+            instance: String::new(),
+        }
+    }
+
+    #[test]
+    fn missed_occurrences_are_news_for_an_hour_after_the_decision() {
+        let (notification, what) = missed("a", &decision(DecisionKind::Missed), at(5010)).unwrap();
+        assert_eq!(
+            (notification.title.as_str(), what.as_str()),
+            ("a was missed 3 times", "code:a-1000")
+        );
+        assert!(missed("a", &decision(DecisionKind::Missed), at(8601)).is_none());
+        assert!(missed("a", &decision(DecisionKind::Fired), at(5010)).is_none());
+    }
+
+    #[test]
+    fn only_what_was_fired_and_has_not_ended_may_be_late() {
+        let within = Duration::from_secs(60);
+        let fired = decision(DecisionKind::Fired);
+        assert!(!may_be_late(&fired, within, at(1060)));
+        assert!(may_be_late(&fired, within, at(1061)));
+        assert!(!may_be_late(&decision(DecisionKind::Skipped), within, at(1061)));
+        assert_eq!(late("a", &fired, within, at(1061)).1, "code:a-1000");
+    }
+
+    #[test]
+    fn an_attempt_is_reported_while_it_continues() {
+        let run = Working {
+            id: TaskId::new("t").unwrap(),
+            kind: "fn:a".to_owned(),
+            queue: QueueName::default(),
+            started_at: at(100),
+            deadline: at(9999),
+        };
+        let most = Duration::from_secs(900);
+        assert!(too_long("a", &run, most, at(1000)).is_none());
+        let (notification, what) = too_long("a", &run, most, at(1001)).unwrap();
+        assert!(notification.text.contains("15 minutes so far"), "{}", notification.text);
+        assert_eq!(what, "default-t-100");
+    }
+}
