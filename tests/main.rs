@@ -66,6 +66,7 @@ mod table_links;
 mod tidy;
 mod traps;
 mod why;
+mod worker_orders;
 
 fn main() -> std::process::ExitCode {
     if let Some(code) = runner::guard_main() {
@@ -131,6 +132,7 @@ fn main() -> std::process::ExitCode {
         story_sources::tests(),
         story_versions::tests(),
         why::tests(),
+        worker_orders::tests(),
         chaos::tests(),
         files::tests(),
         fleet::tests(),

@@ -68,6 +68,7 @@ mod temporary;
 mod values;
 mod version;
 mod why;
+mod worker;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -114,6 +115,7 @@ enum Command {
     Task(task::TaskCommand),
     Schedule(schedule::ScheduleCommand),
     Queue(queue::QueueCommand),
+    Worker(worker::WorkerCommand),
     Runs(runs::RunsCommand),
     Logs(logs::LogsCommand),
     Notify(notify::NotifyCommand),
@@ -221,6 +223,7 @@ fn dispatch(cli: Cli, parts: AppParts) -> anyhow::Result<ExitCode> {
         Command::Task(task) => single_threaded(task.run(&context))?,
         Command::Schedule(schedule) => single_threaded(schedule.run(&context))?,
         Command::Queue(queue) => single_threaded(queue.run(&context))?,
+        Command::Worker(worker) => single_threaded(worker.run(&context))?,
         Command::Runs(runs) => single_threaded(runs.run(&context))?,
         Command::Notify(notify) => single_threaded(notify.run(&context))?,
         Command::Logs(logs) => single_threaded(logs.run(&context))?,

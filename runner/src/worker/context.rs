@@ -10,7 +10,7 @@ use runner_core::function::Functions;
 use runner_core::task::QueueName;
 use runner_queue::{Broker, BrokerError, BrokerResult, Lists, ServerInfo, ServerStatus};
 use runner_sdk::Handlers;
-use tokio::sync::Notify;
+use tokio::sync::{Notify, watch};
 
 use super::before_run::BeforeRun;
 use super::claimed_types::ClaimedTypes;
@@ -68,6 +68,8 @@ pub(super) struct WorkerContext {
     pub served: ServedQueues,
     pub settings: WorkerSettings,
     pub instance: Instance,
+    /// How many tasks run at once: the setting, or what an operator ordered.
+    concurrency: watch::Sender<usize>,
     /// The tasks that this worker holds.
     pub in_flight: InFlight,
     /// Wakes the heartbeat when this worker has other handlers than it has announced.
@@ -122,6 +124,7 @@ impl WorkerContext {
             events,
             before_run,
             served: ServedQueues::new(&settings.queues),
+            concurrency: watch::Sender::new(settings.concurrency),
             settings,
             instance,
             in_flight: InFlight::default(),
@@ -138,6 +141,23 @@ impl WorkerContext {
     #[cfg(test)]
     pub(super) fn queue_names(&self) -> Vec<QueueName> {
         self.settings.queues.keys().cloned().collect()
+    }
+
+    /// How many tasks run at once.
+    pub(super) fn concurrency(&self) -> usize {
+        *self.concurrency.borrow()
+    }
+
+    /// Sets how many tasks run at once, or takes the setting. Returns whether that changes anything.
+    pub(super) fn set_concurrency(&self, ordered: Option<usize>) -> bool {
+        let wanted = ordered.unwrap_or(self.settings.concurrency);
+        self.concurrency
+            .send_if_modified(|current| std::mem::replace(current, wanted) != wanted)
+    }
+
+    /// Waits for changes from now on.
+    pub(super) fn listen_concurrency(&self) -> watch::Receiver<usize> {
+        self.concurrency.subscribe()
     }
 
     /// Who ran an attempt, as it is stored with it.
@@ -157,7 +177,7 @@ impl WorkerContext {
             host: instance.host.clone(),
             pid: instance.pid,
             id: instance.id.clone(),
-            concurrency: u32::try_from(settings.concurrency).unwrap_or(u32::MAX),
+            concurrency: u32::try_from(self.concurrency()).unwrap_or(u32::MAX),
             queues: settings
                 .queues
                 .iter()

@@ -81,7 +81,7 @@ impl Heartbeat {
     }
 
     async fn report_alive(&self) {
-        let status = if self.intake.is_cancelled() || self.ctx.instance.quiet.is_on() {
+        let status = if self.intake.is_cancelled() || self.ctx.instance.quiet.is_paused() {
             ServerStatus::Stopped
         } else {
             ServerStatus::Active

@@ -23,6 +23,7 @@ mod janitor;
 mod listed;
 mod live;
 mod live_reporter;
+mod orders;
 #[cfg(test)]
 mod outage_tests;
 mod queue_discovery;
@@ -103,6 +104,7 @@ impl Worker {
         if let Some(types) = ctx.known.look(&ctx.handlers) {
             ctx.broker.claims_types(&types);
         }
+        ctx.instance.quiet.set_starting(true);
         let (intake, upkeep) = (CancellationToken::new(), CancellationToken::new());
         // The claim loop holds the guard: `closed` is cancelled when it starts no further handler, and also when it
         // panics.
@@ -120,6 +122,7 @@ impl Worker {
             let (idle, upkeep) = (idle.clone(), upkeep.clone());
             roles.spawn(async move { background::run(role, &idle, &upkeep).await });
         };
+        spawn(Box::new(orders::Orders::new(ctx.clone())));
         let alive = heartbeat::Heartbeat::new(ctx.clone(), intake.clone());
         let (announcing, ending) = (ctx.clone(), upkeep.clone());
         roles.spawn(async move { background::run(alive, &announcing.announce, &ending).await });

@@ -34,6 +34,7 @@ mod types;
 mod unclaimed;
 mod upkeep;
 mod usage;
+mod worker_order;
 
 pub use act::{Acted, Action, ActionError, Actions, MAX_ACTED, REMOVE_GRACE, RemoveError};
 pub use callback::{
@@ -83,6 +84,7 @@ pub use types::KnownTypes;
 pub use unclaimed::{UNCLAIMED_AFTER, Unclaimed, UnclaimedTypes, unclaimed};
 pub use upkeep::{ArchiveBounds, Forwarded, Lists, Repaired, Swept, Upkeep};
 pub use usage::StoreUsage;
+pub use worker_order::{ORDERS_KEPT_FOR, OrderTarget, WorkerOrder};
 
 /// A store of tasks: everything the program asks of it.
 ///

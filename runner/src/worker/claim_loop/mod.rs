@@ -52,6 +52,7 @@ use state::ClaimLoop;
 /// `intake` is dropped as soon as no further handler will start, or this breaks down.
 pub(super) async fn run(ctx: Arc<WorkerContext>, stop: CancellationToken, intake: DropGuard) {
     let mut quiet = ctx.instance.quiet.listen();
+    let mut concurrency = ctx.listen_concurrency();
     let mut state = ClaimLoop::new(ctx, intake);
     let shared = state.shared.clone();
     loop {
@@ -82,6 +83,7 @@ pub(super) async fn run(ctx: Arc<WorkerContext>, stop: CancellationToken, intake
             },
             // The switch lives as long as the settings. When the quiet time ends there may be much to claim.
             Ok(()) = quiet.changed() => state.queues.may_have_tasks = true,
+            Ok(()) = concurrency.changed() => state.resize(*concurrency.borrow_and_update()),
             () = until_done(&mut state.wake_up) => state.queues.may_have_tasks = true,
             () = until_done(&mut state.pause.timer) => (),
             () = shared.worker.served.changed.notified() => state.renew_queues(),

@@ -15,8 +15,8 @@
 //! the table; a slot is free again only when the verdict is written or given up.
 //!
 //! Invariants: `slots.taken` equals the length of the table, since only this loop adds to it and removes from it.
-//! Taken and reserved slots together are at most `concurrency`, except for claims that are handed back at once: those
-//! are in the table until the broker has them again.
+//! Taken and reserved slots together are at most `total`, except for claims that are handed back at once, which are in the
+//! table until the broker has them again, and after an order to run fewer tasks, until enough have ended.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -40,6 +40,14 @@ use crate::worker::in_flight::Slot;
 /// From this many slots on two calls are under way at once: while the store works on one, this process works on what
 /// the other brought. With fewer, half as large batches cost the store more than the overlap gains (measured).
 const SLOTS_FOR_TWO: usize = 128;
+
+/// Calls under way at once with this many slots.
+fn calls_for(concurrency: usize) -> usize {
+    match concurrency < SLOTS_FOR_TWO {
+        true => 1,
+        false => 2,
+    }
+}
 
 /// What the loop shares with the attempts that it started.
 pub(super) struct LoopShared {
@@ -103,7 +111,7 @@ impl ClaimLoop {
         Self {
             intake: Some(intake),
             slots: SlotCounts {
-                total: settings.concurrency,
+                total: worker.concurrency(),
                 taken: 0,
                 reserved: 0,
             },
@@ -114,7 +122,7 @@ impl ClaimLoop {
             ),
             verdicts: VecDeque::new(),
             calls: FuturesUnordered::new(),
-            most_calls: if settings.concurrency < SLOTS_FOR_TWO { 1 } else { 2 },
+            most_calls: calls_for(worker.concurrency()),
             unanswered: Unanswered::default(),
             inline_types: InlineTypes::default(),
             suspects: Suspects::default(),
@@ -125,6 +133,13 @@ impl ClaimLoop {
                 outbox: Outbox::default(),
             }),
         }
+    }
+
+    /// Has this many slots from now on. Tasks beyond them go on, and none is claimed until enough have ended.
+    pub(super) fn resize(&mut self, concurrency: usize) {
+        self.slots.total = concurrency;
+        self.most_calls = calls_for(concurrency);
+        self.queues.may_have_tasks = true;
     }
 
     /// Whether handlers may still start.
@@ -139,7 +154,7 @@ impl ClaimLoop {
 
     /// Whether new tasks are claimed now.
     pub(super) fn takes_tasks(&self) -> bool {
-        self.is_open() && !self.shared.worker.instance.quiet.is_on()
+        self.is_open() && self.shared.worker.instance.quiet.allows_claims()
     }
 
     /// Whether nothing is left to do. A call under way may still bring claims, which must be handed back.
