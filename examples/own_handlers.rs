@@ -9,11 +9,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use runner::clap::Command;
-use runner::schedule::{CatchUpPolicy, Overlap};
 use runner::sdk::{BoxFuture, Ctx, HandlerService, Outcome, Payload, Registry, ResultExt, State, TaskError};
-use runner::task::Task;
-use runner::{App, Schedule};
+use runner::{App, CatchUpPolicy, Command, Overlap, Schedule, Task};
 use tower_layer::layer_fn;
 use tower_service::Service;
 

@@ -23,7 +23,7 @@ mod sql;
 mod stopped;
 
 pub use exec::{ExecSettings, exit_code_in, try_run_directory};
-pub use guard::{guard_main, is_guard, try_guard};
+pub use guard::{can_guard, guard_main, is_guard};
 pub use http::{HttpProxy, HttpSettings, ProxyUrl};
 pub use kinds::HandlerSettings;
 pub use mail::{MailLogin, MailSettings, MailTls};

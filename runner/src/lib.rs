@@ -14,6 +14,7 @@
 //!     Ok(format!("hello, {}", greet.name))
 //! }
 //!
+//! // A plain `main`: a runtime, logs and connections belong into `setup` or `on_start`, or after `guard_main`.
 //! fn main() -> std::process::ExitCode {
 //!     App::new()
 //!         .handlers(|registry| registry.on_task(greet))
@@ -22,10 +23,14 @@
 //! }
 //! ```
 //!
+//! Commands of manifests start the program once more, as their guard. [`App::main`] sees to that; a `main` that does anything
+//! before it, or makes its own runtime for [`App::run`] or [`App::start`], begins with [`guard_main`].
+//!
 //! [`App`] has the rest: commands, hooks, a runtime and a web server of your own. The dashboard, schedules of files and rows,
 //! and the command line of `runner` come with it. [`sdk`] has what handlers are written with, and helpers for their tests.
 //!
-//! What a `main` needs is at the top level. The rooms, from the ground up; those that are public are so for
+//! What a `main` needs is at the top level: tasks, schedules and their policies, the client, `clap`'s [`Command`] and
+//! [`ArgMatches`]. The rooms, from the ground up; those that are public are so for
 //! tests that join them to stores and browsers of their own. ARCHITECTURE.md says what each may know,
 //! and a test holds them to it.
 
@@ -68,11 +73,12 @@ pub mod web;
 mod cli;
 mod config;
 
-pub use clap;
+pub use clap::{self, ArgMatches, Command};
 pub use cli::{App, AppError, AppParts, CodeSchedule, StartedApp};
 pub use log::RunLogLayer;
-pub use runner_client::{Client, EnqueueError, TaskHandle};
-pub use runner_core::task::TaskType;
+pub use runner_client::{Client, ConnectError, EnqueueError, TaskHandle, TaskResult, WaitError};
+pub use runner_core::schedule::{CatchUp, CatchUpPolicy, Overlap};
+pub use runner_core::task::{Enqueue, QueueName, Task, TaskId, TaskState, TaskType};
 pub use runner_core::{Timestamp, cron, schedule, task};
 pub use runner_handlers::guard_main;
 /// Implements [`TaskType`](trait@TaskType) for a payload: `#[task(name = "greet", queue = "low", retry = 3)]`.

@@ -4,14 +4,16 @@
 //! `curl -d customer=ada@example.org http://127.0.0.1:3000/orders`, and look at <http://127.0.0.1:3000/queue>.
 
 use std::error::Error;
+use std::process::ExitCode;
 
 use axum::extract::{Form, State as Shared};
 use axum::routing::post;
 use runner::sdk::{Ctx, Payload, State, TaskError};
-use runner::{App, Client, TaskType};
+use runner::{App, Client, Task, TaskType};
 use serde::{Deserialize, Serialize};
 use sqlx::SqlitePool;
 use tokio::net::TcpListener;
+use tokio::signal::unix::{SignalKind, signal};
 
 type AnyError = Box<dyn Error + Send + Sync>;
 
@@ -81,9 +83,38 @@ async fn open(url: &str) -> Result<SqlitePool, sqlx::Error> {
     Ok(database)
 }
 
-/// Lives inside the runtime of the shop, from its start to its end.
+/// Plain, without `#[tokio::main]`: commands of manifests start this program once more as their guard, which needs no runtime and
+/// must not begin to serve.
+fn main() -> ExitCode {
+    if let Some(code) = runner::guard_main() {
+        return code;
+    }
+    match serve() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("shop: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Ctrl-C, or what service managers and containers send.
+async fn asked_to_stop() {
+    let terminated = async {
+        match signal(SignalKind::terminate()) {
+            Ok(mut signal) => drop(signal.recv().await),
+            Err(_) => std::future::pending().await,
+        }
+    };
+    tokio::select! {
+        _ = tokio::signal::ctrl_c() => (),
+        () = terminated => (),
+    }
+}
+
+/// Runner lives inside the runtime of the shop, from its start to its end.
 #[tokio::main]
-async fn main() -> Result<(), AnyError> {
+async fn serve() -> Result<(), AnyError> {
     let (opened, is_open) = tokio::sync::oneshot::channel();
     let started = App::new()
         .config("config.yaml")
@@ -95,7 +126,7 @@ async fn main() -> Result<(), AnyError> {
             let _ = opened.send((database.clone(), settings.addr.clone()));
             Ok::<_, AnyError>(registry.state(database).on_task(send_receipt).on("forget", forget))
         })
-        .schedule("forget", "0 3 * * *", runner::task::Task::new("forget"))
+        .schedule("forget", "0 3 * * *", Task::new("forget"))
         .start()
         .await?;
     let (database, addr) = is_open.await?;
@@ -107,7 +138,7 @@ async fn main() -> Result<(), AnyError> {
     let listener = TcpListener::bind(addr).await?;
     println!("http://{}/queue", listener.local_addr()?);
     axum::serve(listener, pages)
-        .with_graceful_shutdown(async { drop(tokio::signal::ctrl_c().await) })
+        .with_graceful_shutdown(asked_to_stop())
         .await?;
     // No request comes any more: running tasks end, the others go back to their queue.
     started.stop().await;

@@ -25,7 +25,7 @@ use runner_core::function::{ExecLimits, ExecResult, ExecSpec};
 use runner_sdk::{Bytes, Ctx, Outcome, TaskError};
 
 use crate::context;
-use crate::guard::{Confinement, IdleGuards, Limit};
+use crate::guard::{Confinement, IdleGuards, Limit, can_guard};
 use crate::misconfigured::misconfigured;
 use crate::secret::Secrets;
 use crate::stopped::stopped;
@@ -48,8 +48,8 @@ pub struct ExecSettings {
     /// Programs that may be started: names, searched in the PATH of this process, and absolute patterns in which `*` and `?`
     /// do not match a slash; `None`: all.
     pub allowed_commands: Vec<String>,
-    /// Whether commands run under a guard, a second process of this program: only for programs whose `main` calls
-    /// [`crate::guard_main`] first.
+    /// Whether commands run under a guard, a second process of this program, if it can be started: only for programs whose
+    /// `main` calls [`crate::guard_main`] first.
     pub guard: bool,
     /// Whether programs with a set-user-id bit, such as `sudo`, gain privileges in a command.
     pub may_gain_privileges: bool,
@@ -96,7 +96,7 @@ pub(crate) async fn run(
             limits: limits(&spec.limits),
         },
     };
-    let ended = match settings.guard {
+    let ended = match settings.guard && can_guard().await {
         true => start.guarded(spec, idle, &place, &secrets, cx).await?,
         false => start.unguarded(spec, &place, &secrets, cx).await?,
     };

@@ -18,10 +18,15 @@ pub(crate) use confine::{Confinement, Limit, UserIds, may_change_user};
 pub(crate) use family::{Member, lives_in_group, with_variable};
 pub(crate) use wire::{GuardReport, Spec};
 
+use std::io;
 use std::process::ExitCode;
 use std::time::Duration;
 
+use runner_core::chain::chain;
+use tokio::sync::OnceCell;
 use tokio::time::Instant;
+
+use crate::exhausted;
 
 /// The first argument of a guard.
 const MARK: &str = "--runner-guards-a-command";
@@ -29,12 +34,31 @@ const MARK: &str = "--runner-guards-a-command";
 /// A guard that starts slower than this is worth a warning: it is one process, with nothing before it in `main`.
 const USUAL_START: Duration = Duration::from_secs(1);
 
-/// Checks whether this program can be started as a guard.
-///
-/// # Errors
-///
-/// Why not; commands must run without one then.
-pub async fn try_guard() -> Result<(), String> {
+/// What follows where this program cannot be its own guard, and what helps.
+const UNGUARDED: &str = "commands run without a guard: they may outlive this process if it is killed, and exec.limits, exec.umask, \
+    exec.user and handlers.exec.no_new_privs are not applied. A program of your own has one if a plain `fn main` begins with \
+    `guard_main`, before it makes a runtime (docs/rust.md, \"Guards of commands\")";
+
+/// Whether this program can be started as a guard; if not, commands must run without one, and a warning says so. Tried once in
+/// the life of the process, when it is first asked: a program that runs no commands starts nothing.
+pub async fn can_guard() -> bool {
+    static TRIED: OnceCell<bool> = OnceCell::const_new();
+    let tried = TRIED.get_or_try_init(async || {
+        let tried = try_guard().await;
+        if let Err(error) = &tried {
+            // The next one may start; until then a command that has none is put off.
+            if exhausted::cause(error).is_some() {
+                return Err(());
+            }
+            tracing::warn!(error = chain(error), "{UNGUARDED}");
+        }
+        Ok(tried.is_ok())
+    });
+    tried.await.copied().unwrap_or(true)
+}
+
+/// The error says why it cannot.
+async fn try_guard() -> Result<(), StartError> {
     let began = Instant::now();
     let nothing = Spec {
         program: "/proc/self/no-such-program".into(),
@@ -43,8 +67,8 @@ pub async fn try_guard() -> Result<(), String> {
     };
     match GuardHandle::start(nothing, None, &IdleGuards::default()).await {
         Err(StartError::Command(_)) => (),
-        Err(StartError::Guard(error)) => return Err(format!("{}: {error}", StartError::WHAT)),
-        Ok(_) => return Err("it started what is not there".to_owned()),
+        Err(error @ StartError::Guard(_)) => return Err(error),
+        Ok(_) => return Err(StartError::Guard(io::Error::other("it started what is not there"))),
     }
     if began.elapsed() > USUAL_START {
         tracing::warn!(took = ?began.elapsed(), "starting this program as a guard of a command takes long; what does `main` do before it?");

@@ -1,11 +1,11 @@
-//! `#[handler]`: one check for each argument and for the result, each at its own place in the source.
+//! `#[handler]`: one check for each argument, for the result and for the future, each at its own place in the source.
 //!
 //! Without it the compiler can only say that a function as a whole is no handler.
 
 use proc_macro2::TokenStream;
-use quote::{quote, quote_spanned};
+use quote::{format_ident, quote, quote_spanned};
 use syn::spanned::Spanned as _;
-use syn::{Error, FnArg, ItemFn, ReturnType};
+use syn::{Error, FnArg, ItemFn, ReturnType, Signature};
 
 /// The most arguments of a handler.
 const MOST: usize = 8;
@@ -53,7 +53,20 @@ fn checks(function: &ItemFn, package: &TokenStream) -> syn::Result<TokenStream> 
             result::<#result>();
         }},
     };
+    let future = future(signature);
     Ok(quote! {
-        const _: fn() = || { #(#arguments)* #result };
+        const _: fn() = || { #(#arguments)* #result #future };
     })
+}
+
+/// The future moves between threads: the compiler names the value that cannot, and the `.await` across which it is held.
+fn future(signature: &Signature) -> TokenStream {
+    let name = &signature.ident;
+    let types: Vec<_> = (0..signature.inputs.len())
+        .map(|index| format_ident!("A{index}"))
+        .collect();
+    quote_spanned! {name.span()=> {
+        fn the_future_of_a_handler_must_be_send<#(#types,)* F: ::core::marker::Send>(_: impl ::core::ops::Fn(#(#types),*) -> F) {}
+        the_future_of_a_handler_must_be_send(#name);
+    }}
 }

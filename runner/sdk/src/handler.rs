@@ -9,7 +9,8 @@ use crate::{Ctx, FromTask, IntoOutcome, Needs, Outcome, Payload};
     message = "`{Self}` is not a handler",
     note = "a handler is an `async fn` of up to eight arguments (Payload<T>, Raw, State<T>, Ctx, …)",
     note = "it returns (), String, Bytes, Json<T>, Outcome, or a Result of one of these and any error",
-    note = "write #[handler] above the function: the compiler then names the argument or the result that does not fit"
+    note = "its future must be Send: no Rc, RefCell or lock guard of std may live across an .await",
+    note = "write #[handler] above the function: the compiler then names the argument, the result or the value that does not fit"
 )]
 pub trait Handler<Args>: Clone + Send + Sync + 'static {
     /// Extracts the arguments from the task and runs it.
@@ -19,10 +20,28 @@ pub trait Handler<Args>: Clone + Send + Sync + 'static {
     fn needs(needs: &mut Needs);
 }
 
+/// An argument that says the type of the task. Its own trait, and not a part of [`OfType`], because the compiler would otherwise
+/// take any single argument for a payload and name a mismatch of signatures.
+#[diagnostic::on_unimplemented(
+    message = "the first argument of this handler does not say its task type",
+    label = "`{Self}` is not Payload<T>",
+    note = "it must be Payload<T> of a type that derives TaskType; a handler without a payload, or of another one, is \
+            registered by name: `on(name, handler)`"
+)]
+pub trait SaysType {
+    /// The name of the type.
+    const NAME: &'static str;
+}
+
+impl<T: TaskType> SaysType for Payload<T> {
+    const NAME: &'static str = T::NAME;
+}
+
 /// The arguments of a handler whose first one is the payload of a [`TaskType`].
 #[diagnostic::on_unimplemented(
     message = "the first argument of this handler does not say its task type",
-    note = "it must be Payload<T> of a type that derives TaskType; use `on(name, handler)` for others"
+    note = "it must be Payload<T> of a type that derives TaskType; a handler without a payload, or of another one, is \
+            registered by name: `on(name, handler)`"
 )]
 pub trait OfType {
     /// The name of the type.
@@ -57,8 +76,13 @@ macro_rules! handler {
             }
         }
 
-        impl<T: TaskType, $($arg,)*> OfType for (Payload<T>, $($arg,)*) {
-            const NAME: &'static str = T::NAME;
+    };
+}
+
+macro_rules! of_type {
+    ($($arg:ident)*) => {
+        impl<First: SaysType, $($arg,)*> OfType for (First, $($arg,)*) {
+            const NAME: &'static str = First::NAME;
         }
     };
 }
@@ -72,3 +96,12 @@ handler!(A B C D E);
 handler!(A B C D E G);
 handler!(A B C D E G H);
 handler!(A B C D E G H I);
+
+of_type!();
+of_type!(A);
+of_type!(A B);
+of_type!(A B C);
+of_type!(A B C D);
+of_type!(A B C D E);
+of_type!(A B C D E G);
+of_type!(A B C D E G H);

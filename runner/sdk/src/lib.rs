@@ -59,7 +59,7 @@ pub use callback::Callback;
 pub use context::{Ctx, CtxParts};
 pub use extract::{FromTask, Payload, Raw, State};
 pub use future::BoxFuture;
-pub use handler::{Handler, OfType};
+pub use handler::{Handler, OfType, SaysType};
 pub use jiff::Timestamp;
 pub use log::{RUN_LOG_LINE_BYTES, RUN_LOG_MAX_BYTES, RunLog};
 pub use matched::HandlerMatch;
@@ -68,7 +68,9 @@ pub use needs::Needs;
 pub use options::HandlerOptions;
 pub use outcome::{IntoOutcome, Json, Outcome, ResultExt, TaskError};
 pub use registry::{DuplicateName, Handlers, Registry, RegistryError};
-pub use runner_core::task::{Backoff, Enqueue, NotJson, QueueName, Task, TaskId, TaskState, TaskType, check_json};
+pub use runner_core::task::{
+    Backoff, DelayFunction, Enqueue, NotJson, QueueName, Task, TaskId, TaskState, TaskType, check_json,
+};
 /// Implements [`TaskType`](trait@TaskType) for a payload: `#[task(name = "greet", queue = "low", retry = 3)]`.
 pub use runner_macros::SdkTaskType as TaskType;
 /// Checks a handler one argument at a time, so that the compiler names the one that does not fit.

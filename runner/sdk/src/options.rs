@@ -58,7 +58,20 @@ impl HandlerOptions {
         self
     }
 
-    /// The retry delays after failures that state none; the default is asynq's.
+    /// The retry delays after failures that state none; the default is asynq's. How often a task is retried is an option of the
+    /// task: `#[task(retry = 3)]`, `Task::retry`.
+    ///
+    /// ```
+    /// # use std::time::Duration;
+    /// # use runner_sdk::Registry;
+    /// use runner_sdk::Backoff;
+    ///
+    /// # async fn import() {}
+    /// let registry = Registry::new()
+    ///     .on("import", import)
+    ///     .with(|import| import.backoff(Backoff::exponential(Duration::from_secs(5), Duration::from_secs(600))));
+    /// # assert!(registry.build().is_ok());
+    /// ```
     #[must_use]
     pub fn backoff(mut self, backoff: Backoff) -> Self {
         self.backoff = Some(backoff);

@@ -31,6 +31,25 @@ fn not_async(cx: Ctx) {}
 #[handler]
 async fn crowded(a: Ctx, b: Ctx, c: Ctx, d: Ctx, e: Ctx, f: Ctx, g: Ctx, h: Ctx, i: Ctx) {}
 
+// A future that cannot move to another thread.
+#[handler]
+async fn not_send(cx: Ctx) {
+    let counter = std::rc::Rc::new(1);
+    cx.cancelled().await;
+    drop(counter);
+}
+
+// No payload, which would say the type.
+#[handler]
+async fn no_payload(cx: Ctx) {}
+
+#[handler]
+async fn nothing() {}
+
+fn without_payload(registry: Registry) -> Registry {
+    registry.on_task(no_payload).on_task(nothing)
+}
+
 fn bare(registry: Registry) -> Registry {
     registry.on("bare", bare_argument)
 }
@@ -97,12 +116,20 @@ fn the_compiler_names_what_does_not_fit_and_what_does() {
         "async fn unreadable(Payload(p): Payload<Plain>) {}",
         "a handler is an `async fn`",
         "a handler has at most eight arguments",
+        // The value, and the `.await`.
+        "future cannot be sent between threads safely",
+        "let counter = std::rc::Rc::new(1);",
+        "cx.cancelled().await;",
+        "the_future_of_a_handler_must_be_send",
         // Where it is registered.
         "is not a handler",
         "write #[handler] above the function",
         "`String` is not the payload of a task type",
+        "`Ctx` is not Payload<T>",
+        "a handler without a payload, or of another one, is registered by name",
         "`Plain` is not a layer for handlers",
     ] {
         assert!(errors.contains(expected), "{expected:?} is not in:\n{errors}");
     }
+    assert!(!errors.contains("type mismatch in function arguments"), "{errors}");
 }

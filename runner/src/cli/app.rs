@@ -26,9 +26,7 @@ type AnyError = Box<dyn Error + Send + Sync>;
 /// ```no_run
 /// use std::time::Duration;
 ///
-/// use runner::schedule::Overlap;
-/// use runner::task::Task;
-/// use runner::{App, Schedule};
+/// use runner::{App, Overlap, Schedule, Task};
 ///
 /// fn main() -> std::process::ExitCode {
 ///     App::new()
@@ -91,7 +89,8 @@ impl App {
         self
     }
 
-    /// Does something before the first task runs, with a client of the same broker. An error stops the start.
+    /// Does something before the first task runs, with a client of the same broker. An error stops the start; so does an enqueue
+    /// while Redis is down, for which the program alone would wait.
     #[must_use]
     pub fn on_start<F, Fut, E>(mut self, hook: F) -> Self
     where
@@ -194,12 +193,12 @@ impl App {
     ///
     /// ```no_run
     /// # use runner::App;
-    /// use runner::clap::Command;
+    /// use runner::{Command, Task};
     ///
     /// # fn main() -> std::process::ExitCode {
     /// App::new()
     ///     .command(Command::new("greet").about("Greet once, now"), async |_arguments, client| {
-    ///         client.enqueue(runner::task::Task::new("greet")).await?;
+    ///         client.enqueue(Task::new("greet")).await?;
     ///         Ok::<_, runner::EnqueueError>(())
     ///     })
     ///     .main()
@@ -265,14 +264,32 @@ impl App {
     /// its own, which takes the dashboard from [`StartedApp::router`].
     ///
     /// ```no_run
-    /// # use runner::App;
+    /// use std::process::ExitCode;
+    ///
+    /// use runner::{App, AppError};
+    ///
     /// # async fn serve(app: axum::Router) {}
-    /// # async fn show() -> Result<(), runner::AppError> {
-    /// let started = App::new().start().await?;
-    /// let own = axum::Router::new().merge(started.router()?);
-    /// serve(own).await;
-    /// started.stop().await;
-    /// # Ok(()) }
+    /// fn main() -> ExitCode {
+    ///     if let Some(code) = runner::guard_main() {
+    ///         return code;
+    ///     }
+    ///     match run() {
+    ///         Ok(()) => ExitCode::SUCCESS,
+    ///         Err(error) => {
+    ///             eprintln!("{error}");
+    ///             ExitCode::FAILURE
+    ///         }
+    ///     }
+    /// }
+    ///
+    /// #[tokio::main]
+    /// async fn run() -> Result<(), AppError> {
+    ///     let started = App::new().start().await?;
+    ///     let own = axum::Router::new().merge(started.router()?);
+    ///     serve(own).await;
+    ///     started.stop().await;
+    ///     Ok(())
+    /// }
     /// ```
     ///
     /// # Errors

@@ -184,6 +184,7 @@ impl RunningProgram {
         let (stopping, unless_started) = stop_unless_kept();
         let on_start = std::mem::take(&mut app.on_start);
         let components = Components::open(settings, app, access.sealing.take(), &stopping).await?;
+        try_guards(settings, &components.functions).await;
         lost_lines::watch(lost, components.metrics.clone(), print::note, stopping.clone());
         let prepared = async {
             for hook in on_start {
@@ -340,8 +341,7 @@ impl Components {
     ) -> anyhow::Result<Self> {
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
         let functions = Functions::default();
-        let guard = guards(settings).await;
-        let handlers = assemble::handlers(settings, app.registrars, functions.clone(), guard).await?;
+        let handlers = assemble::handlers(settings, app.registrars, functions.clone(), guards(settings)).await?;
         let code = assemble::code_schedules(settings, app.schedules)?;
         let broker = super::open::open_broker(settings, clock.clone()).await?;
         let held = match &settings.broker {
@@ -505,20 +505,16 @@ fn watched_for_notifications(components: &Components, settings: &Settings) -> No
     }
 }
 
-/// Whether commands run under guards, as they do unless this program cannot be started a second time.
-async fn guards(settings: &Settings) -> bool {
-    if !settings.roles.worker || !settings.handlers.exec.enabled {
-        return false;
+/// Whether commands run under guards, where this program can be started a second time.
+fn guards(settings: &Settings) -> bool {
+    settings.roles.worker && settings.handlers.exec.enabled
+}
+
+/// Where there are commands at the start, its log says whether they run under guards. Commands that come later find out.
+async fn try_guards(settings: &Settings, functions: &Functions) {
+    if guards(settings) && functions.all().values().any(|function| function.kind.key() == "exec") {
+        runner_handlers::can_guard().await;
     }
-    let tried = runner_handlers::try_guard().await;
-    if let Err(error) = &tried {
-        tracing::warn!(
-            error,
-            "commands run without a guard: they may outlive this process if it is killed, and exec.limits, exec.umask, \
-             exec.user and handlers.exec.no_new_privs are not applied"
-        );
-    }
-    tried.is_ok()
 }
 
 struct Web {

@@ -18,7 +18,7 @@ pub use options::{DEFAULT_MAX_RETRY, DEFAULT_TIMEOUT, InvalidTask, Run, Task, Un
 pub use outcome::AttemptOutcome;
 pub use pattern::{QueuePattern, covers, priority_of};
 pub use payload::{MAX_PAYLOAD, NotJson, check_json, from_json};
-pub use retry::{Backoff, RETRY_JITTER_SECONDS, recovery_delay, retry_delay, stated_delay};
+pub use retry::{Backoff, DelayFunction, RETRY_JITTER_SECONDS, recovery_delay, retry_delay, stated_delay};
 pub use started_by::{BY_HAND, STARTED_BY_HEADER, started_by};
 pub use state::{Event, IllegalMove, TaskState, UnknownState};
 pub use type_pattern::TypePattern;

@@ -40,20 +40,79 @@ const FUNCTION_DELAYS: [Duration; 5] = [
     Duration::from_secs(60 * 60),
 ];
 
-/// The random part of such a delay is less than a tenth of it.
-const FUNCTION_JITTER_SHARE: u64 = 10;
+/// The random part of a delay that is not asynq's is less than a tenth of it.
+const JITTER_SHARE: u64 = 10;
 
-/// The delays for failed tasks of a handler, unless the handler itself states one.
+/// The delays for failed tasks of a handler, unless the handler itself states one. How often a task is retried is an option of the
+/// task, not of its handler.
+///
+/// ```
+/// use std::time::Duration;
+///
+/// use runner_core::task::Backoff;
+///
+/// let minute = Duration::from_secs(60);
+/// assert_eq!(Backoff::fixed(minute).delay(7, 0), minute);
+/// // 1, 2, 4, 8 … minutes, at most an hour.
+/// assert_eq!(Backoff::exponential(minute, 60 * minute).delay(2, 0), 4 * minute);
+/// // Of how many retries went before: 0 at the first one.
+/// assert_eq!(Backoff::by(|retried| Duration::from_secs(10) * (retried + 1)).delay(2, 0).as_secs(), 30);
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[non_exhaustive]
 pub enum Backoff {
-    /// Those of asynq: [`retry_delay`].
+    /// Those of asynq: 15 s, then with the fourth power of the retries, and a random part ([`retry_delay`]).
     #[default]
     Asynq,
     /// Those of commands and calls of manifests: about 1, 5, 15 and 30 minutes, then an hour each time.
     Function,
+    /// The same each time.
+    Fixed(Duration),
+    /// Doubled each time.
+    Exponential {
+        /// The first delay.
+        first: Duration,
+        /// The longest delay, without its random part.
+        longest: Duration,
+    },
+    /// Of a function of the retries that went before.
+    By(DelayFunction),
 }
 
+/// Computes a delay from how often a task was retried before: 0 at the first retry. It has no state, so that all workers agree.
+#[derive(Debug, Clone, Copy)]
+pub struct DelayFunction(fn(u32) -> Duration);
+
+/// Two names for one function may have two addresses, so these may differ that are the same; nothing depends on it.
+impl PartialEq for DelayFunction {
+    fn eq(&self, other: &Self) -> bool {
+        std::ptr::fn_addr_eq(self.0, other.0)
+    }
+}
+
+impl Eq for DelayFunction {}
+
 impl Backoff {
+    /// The same delay each time; a random part of less than a tenth is added to this and to the others, at least 1 s and at most
+    /// 90 days in all.
+    #[must_use]
+    pub const fn fixed(delay: Duration) -> Self {
+        Self::Fixed(delay)
+    }
+
+    /// `first`, then twice as long each time, up to `longest`.
+    #[must_use]
+    pub const fn exponential(first: Duration, longest: Duration) -> Self {
+        Self::Exponential { first, longest }
+    }
+
+    /// What `delay` says, of how often the task was retried before: 0 at the first retry. A function or a closure that captures
+    /// nothing. If it panics, the delay is asynq's.
+    #[must_use]
+    pub const fn by(delay: fn(u32) -> Duration) -> Self {
+        Self::By(DelayFunction(delay))
+    }
+
     /// The delay before the next attempt of a task that was retried `retried` times before this failure.
     ///
     /// ```
@@ -64,22 +123,35 @@ impl Backoff {
     /// ```
     #[must_use]
     pub fn delay(self, retried: u32, random: u64) -> Duration {
-        match self {
-            Self::Asynq => retry_delay(retried, random),
-            Self::Function => {
-                let delay = function_delay(retried);
-                let room = (delay.as_secs() / FUNCTION_JITTER_SHARE).max(1);
-                delay + Duration::from_secs(random % room)
+        match self.step(retried) {
+            None => retry_delay(retried, random),
+            Some(step) => {
+                // Not so long that the random part could overflow; a delay must not be a loop without a pause either.
+                let step = stated_delay(step);
+                let room = (step.as_secs() / JITTER_SHARE).max(1);
+                stated_delay(step + Duration::from_secs(random % room))
             }
         }
     }
 
-    /// The delays of the first `retries` retries without their random part, for people; `None` if they follow a formula.
+    /// The delays of the first `retries` retries without their random part, for people; `None` if they follow asynq's formula.
     #[must_use]
     pub fn steps(self, retries: u32) -> Option<Vec<Duration>> {
+        (0..retries).map(|retried| self.step(retried)).collect()
+    }
+
+    /// The delay without its random part.
+    fn step(self, retried: u32) -> Option<Duration> {
         match self {
             Self::Asynq => None,
-            Self::Function => Some((0..retries).map(function_delay).collect()),
+            Self::Function => Some(function_delay(retried)),
+            Self::Fixed(delay) => Some(delay),
+            Self::Exponential { first, longest } => {
+                let factor = 2u32.saturating_pow(retried);
+                Some(first.saturating_mul(factor).min(longest))
+            }
+            // A panic must not end what writes the verdict: the delay is asynq's then.
+            Self::By(delay) => std::panic::catch_unwind(|| (delay.0)(retried)).ok(),
         }
     }
 }
@@ -152,5 +224,32 @@ mod tests {
         let steps = Backoff::Function.steps(2).unwrap_or_default();
         assert_eq!(steps, [Duration::from_secs(60), Duration::from_secs(300)]);
         assert_eq!(Backoff::Asynq.steps(2), None);
+    }
+
+    #[test]
+    fn delays_of_ones_own_have_a_random_part_and_bounds() {
+        let seconds = Duration::from_secs;
+        let fixed = Backoff::fixed(seconds(100));
+        assert_eq!(fixed.delay(3, 0), seconds(100));
+        assert!((0..1000).all(|random| (100..110).contains(&fixed.delay(0, random).as_secs())));
+        let growing = Backoff::exponential(seconds(5), seconds(60))
+            .steps(6)
+            .unwrap_or_default();
+        assert_eq!(growing, [5, 10, 20, 40, 60, 60].map(seconds));
+        assert_eq!(
+            Backoff::exponential(seconds(5), Duration::MAX).delay(u32::MAX, u64::MAX),
+            LONGEST
+        );
+        assert_eq!(Backoff::fixed(Duration::ZERO).delay(0, 0), SHORTEST_STATED);
+        assert_eq!(
+            Backoff::by(|retried| Duration::MAX * (retried + 2)).delay(1, 0),
+            retry_delay(1, 0),
+            "a panic"
+        );
+        assert_eq!(Backoff::by(|_| Duration::MAX).delay(0, u64::MAX), LONGEST);
+        assert_eq!(
+            Backoff::by(|retried| Duration::from_secs(60) * retried).delay(4, 0),
+            seconds(240)
+        );
     }
 }
