@@ -188,10 +188,7 @@ impl Default for Metrics {
                 "archive_trimmed",
                 "Archived tasks that were deleted because the archive is bounded",
             ),
-            log_lines_lost: shown.plain(
-                "log_lines_lost",
-                "Log lines that did not reach an output: it was too slow or could not be written",
-            ),
+            log_lines_lost: log_lines_lost(&mut shown),
             records_trimmed: shown.plain(
                 "records_trimmed",
                 "Decisions, locks and counters of days that this process deleted from its file because they are bounded",
@@ -209,6 +206,18 @@ impl Default for Metrics {
             registry: shown.0,
         }
     }
+}
+
+/// From zero for each output, so that a scraper sees the first loss as an increase.
+fn log_lines_lost(shown: &mut Shown) -> Family<OutputLabel, Counter> {
+    let lost: Family<OutputLabel, Counter> = shown.plain(
+        "log_lines_lost",
+        "Log lines that did not reach an output: it was too slow or could not be written",
+    );
+    for output in ["console", "file"] {
+        drop(lost.get_or_create(&OutputLabel { output }));
+    }
+    lost
 }
 
 /// Histograms of run times.
@@ -249,7 +258,8 @@ impl Metrics {
     /// An attempt at a task of this type ended. A success, the usual case, takes one look and two additions.
     pub fn attempt_of(&self, kind: &str, outcome: AttemptOutcome, took: Duration) {
         let known = self.types.read().unwrap_or_else(PoisonError::into_inner);
-        let Some(counters) = known.get(kind) else {
+        let shared = || known.get(OTHER_TYPES).filter(|_| known.len() > TYPES);
+        let Some(counters) = known.get(kind).or_else(shared) else {
             drop(known);
             let name = self.type_label(kind);
             return self.attempt_of(&name, outcome, took);
@@ -258,9 +268,12 @@ impl Metrics {
             return counters.add(took);
         }
         counters.duration.observe(took.as_secs_f64());
-        drop(known);
+        let name = match known.contains_key(kind) {
+            true => kind,
+            false => OTHER_TYPES,
+        };
         let label = TypeOutcome {
-            r#type: kind.to_owned(),
+            r#type: name.to_owned(),
             outcome: outcome.as_str(),
         };
         self.type_processed.get_or_create(&label).inc();

@@ -11,8 +11,8 @@ use std::time::Duration;
 
 use futures_util::{StreamExt as _, stream};
 use jiff::Timestamp;
-use runner_core::schedule::{Definition, Plan, ScheduleId};
-use runner_core::task::{AttemptOutcome, QueueName};
+use runner_core::schedule::{Definition, Plan, ScheduleId, jitter_of};
+use runner_core::task::{AttemptOutcome, QueueName, TaskId};
 use runner_queue::{Broker, BrokerResult, MAX_RUNS_KEPT, RunRecord, Standing};
 use tokio::time::{Instant, timeout};
 
@@ -29,22 +29,33 @@ const FUNCTIONS: usize = 200;
 const SCHEDULES: usize = 200;
 /// Functions whose records are searched for a success at a time: each takes the broker a hundred reads.
 const SEARCHED: usize = 10;
-/// Calls at once.
-const AT_ONCE: usize = 16;
+/// Calls at once, which take two round trips each.
+const AT_ONCE: usize = 64;
+
+/// How long figures are shown that could not be read again.
+const KEPT_FOR: Duration = Duration::from_secs(60);
 
 /// The last answer, and the successes that were found so far.
 #[derive(Default)]
 pub(super) struct RunFigures {
     last: Mutex<Option<(Instant, Arc<str>)>>,
-    /// `None`: the records that exist have none.
-    successes: Mutex<BTreeMap<String, Option<Timestamp>>>,
+    successes: Mutex<BTreeMap<String, LastSuccess>>,
     reading: tokio::sync::Mutex<()>,
+}
+
+/// The last success of a function among the runs up to the newest one.
+struct LastSuccess {
+    /// Task and attempt.
+    newest: (TaskId, u32),
+    /// `None`: the records that exist have none.
+    at: Option<Timestamp>,
 }
 
 /// How a function's last run went.
 struct LastRun {
     record: RunRecord,
-    success: Option<Timestamp>,
+    /// `None`: not searched for yet. `Some(None)`: no run that is remembered succeeded.
+    success: Option<Option<Timestamp>>,
 }
 
 impl RunFigures {
@@ -56,14 +67,16 @@ impl RunFigures {
         {
             return Arc::clone(text);
         }
+        // Old figures would hide what other instances say.
+        let last = last.filter(|(at, _)| at.elapsed() < KEPT_FOR);
         let last = last.map_or_else(|| Arc::from(""), |(_, text)| text);
         let Ok(_reading) = self.reading.try_lock() else {
             return last;
         };
-        let text = match timeout(PATIENCE, self.read(broker, catalog, now)).await {
-            Ok(Ok(text)) => Arc::from(text),
-            Ok(Err(_)) | Err(_) => last,
+        let Ok(Ok(text)) = timeout(PATIENCE, self.read(broker, catalog, now)).await else {
+            return last;
         };
+        let text: Arc<str> = Arc::from(text);
         let answer = (Instant::now(), Arc::clone(&text));
         *self.last.lock().unwrap_or_else(PoisonError::into_inner) = Some(answer);
         text
@@ -104,20 +117,19 @@ impl RunFigures {
             let Some((name, queues, record)) = answer? else {
                 continue;
             };
-            let success = match (record.outcome, self.known_success(&name)) {
-                (AttemptOutcome::Success, _) => Some(record.ended_at),
-                (_, Some(known)) => known,
+            let success = match (record.outcome, self.success_before(&name, &record)) {
+                (AttemptOutcome::Success, _) => Some(Some(record.ended_at)),
+                (_, Some(known)) => Some(known),
                 (_, None) if searched < SEARCHED => {
                     searched += 1;
-                    last_success(&broker.runs(&name, &queues, MAX_RUNS_KEPT).await?)
+                    Some(last_success(&broker.runs(&name, &queues, MAX_RUNS_KEPT).await?))
                 }
                 // Searched for at a later scrape.
-                (_, None) => {
-                    found.insert(name, LastRun { record, success: None });
-                    continue;
-                }
+                (_, None) => None,
             };
-            self.note_success(&name, success);
+            if let Some(at) = success {
+                self.note_success(&name, &record, at);
+            }
             found.insert(name, LastRun { record, success });
         }
         let mut successes = self.successes.lock().unwrap_or_else(PoisonError::into_inner);
@@ -125,14 +137,17 @@ impl RunFigures {
         Ok(found)
     }
 
-    fn known_success(&self, function: &str) -> Option<Option<Timestamp>> {
+    /// The last success before this run; `None` if it is to be searched for, because other runs may have ended since.
+    fn success_before(&self, function: &str, record: &RunRecord) -> Option<Option<Timestamp>> {
         let successes = self.successes.lock().unwrap_or_else(PoisonError::into_inner);
-        successes.get(function).copied()
+        let known = successes.get(function)?;
+        (known.newest == (record.task.clone(), record.attempt)).then_some(known.at)
     }
 
-    fn note_success(&self, function: &str, at: Option<Timestamp>) {
+    fn note_success(&self, function: &str, record: &RunRecord, at: Option<Timestamp>) {
+        let newest = (record.task.clone(), record.attempt);
         let mut successes = self.successes.lock().unwrap_or_else(PoisonError::into_inner);
-        successes.insert(function.to_owned(), at);
+        successes.insert(function.to_owned(), LastSuccess { newest, at });
     }
 }
 
@@ -200,11 +215,12 @@ fn function_figures(out: &mut String, runs: &BTreeMap<String, LastRun>, left_out
     gauge(
         out,
         "runner_function_last_run_succeeded",
-        "Whether it succeeded.",
+        "1 if it succeeded, 0 if it failed for good; no sample while it is to be tried again, or if it was cancelled.",
         "function",
-        each().map(|(name, run)| {
-            let succeeded = run.record.outcome == AttemptOutcome::Success;
-            (name, f64::from(u8::from(succeeded)))
+        each().filter_map(|(name, run)| match run.record.outcome {
+            AttemptOutcome::Success | AttemptOutcome::Revoked => Some((name, 1.0)),
+            AttemptOutcome::Archived | AttemptOutcome::Lost => Some((name, 0.0)),
+            _ => None,
         }),
     );
     gauge(
@@ -217,9 +233,9 @@ fn function_figures(out: &mut String, runs: &BTreeMap<String, LastRun>, left_out
     gauge(
         out,
         "runner_function_last_success_timestamp_seconds",
-        "When a run of the function last succeeded, as far as runs are remembered.",
+        "When a run of the function last succeeded; 0 if none of those that are remembered did.",
         "function",
-        each().filter_map(|(name, run)| Some((name, seconds(run.success?)))),
+        each().filter_map(|(name, run)| Some((name, run.success?.map_or(0.0, seconds)))),
     );
     omitted(
         out,
@@ -238,7 +254,7 @@ fn schedule_figures(out: &mut String, schedules: &[(&Definition, &Standing)], le
     gauge(
         out,
         "runner_schedule_next_timestamp_seconds",
-        "The next occurrence of the schedule; none while it is paused.",
+        "The next occurrence of the schedule, without its jitter; none while it is paused.",
         "schedule",
         each().filter_map(|(id, one, standing)| {
             let next = standing.next(&one.timing, now).filter(|_| standing.paused.is_none());
@@ -279,7 +295,7 @@ fn overdue(definition: &Definition, standing: &Standing, now: Timestamp) -> f64 
         return 0.0;
     }
     let oldest = standing.ahead.next(&definition.timing, standing.cursor);
-    let waited = oldest.map(|at| now.duration_since(at).as_secs_f64());
+    let waited = oldest.map(|at| now.duration_since(at).as_secs_f64() - jitter_of(definition, at).as_secs_f64());
     waited.unwrap_or_default().max(0.0)
 }
 
@@ -326,9 +342,47 @@ mod tests {
     }
 
     #[test]
+    fn a_success_is_searched_for_again_when_further_runs_have_ended() {
+        let figures = RunFigures::default();
+        let first = run(AttemptOutcome::Archived, 100);
+        assert_eq!(figures.success_before("backup", &first), None);
+        figures.note_success("backup", &first, None);
+        assert_eq!(figures.success_before("backup", &first), Some(None));
+        let later = RunRecord {
+            task: TaskId::new("3").unwrap(),
+            ..run(AttemptOutcome::Archived, 300)
+        };
+        assert_eq!(
+            figures.success_before("backup", &later),
+            None,
+            "one between them may have succeeded"
+        );
+    }
+
+    #[test]
+    fn a_run_that_is_tried_again_has_neither_succeeded_nor_failed() {
+        let of = |outcome| LastRun {
+            record: run(outcome, 300),
+            success: Some(None),
+        };
+        let runs = BTreeMap::from([
+            ("again".to_owned(), of(AttemptOutcome::Retry)),
+            ("lost".to_owned(), of(AttemptOutcome::Lost)),
+        ]);
+        let mut text = String::new();
+        function_figures(&mut text, &runs, 0);
+        assert!(!text.contains(r#"last_run_succeeded{function="again"}"#), "{text}");
+        assert!(text.contains(r#"last_run_succeeded{function="lost"} 0"#), "{text}");
+        assert!(
+            text.contains(r#"last_success_timestamp_seconds{function="again"} 0"#),
+            "{text}"
+        );
+    }
+
+    #[test]
     fn a_failed_run_leaves_the_last_success_in_place() {
         let record = run(AttemptOutcome::Archived, 300);
-        let success = last_success(&[record.clone(), run(AttemptOutcome::Success, 100)]);
+        let success = Some(last_success(&[record.clone(), run(AttemptOutcome::Success, 100)]));
         let runs = BTreeMap::from([("ba\"ckup".to_owned(), LastRun { record, success })]);
         let mut text = String::new();
         function_figures(&mut text, &runs, 3);

@@ -107,6 +107,9 @@ pub(super) fn is_long(cx: &Ctx, result: Option<&[u8]>) -> bool {
 /// Stores the whole output of a run, where its record has a part only, before its end is written; a failure is a line in
 /// its log.
 pub(super) async fn keep_output(ctx: &WorkerContext, cx: &Ctx, stop: &Stop, result: Option<&[u8]>) {
+    if !is_long(cx, result) {
+        return;
+    }
     let log = cx.log().text();
     let Some(output) = whole_output(log.as_deref(), result).filter(|output| output.len() > MAX_OUTPUT_BYTES) else {
         return;
