@@ -14,7 +14,7 @@ use crate::task::Task;
 /// The type of the tasks that are notifications.
 pub const NOTIFICATION_TYPE: &str = "runner:notification";
 
-/// The queue of all notifications, so that no other task delays one.
+/// The queue of all notifications. Workers ask it first; no slot is reserved for it.
 pub const NOTIFICATION_QUEUE: &str = "runner-notifications";
 
 /// How long the id of a notification is refused: what it reports cannot be noticed again after this time.
@@ -23,7 +23,7 @@ pub const NOTIFICATION_REMEMBER: Duration = Duration::from_secs(7 * 24 * 3600);
 /// How long a notification that was sent can be looked at.
 const RETENTION: Duration = Duration::from_secs(24 * 3600);
 
-/// How often one is tried again: with the delays of asynq for about a day.
+/// How often one is tried again: with the delays of functions for about nine hours.
 const MAX_RETRY: u32 = 12;
 
 /// How long a receiver may take.
