@@ -9,7 +9,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 use runner_core::clock::Clock;
 use runner_core::function::{Function, Functions};
 use runner_core::notification::{NOTIFICATION_TYPE, Notification, NotifyOn, NotifyRules};
-use runner_core::schedule::{Plan, SCHEDULE_HEADER, ScheduleId};
+use runner_core::schedule::{Definition, Plan, SCHEDULE_HEADER, ScheduleId};
 use runner_queue::{Delivery, EndedTask, FollowUps, TaskEnd, TaskRecord};
 use tokio::sync::watch;
 
@@ -54,7 +54,9 @@ impl Index {
         // Types of tasks that a channel hears of by their schedule.
         let mut scheduled = HashSet::new();
         for definition in plan.schedules.values() {
-            let hears = heard(definition.function().unwrap_or(&definition.name), &definition.notify);
+            // A row or a schedule in code has no rules of its own, and its function may have some.
+            let own = rules_of(definition, &functions);
+            let hears = heard(definition.function().unwrap_or(&definition.name), &own);
             if !hears.channels.is_empty() {
                 let silent = Hears {
                     name: hears.name.clone(),
@@ -82,6 +84,16 @@ impl Index {
         let of_type = self.by_type.get(&task.kind)?;
         let of_schedule = schedule_of(task).and_then(|id| self.by_schedule.get(&id));
         Some(of_schedule.unwrap_or(of_type)).filter(|hears| !hears.channels.is_empty())
+    }
+}
+
+/// The rules of a schedule, and those of the function that it runs where it states none.
+pub(super) fn rules_of(definition: &Definition, functions: &BTreeMap<String, Arc<Function>>) -> NotifyRules {
+    let named = definition.function().and_then(|name| functions.get(name));
+    let function = named.or_else(|| functions.values().find(|one| one.task_type() == definition.task.kind));
+    match function {
+        Some(function) => definition.notify.or(&function.notify),
+        None => definition.notify.clone(),
     }
 }
 
@@ -179,5 +191,58 @@ impl FailureNotifications {
             task.id, task.queue
         );
         notification
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use jiff::tz::TimeZone;
+    use runner_core::cron::DstRule;
+    use runner_core::function::{FunctionKind, FunctionOptions};
+    use runner_core::schedule::{Origin, Source, Timing};
+    use runner_core::task::Task;
+
+    use super::*;
+
+    fn rules(channel: &str) -> NotifyRules {
+        let mut rules = NotifyRules::default();
+        rules.set(NotifyOn::Failure, vec![channel.to_owned()]);
+        rules
+    }
+
+    fn row(kind: &str) -> Definition {
+        let timing = Timing::parse("row", "0 2 * * *", "UTC", &TimeZone::UTC, DstRule::default()).unwrap();
+        let origin = Origin {
+            source: Source::Table,
+            place: "sys_crontab id 7".to_owned(),
+        };
+        Definition::new(ScheduleId::from_text("d:7"), "row", origin, timing, Task::new(kind))
+    }
+
+    #[test]
+    fn a_row_has_the_rules_of_the_function_that_it_runs() {
+        let function = Function {
+            name: "invoices".to_owned(),
+            description: String::new(),
+            kind: FunctionKind::Handler {
+                kind: "invoices:make".to_owned(),
+            },
+            options: FunctionOptions::default(),
+            payload: None,
+            payload_schema: None,
+            notify: rules("ops"),
+            revision: String::new(),
+        };
+        let functions = BTreeMap::from([("invoices".to_owned(), Arc::new(function))]);
+        let heard = |definition: &Definition| rules_of(definition, &functions).channels(NotifyOn::Failure).to_vec();
+        assert_eq!(heard(&row("invoices:make")), ["ops"]);
+        assert_eq!(heard(&row("fn:invoices")), ["ops"]);
+        assert!(heard(&row("other")).is_empty());
+        let own = Definition {
+            notify: rules("own"),
+            ..row("fn:invoices")
+        };
+        assert_eq!(heard(&own), ["own"], "the nearest counts");
     }
 }

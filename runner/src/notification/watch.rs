@@ -16,6 +16,7 @@ use runner_queue::{Broker, BrokerResult, Decision, Delivery};
 use tokio::sync::{Notify, watch};
 use tokio_util::sync::CancellationToken;
 
+use super::failures::rules_of;
 use super::identity::to_delivery;
 use super::transitions::{Transition, present_failure, transitions};
 use super::{NotificationSettings, expected};
@@ -103,7 +104,10 @@ impl WatchedFunction {
     /// The rules of a task of a schedule, or of no schedule.
     fn rules(&self, schedule: Option<&str>) -> NotifyRules {
         let found = self.schedules.iter().find(|own| Some(own.id.as_str()) == schedule);
-        let rules = found.map_or(&self.function.notify, |own| &own.notify);
+        let rules = match found {
+            Some(own) => own.notify.or(&self.function.notify),
+            None => self.function.notify.clone(),
+        };
         rules.or(&self.default)
     }
 
@@ -181,9 +185,9 @@ impl NotificationWatch {
 
     /// What was decided about the occurrences of each schedule, of any source.
     async fn look_at_schedules(&self, found: &mut Vec<NoticedEvent>) -> BrokerResult<()> {
-        let plan = Arc::clone(&self.parts.plan.borrow());
+        let (plan, functions) = (Arc::clone(&self.parts.plan.borrow()), self.parts.functions.all());
         for definition in plan.schedules.values() {
-            let rules = definition.notify.or(&self.parts.settings.default);
+            let rules = rules_of(definition, &functions).or(&self.parts.settings.default);
             let within = rules
                 .expect
                 .start_within
