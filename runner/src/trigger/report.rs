@@ -153,7 +153,7 @@ impl InstanceReport {
 }
 
 impl InstanceReport {
-    /// For how long nothing was heard of the instance, if that is so long that it may be gone. `now`: by the broker's clock.
+    /// How long the instance has been silent, if it may be gone. `now`: by the broker's clock.
     #[must_use]
     pub fn silent_for(&self, now: Timestamp) -> Option<Duration> {
         let silent = Duration::try_from(now.duration_since(self.at?)).ok()?;

@@ -126,7 +126,7 @@ impl Backoff {
         match self.step(retried) {
             None => retry_delay(retried, random),
             Some(step) => {
-                // Not so long that the random part could overflow; a delay must not be a loop without a pause either.
+                // Bounded above, since adding the random part could overflow, and below, since no pause at all would be a busy loop.
                 let step = stated_delay(step);
                 let room = (step.as_secs() / JITTER_SHARE).max(1);
                 stated_delay(step + Duration::from_secs(random % room))
