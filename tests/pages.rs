@@ -7,6 +7,7 @@ mod browser;
 mod clock;
 mod content;
 mod dashboard;
+mod failures;
 mod flood;
 mod guards;
 mod login;
@@ -22,6 +23,7 @@ pub fn tests() -> Vec<kit::Trial> {
         acts::tests(),
         browser::tests(),
         clock::tests(),
+        failures::tests(),
         flood::tests(),
         guards::tests(),
         login::tests(),

@@ -23,7 +23,7 @@ pub fn tests() -> Vec<kit::Trial> {
 pub const EMPTY: [&str; 4] = ["/queue", "/queue/schedules", "/queue/servers", "/queue/functions"];
 
 /// Further addresses of a full one.
-pub const FULL: [&str; 16] = [
+pub const FULL: [&str; 17] = [
     "/queue/queues/default/pending",
     "/queue/queues/default/active",
     "/queue/queues/default/scheduled",
@@ -39,6 +39,7 @@ pub const FULL: [&str; 16] = [
     "/queue/functions/nightly-report",
     "/queue/functions/broken",
     "/queue/schedules/code%3Ahourly",
+    "/queue/schedules?state=paused",
     "/queue/schedules/m%3Anightly-report%3Adefault",
 ];
 
@@ -366,7 +367,7 @@ async fn a_missing_directory_is_not_a_fault() {
     for path in ["/queue", "/queue/schedules"] {
         let page = site.http.get(path).await.body;
         assert!(
-            page.contains("Not there yet") && !page.contains("Failing"),
+            page.contains("Not there yet") && !page.contains("Failing</span>"),
             "{path}: {page}"
         );
     }

@@ -17,6 +17,7 @@ use super::hook_limits::HookLimits;
 
 use super::render::{Renderer, TemplateError};
 use super::run_figures::RunFigures;
+use super::schedule_health::ScheduleHealthCache;
 use super::settings::WebSettings;
 use super::unclaimed::UnclaimedCache;
 use crate::health::Health;
@@ -77,6 +78,7 @@ pub struct Inner {
     pub(crate) scrapes: tokio::sync::Semaphore,
     pub(super) unclaimed: UnclaimedCache,
     pub(super) run_figures: RunFigures,
+    pub(super) schedule_health: ScheduleHealthCache,
     pub(super) broker_answer: BrokerAnswerCache,
 }
 
@@ -115,6 +117,7 @@ impl AppState {
             scrapes: tokio::sync::Semaphore::new(SCRAPES_AT_ONCE),
             unclaimed: UnclaimedCache::default(),
             run_figures: RunFigures::default(),
+            schedule_health: ScheduleHealthCache::default(),
             broker_answer: BrokerAnswerCache::default(),
         })))
     }

@@ -20,6 +20,7 @@ pub(super) fn clauses() -> Vec<Clause> {
         a_verdict_that_comes_too_late_leaves_no_trace,
         other_tasks_leave_no_trace,
         a_decision_says_how_its_task_ended,
+        decisions_of_several_schedules_are_read_at_once,
         the_end_of_a_run_whose_worker_fell_silent_is_remembered,
         a_run_says_which_event_started_it,
         what_a_header_claims_counts_only_if_the_id_agrees,
@@ -261,6 +262,25 @@ async fn a_decision_says_how_its_task_ended(fresh: Fresh) {
     }
     // A manifest that names a handler is a function too.
     assert!(runs(&fresh, "gone").await.is_empty(), "a schedule in code is none");
+    fresh.is_sound().await;
+}
+
+async fn decisions_of_several_schedules_are_read_at_once(fresh: Fresh) {
+    for name in ["one", "two", "one"] {
+        fired(&fresh, name, "any:type", 0).await;
+        succeed(&fresh).await;
+        fresh.clock.advance(secs(60));
+    }
+    let ids = ["two", "never", "one"].map(schedule);
+    let each = fresh.broker.decisions_each(&ids, 9).await.unwrap();
+    for (id, decisions) in ids.iter().zip(&each) {
+        assert_eq!(*decisions, fresh.broker.decisions(Some(id), 9).await.unwrap(), "{id}");
+    }
+    assert_eq!(each.iter().map(Vec::len).collect::<Vec<_>>(), [1, 0, 2]);
+    assert!(each.iter().flatten().all(|decision| decision.end.is_some()));
+    let newest = fresh.broker.decisions_each(&ids, 1).await.unwrap();
+    assert_eq!(newest[2], each[2][..1]);
+    assert!(fresh.broker.decisions_each(&[], 9).await.unwrap().is_empty());
     fresh.is_sound().await;
 }
 

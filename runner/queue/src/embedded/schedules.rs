@@ -68,4 +68,13 @@ impl Schedules for EmbeddedBroker {
         let query = move |conn: &Connection| schedule::decisions(conn, id.as_ref(), limit);
         self.readers.query("list decisions", query).await
     }
+
+    async fn decisions_each(&self, ids: &[ScheduleId], limit: usize) -> BrokerResult<Vec<Vec<Decision>>> {
+        let ids = ids.to_vec();
+        let query = move |conn: &Connection| {
+            let of = |id| schedule::decisions(conn, Some(id), limit);
+            ids.iter().map(of).collect()
+        };
+        self.readers.query("list decisions of schedules", query).await
+    }
 }

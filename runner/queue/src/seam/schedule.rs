@@ -214,4 +214,8 @@ pub trait Schedules: Send + Sync {
 
     /// Decisions on record, newest first, of one schedule or of all.
     async fn decisions(&self, id: Option<&ScheduleId>, limit: usize) -> BrokerResult<Vec<Decision>>;
+
+    /// The newest decisions of each of these schedules, at most `limit` of each, in the order of the ids: for lists, in
+    /// as many round trips as for one schedule.
+    async fn decisions_each(&self, ids: &[ScheduleId], limit: usize) -> BrokerResult<Vec<Vec<Decision>>>;
 }

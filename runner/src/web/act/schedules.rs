@@ -52,6 +52,7 @@ pub async fn one(
         }
         _ => return Err(PageError::NoPage),
     };
+    app.schedule_health.forget();
     Ok(redirect_with(&app, &form.back(), &done(key, text)))
 }
 

@@ -8,12 +8,11 @@ use axum::response::Response;
 use runner_core::function::Function;
 use runner_core::schedule::{Definition, Plan, Problem, ScheduleId, Source};
 use runner_core::task::{QueueName, Task};
-use runner_queue::Standing;
 use serde::Serialize;
 
 use super::rows::ProblemRow;
 use super::run::RunRow;
-use super::schedules::ScheduleRow;
+use super::schedule_row::ScheduleRow;
 use super::triggers::{AllTriggers, TriggerRow};
 use crate::source::Rejected;
 use crate::text::shell;
@@ -24,6 +23,7 @@ use crate::web::page_error::PageError;
 use crate::web::payload::PayloadText;
 use crate::web::render::PageTemplate;
 use crate::web::request_context::SharedContext;
+use crate::web::run_strip;
 use crate::web::urls;
 
 /// Runs that are listed.
@@ -134,12 +134,16 @@ async fn details(app: &AppState, locale: &Locale, function: &Function, place: &s
     let plan = app.catalog.plan();
     let schedules: Vec<&Definition> = schedules_of(&plan, function).take(LISTED).collect();
     let ids: Vec<_> = schedules.iter().map(|definition| definition.id.clone()).collect();
-    let (standings, all) = tokio::try_join!(app.broker.standings(&ids), AllTriggers::look(app))?;
-    let standing = |n: usize| standings.get(n).and_then(Option::as_ref);
-    let row = |(n, definition): (usize, &&Definition)| {
-        let standing: Option<&Standing> = standing(n);
-        ScheduleRow::new(locale, &plan, definition, standing)
-    };
+    let (standings, decisions, all) = tokio::try_join!(
+        app.broker.standings(&ids),
+        app.broker.decisions_each(&ids, run_strip::DRAWN),
+        AllTriggers::look(app)
+    )?;
+    let known = standings.iter().zip(&decisions);
+    let rows = schedules.iter().zip(known).map(|(definition, (standing, decisions))| {
+        ScheduleRow::new(locale, &plan, definition, standing.as_ref()).with_decisions(locale, definition, decisions)
+    });
+    let rows: Vec<ScheduleRow> = rows.collect();
     let triggers = app.catalog.triggers();
     let triggers = triggers.iter().filter(|trigger| trigger.function == function.name);
     let options = function.task_options();
@@ -163,7 +167,7 @@ async fn details(app: &AppState, locale: &Locale, function: &Function, place: &s
         has_schema: function.payload_schema.is_some(),
         payload: PayloadText::new(function.payload.as_deref().unwrap_or_default()),
         command: format!("runner run {}", shell::word(&function.name)),
-        schedules: schedules.iter().enumerate().map(row).collect(),
+        schedules: rows,
         triggers: triggers
             .take(LISTED)
             .flat_map(|trigger| all.rows(locale, trigger))

@@ -2,6 +2,7 @@
 //!
 //! Pages only read. Changes are in `act`.
 
+mod failures;
 mod foreign;
 pub mod function;
 pub mod functions;
@@ -12,6 +13,7 @@ pub mod rows;
 pub mod run;
 pub mod run_files;
 pub mod schedule;
+mod schedule_row;
 pub mod schedules;
 pub mod servers;
 pub mod task;

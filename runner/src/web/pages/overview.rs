@@ -11,6 +11,7 @@ use runner_core::task::QueueName;
 use runner_queue::{BrokerResult, Decision, QueueInfo, ServerView};
 use serde::{Deserialize, Serialize};
 
+use super::failures::Failures;
 use super::rows::{self, ClockRow, DecisionRow, Pager, ProblemRow, StateCount};
 use super::triggers::{AllTriggers, ConnectionRow, TriggerRow};
 use crate::diagnose::is_served;
@@ -108,6 +109,7 @@ struct NextRow {
 #[derive(Debug, Serialize)]
 struct Overview {
     totals: Vec<Total>,
+    failures: Failures,
     /// The number of queues in the sums, if not all.
     summed: Option<usize>,
     queues: Vec<QueueRow>,
@@ -218,12 +220,15 @@ pub async fn show(
     let (problems, _) = rows::by_weight(&plan);
     let mut shown: Vec<ProblemRow> = endangered(&app);
     shown.extend(if_readable(&app, triggers)?.failing());
+    let failures = Failures::look(&app, locale, &plan, &queues.summed).await;
+    let failures = if_readable(&app, failures)?;
     let unclaimed = app.unclaimed.look(&*app.broker, &queues.summed).await;
     let problem_count = shown.len() + problems.len() + unclaimed.types.len() + usize::from(clock.is_some());
     shown.extend(problems.into_iter().map(ProblemRow::new));
     shown.truncate(PROBLEMS);
     let page = Overview {
         totals: totals(&queues.summed),
+        failures,
         summed: (queues.all > SUMMED).then_some(queues.summed.len()),
         sources: SourceRow::all(locale, &app),
         triggers: TriggerRow::all(locale, &app),

@@ -15,7 +15,7 @@ use serde_json::Value;
 use super::foreign::{self, Foreign};
 use super::rows::{DecisionRow, ProblemRow};
 use super::run::{Ending, RunRow};
-use super::schedules::ScheduleRow;
+use super::schedule_row::ScheduleRow;
 use crate::diagnose::{Reason, ReasonCode, why_absent, why_foreign, why_not_in_force};
 use crate::facts;
 use crate::scheduler::fallen;
@@ -345,7 +345,7 @@ fn details(
     let task = &definition.task;
     let span = |length: std::time::Duration| (!length.is_zero()).then(|| locale.span(length));
     Details {
-        row: ScheduleRow::new(locale, plan, definition, standing),
+        row: ScheduleRow::new(locale, plan, definition, standing).with_decisions(locale, definition, decisions),
         queue_url: urls::queue(task.queue.as_str()),
         function: definition
             .function()

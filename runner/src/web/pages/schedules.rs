@@ -1,27 +1,24 @@
 //! The schedules of all three sources, their problems, and definitions that are not in force.
 
-use std::collections::BTreeMap;
-
 use axum::Extension;
 use axum::extract::{Query, State};
 use axum::response::Response;
 use jiff::Timestamp;
-use runner_core::cron::Expression;
-use runner_core::schedule::{Definition, Plan, ScheduleId, Severity, Source, When};
-use runner_queue::{Decision, FiredTask, RunEnd, Standing};
+use runner_core::schedule::{Definition, Plan, ScheduleId, Source};
 use serde::{Deserialize, Serialize};
 
 use super::foreign::{self, ForeignRow};
 use super::overview::SourceRow;
 use super::rows::{self, ClockRow, Pager, ProblemRow};
-use super::run::Ending;
-use crate::scheduler::last_by_hand;
+use super::schedule_row::ScheduleRow;
 use crate::web::app_state::AppState;
-use crate::web::format::{self, IN_A_LIST, InstantText, Locale};
+use crate::web::format;
 use crate::web::layout::{self, NavSection};
 use crate::web::page_error::PageError;
 use crate::web::render::PageTemplate;
 use crate::web::request_context::SharedContext;
+use crate::web::run_strip;
+use crate::web::schedule_health::ScheduleHealth;
 use crate::web::urls;
 
 /// Rows per page.
@@ -30,137 +27,6 @@ const ROWS: usize = 50;
 const PROBLEMS: usize = 50;
 /// Characters of the filter, at most.
 const LONGEST_FILTER: usize = 200;
-
-/// One schedule.
-#[derive(Debug, Serialize)]
-pub(crate) struct ScheduleRow {
-    id: String,
-    url: String,
-    name: String,
-    source: &'static str,
-    place: String,
-    expression: String,
-    words: String,
-    zone: String,
-    kind: String,
-    queue: String,
-    enabled: bool,
-    paused: bool,
-    next: Option<InstantText>,
-    last: Option<InstantText>,
-    last_task_url: Option<String>,
-    /// How the last task ended, if it has and that is known.
-    last_end: Option<Ending>,
-    /// `error`, `warning` or empty.
-    trouble: &'static str,
-}
-
-impl ScheduleRow {
-    pub(crate) fn new(locale: &Locale, plan: &Plan, definition: &Definition, standing: Option<&Standing>) -> Self {
-        let paused = standing.is_some_and(|s| s.paused.is_some());
-        let runs = definition.enabled && !paused;
-        let next = next_of(definition, standing, locale.now).filter(|_| runs);
-        let last = standing.and_then(|s| s.last.as_ref());
-        Self {
-            id: definition.id.to_string(),
-            url: urls::schedule(definition.id.as_str()),
-            name: format::cut(&definition.name, IN_A_LIST),
-            source: definition.origin.source.as_str(),
-            place: definition.origin.place.clone(),
-            expression: format::cut(&definition.timing.text, IN_A_LIST),
-            words: in_words(locale, definition),
-            zone: definition.timing.zone_name.clone(),
-            kind: format::cut(&definition.task.kind, IN_A_LIST),
-            queue: definition.task.queue.to_string(),
-            enabled: definition.enabled,
-            paused,
-            next: next.map(|at| locale.moment_in(at, &definition.timing.zone)),
-            last: last.map(|(at, _)| locale.moment_in(*at, &definition.timing.zone)),
-            last_task_url: last.map(|(_, id)| urls::task(definition.task.queue.as_str(), id.as_str())),
-            last_end: None,
-            trouble: match plan.problems_of(&definition.id).map(|p| p.severity).max() {
-                Some(Severity::Error) => "error",
-                Some(Severity::Warning) => "warning",
-                None => "",
-            },
-        }
-    }
-}
-
-impl ScheduleRow {
-    /// The same with a manual run as the last one.
-    fn with_run(self, locale: &Locale, definition: &Definition, run: Option<&Decision>) -> Self {
-        let Some((run, task)) = run.and_then(|run| Some((run, run.task.as_ref()?))) else {
-            return self;
-        };
-        let queue = run.queue.as_ref().unwrap_or(&definition.task.queue);
-        Self {
-            last: Some(locale.moment_in(run.nominal, &definition.timing.zone)),
-            last_task_url: Some(urls::task(queue.as_str(), task.as_str())),
-            last_end: run.end.as_ref().map(|end| Ending::new(locale, end)),
-            ..self
-        }
-    }
-
-    /// Adds how its last task ended.
-    fn with_end(self, locale: &Locale, end: Option<&RunEnd>) -> Self {
-        Self {
-            last_end: end.map(|end| Ending::new(locale, end)),
-            ..self
-        }
-    }
-}
-
-/// How the last tasks of these schedules ended.
-async fn ends(
-    app: &AppState,
-    shown: &[&Definition],
-    standings: &[Option<Standing>],
-) -> Result<BTreeMap<ScheduleId, RunEnd>, PageError> {
-    let last = |(definition, standing): (&&Definition, &Option<Standing>)| {
-        let (_, task) = standing.as_ref()?.last.clone()?;
-        Some(FiredTask {
-            schedule: definition.id.clone(),
-            queue: definition.task.queue.clone(),
-            task,
-        })
-    };
-    let tasks: Vec<FiredTask> = shown.iter().zip(standings).filter_map(last).collect();
-    let ends = app.broker.ends(&tasks).await?;
-    let known = tasks
-        .into_iter()
-        .zip(ends)
-        .filter_map(|(task, end)| Some((task.schedule, end?)));
-    Ok(known.collect())
-}
-
-/// The next occurrence that will be decided.
-fn next_of(definition: &Definition, standing: Option<&Standing>, now: Timestamp) -> Option<Timestamp> {
-    match standing {
-        Some(standing) => standing.next(&definition.timing, now),
-        None => definition.timing.next(now),
-    }
-}
-
-/// The rule in a sentence.
-pub(crate) fn in_words(locale: &Locale, definition: &Definition) -> String {
-    let language = locale.lang.of_expressions();
-    match &definition.timing.when {
-        When::Cron(expressions) => {
-            let all: Vec<String> = expressions.iter().map(|e| e.describe(language)).collect();
-            all.join("; ")
-        }
-        When::Every { every, .. } => Expression::parse(&format!("@every {}s", every.as_secs()))
-            .map(|e| e.describe(language))
-            .unwrap_or_default(),
-        When::At(instants) => instants
-            .iter()
-            .take(3)
-            .map(|at| locale.moment_in(*at, &definition.timing.zone).short)
-            .collect::<Vec<_>>()
-            .join(", "),
-    }
-}
 
 /// The page.
 #[derive(Debug, Serialize)]
@@ -182,6 +48,19 @@ struct SchedulesPage {
     by_hand: Vec<ProblemRow>,
     by_hand_count: usize,
     pager: Pager,
+    chips: Vec<StateChip>,
+    /// The selected state; empty: any.
+    state: &'static str,
+    /// How many schedules were searched for failures and pauses, if there are more.
+    looked_at: Option<usize>,
+}
+
+/// A state by which the list is narrowed down.
+#[derive(Debug, Serialize)]
+struct StateChip {
+    state: &'static str,
+    n: usize,
+    url: String,
 }
 
 impl PageTemplate for SchedulesPage {
@@ -194,6 +73,7 @@ pub struct SchedulesQuery {
     page: Option<String>,
     source: Option<String>,
     q: Option<String>,
+    state: Option<String>,
 }
 
 /// `GET /queue/schedules`
@@ -205,35 +85,44 @@ pub async fn show(
     let number = rows::page_number(query.page.as_deref())?;
     let source = source(query.source.as_deref().unwrap_or_default())?;
     let filter = format::cut(query.q.as_deref().unwrap_or_default().trim(), LONGEST_FILTER);
+    let state = ListState::of(query.state.as_deref().unwrap_or_default())?;
     let plan = app.catalog.plan();
     let locale = &cx.locale;
-    let chosen = match source {
+    let health = app.schedule_health.look(&*app.broker, &plan).await;
+    let mut chosen = match source {
         Chosen::Foreign => Vec::new(),
         Chosen::All => chosen(&plan, locale.now, None, &filter),
         Chosen::Own(source) => chosen(&plan, locale.now, Some(source), &filter),
     };
-    let (foreign, foreign_count) = match source {
-        Chosen::Own(_) => (Vec::new(), 0),
-        Chosen::All | Chosen::Foreign => foreign::rows(&app, locale, &filter).await?,
+    let chips = chips(&chosen, &health, source, &filter);
+    chosen.retain(|d| state.fits(d, &health));
+    let (foreign, foreign_count) = match (source, state) {
+        (Chosen::Own(_), _) => (Vec::new(), 0),
+        (Chosen::All | Chosen::Foreign, ListState::Any) => foreign::rows(&app, locale, &filter).await?,
+        (Chosen::All | Chosen::Foreign, _) => (Vec::new(), 0),
     };
     let skip = (number - 1).saturating_mul(ROWS);
     let shown: Vec<&Definition> = chosen.iter().copied().skip(skip).take(ROWS).collect();
     let ids: Vec<ScheduleId> = shown.iter().map(|d| d.id.clone()).collect();
-    let standings = app.broker.standings(&ids).await?;
-    let clock = ClockRow::of(locale, app.broker.corrections().await?.as_ref());
-    let ends = ends(&app, &shown, &standings).await?;
-    let runs_by_hand = last_by_hand(&*app.broker, &ids).await?;
-    let standings: BTreeMap<_, _> = ids.iter().zip(&standings).collect();
+    let (standings, decisions, corrections) = tokio::try_join!(
+        app.broker.standings(&ids),
+        app.broker.decisions_each(&ids, run_strip::DRAWN),
+        app.broker.corrections(),
+    )?;
+    let clock = ClockRow::of(locale, corrections.as_ref());
     let (problems, by_hand) = rows::by_weight(&plan);
+    let known = standings.iter().zip(&decisions);
     let page = SchedulesPage {
         schedules: shown
             .iter()
-            .map(|d| {
-                let standing = standings.get(&d.id).and_then(|s| s.as_ref());
-                let row = ScheduleRow::new(locale, &plan, d, standing).with_end(locale, ends.get(&d.id));
-                row.with_run(locale, d, runs_by_hand.get(&d.id))
+            .zip(known)
+            .map(|(d, (standing, decisions))| {
+                ScheduleRow::new(locale, &plan, d, standing.as_ref()).with_decisions(locale, d, decisions)
             })
             .collect(),
+        chips,
+        state: state.as_str(),
+        looked_at: health.looked_at,
         all: plan.schedules.len(),
         sources: SourceRow::all(locale, &app),
         source: source.as_str(),
@@ -246,7 +135,7 @@ pub async fn show(
         by_hand_count: by_hand.len(),
         by_hand: by_hand.into_iter().take(PROBLEMS).map(ProblemRow::new).collect(),
         pager: Pager::new(number, ROWS, u64::try_from(chosen.len()).unwrap_or(u64::MAX), |n| {
-            list_url(n, source, &filter)
+            list_url(n, source, &filter, state)
         }),
         filter,
     };
@@ -292,10 +181,77 @@ fn source_words() -> Vec<&'static str> {
     own.into_iter().chain([FOREIGN]).collect()
 }
 
-fn list_url(number: usize, source: Chosen, filter: &str) -> String {
-    let source = source.as_str();
-    let filter = urls::encoded(filter);
-    format!("{}?page={number}&source={source}&q={filter}", urls::schedules())
+/// What the list is narrowed down to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum ListState {
+    Any,
+    Failing,
+    Paused,
+    Off,
+}
+
+impl ListState {
+    const ALL: [Self; 4] = [Self::Any, Self::Failing, Self::Paused, Self::Off];
+
+    fn of(word: &str) -> Result<Self, PageError> {
+        let found = Self::ALL.into_iter().find(|state| state.as_str() == word);
+        found.ok_or_else(|| PageError::BadQuery("state", "failing, paused, off".to_owned()))
+    }
+
+    fn as_str(self) -> &'static str {
+        match self {
+            Self::Any => "",
+            Self::Failing => "failing",
+            Self::Paused => "paused",
+            Self::Off => "off",
+        }
+    }
+
+    fn fits(self, definition: &Definition, health: &ScheduleHealth) -> bool {
+        match self {
+            Self::Any => true,
+            Self::Failing => health.failing.contains(&definition.id),
+            Self::Paused => health.paused.contains(&definition.id),
+            Self::Off => !definition.enabled,
+        }
+    }
+}
+
+/// How many of these schedules are in each state.
+fn chips(chosen: &[&Definition], health: &ScheduleHealth, source: Chosen, filter: &str) -> Vec<StateChip> {
+    let count = |state: ListState| chosen.iter().filter(|d| state.fits(d, health)).count();
+    ListState::ALL
+        .into_iter()
+        .map(|state| StateChip {
+            state: match state {
+                ListState::Any => "any",
+                other => other.as_str(),
+            },
+            n: count(state),
+            url: list_url(1, source, filter, state),
+        })
+        .collect()
+}
+
+/// The address of a page of the list, without parameters that say nothing.
+fn list_url(number: usize, source: Chosen, filter: &str, state: ListState) -> String {
+    let number = if number > 1 { number.to_string() } else { String::new() };
+    let pairs = [
+        ("page", number.as_str()),
+        ("source", source.as_str()),
+        ("q", filter),
+        ("state", state.as_str()),
+    ];
+    let said = pairs.iter().filter(|(_, value)| !value.is_empty());
+    let said: Vec<String> = said
+        .map(|(key, value)| format!("{key}={}", urls::encoded(value)))
+        .collect();
+    let query = if said.is_empty() {
+        String::new()
+    } else {
+        format!("?{}", said.join("&"))
+    };
+    format!("{}{query}#list", urls::schedules())
 }
 
 /// The schedules of a source that match a text, in the order of their next fires; those without one come last.

@@ -191,6 +191,34 @@ impl Schedules for RedisBroker {
         self.add_ends(&mut decisions).await?;
         Ok(decisions)
     }
+
+    async fn decisions_each(&self, ids: &[ScheduleId], limit: usize) -> BrokerResult<Vec<Vec<Decision>>> {
+        let limit = limit.min(MAX_DECISIONS);
+        if limit == 0 {
+            return Ok(vec![Vec::new(); ids.len()]);
+        }
+        let (mut all, mut counts) = (Vec::new(), Vec::with_capacity(ids.len()));
+        for batch in ids.chunks(BATCH) {
+            let mut trip = self.conn.trip("read decisions of schedules").await?;
+            for id in batch {
+                trip.command("LRANGE")
+                    .arg(keys::fires_of(id.as_str(), self.conn.is_cluster()))
+                    .arg(0)
+                    .arg(limit - 1);
+            }
+            for answer in trip.each().await? {
+                let before = all.len();
+                all.extend(reply::list(or_nothing(answer)?).into_iter().filter_map(decision_of));
+                counts.push(all.len() - before);
+            }
+        }
+        self.add_ends(&mut all).await?;
+        let mut rest = all.into_iter();
+        Ok(counts
+            .into_iter()
+            .map(|count| rest.by_ref().take(count).collect())
+            .collect())
+    }
 }
 
 impl RedisBroker {

@@ -1,0 +1,169 @@
+//! The last runs of a schedule in a row of small bars, and how many of them failed one after the other.
+//!
+//! Pure geometry and counting; the decisions are read elsewhere.
+
+use std::fmt::Write as _;
+
+use runner_core::task::AttemptOutcome;
+use runner_queue::{Decision, DecisionKind};
+use serde::Serialize;
+
+/// Decisions drawn.
+pub const DRAWN: usize = 20;
+
+/// Width of the place of one bar, in units of the drawing.
+const STEP: usize = 6;
+
+/// How one occurrence came out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Mark {
+    Good,
+    Bad,
+    /// It is to be tried again, or was cancelled.
+    Again,
+    /// It waits, runs, or ended where nothing is remembered.
+    Open,
+    Missed,
+}
+
+/// The mark of a decision; `None` for skips and pauses, which say nothing about the task.
+fn mark(decision: &Decision) -> Option<Mark> {
+    match decision.kind {
+        DecisionKind::Missed => Some(Mark::Missed),
+        DecisionKind::Fired | DecisionKind::Manual => Some(match decision.end.map(|end| end.outcome) {
+            None => Mark::Open,
+            Some(AttemptOutcome::Success | AttemptOutcome::Revoked) => Mark::Good,
+            Some(outcome) if is_failure(outcome) => Mark::Bad,
+            Some(_) => Mark::Again,
+        }),
+        DecisionKind::Skipped | DecisionKind::Paused | DecisionKind::Corrected => None,
+    }
+}
+
+/// Whether an attempt that ended like this failed for good.
+#[must_use]
+pub fn is_failure(outcome: AttemptOutcome) -> bool {
+    matches!(outcome, AttemptOutcome::Archived | AttemptOutcome::Lost)
+}
+
+/// Failed runs since the last one that ended otherwise; those that have not ended do not count.
+#[must_use]
+pub fn failed_in_a_row(decisions: &[Decision]) -> usize {
+    let ended = decisions.iter().filter_map(mark);
+    let ended = ended.filter(|mark| !matches!(mark, Mark::Open | Mark::Missed));
+    ended.take_while(|mark| *mark == Mark::Bad).count()
+}
+
+/// The drawing: one path for each kind of bar, the newest run at the right.
+#[derive(Debug, Default, PartialEq, Eq, Serialize)]
+pub struct RunStrip {
+    width: usize,
+    good: String,
+    bad: String,
+    again: String,
+    open: String,
+    missed: String,
+    runs: usize,
+    failed: usize,
+    missed_n: usize,
+}
+
+impl RunStrip {
+    /// Draws decisions that are given newest first. `None` if there is nothing to draw.
+    #[must_use]
+    pub fn new(decisions: &[Decision]) -> Option<Self> {
+        let mut marks: Vec<Mark> = decisions.iter().filter_map(mark).take(DRAWN).collect();
+        if marks.is_empty() {
+            return None;
+        }
+        marks.reverse();
+        let mut strip = Self {
+            width: DRAWN * STEP,
+            ..Self::default()
+        };
+        let first = DRAWN - marks.len();
+        for (place, mark) in marks.into_iter().enumerate() {
+            let x = (first + place) * STEP;
+            strip.runs += usize::from(mark != Mark::Missed);
+            // Top and height differ with the outcome, so that colour is not the only sign.
+            let (path, top, height) = match mark {
+                Mark::Good => (&mut strip.good, 6, 10),
+                Mark::Bad => (&mut strip.bad, 0, 16),
+                Mark::Again => (&mut strip.again, 3, 13),
+                Mark::Open => (&mut strip.open, 12, 4),
+                Mark::Missed => (&mut strip.missed, 0, 5),
+            };
+            // Writing to a String cannot fail.
+            let _infallible = write!(path, "M{x} {top}h4v{height}h-4z");
+            strip.failed += usize::from(mark == Mark::Bad);
+            strip.missed_n += usize::from(mark == Mark::Missed);
+        }
+        Some(strip)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use jiff::Timestamp;
+    use runner_core::schedule::ScheduleId;
+    use runner_queue::RunEnd;
+
+    use super::*;
+
+    fn decision(kind: DecisionKind, outcome: Option<AttemptOutcome>) -> Decision {
+        let at = Timestamp::UNIX_EPOCH;
+        Decision {
+            schedule: ScheduleId::code("a"),
+            nominal: at,
+            kind,
+            reason: String::new(),
+            task: None,
+            queue: None,
+            end: outcome.map(|outcome| RunEnd {
+                outcome,
+                started_at: at,
+                ended_at: at,
+            }),
+            count: 1,
+            decided_at: at,
+            instance: String::new(),
+        }
+    }
+
+    fn fired(outcome: AttemptOutcome) -> Decision {
+        decision(DecisionKind::Fired, Some(outcome))
+    }
+
+    #[test]
+    fn failures_are_counted_back_to_the_last_other_end() {
+        use AttemptOutcome::{Archived, Lost, Retry, Success};
+        let running = decision(DecisionKind::Fired, None);
+        let skipped = decision(DecisionKind::Skipped, None);
+        let failing = [
+            running,
+            skipped,
+            fired(Archived),
+            fired(Lost),
+            fired(Success),
+            fired(Lost),
+        ];
+        assert_eq!(failed_in_a_row(&failing), 2);
+        assert_eq!(failed_in_a_row(&[fired(Success), fired(Lost)]), 0);
+        assert_eq!(failed_in_a_row(&[fired(Retry), fired(Lost)]), 0);
+        assert_eq!(failed_in_a_row(&[]), 0);
+    }
+
+    #[test]
+    fn the_newest_run_is_at_the_right() {
+        let missed = decision(DecisionKind::Missed, None);
+        let strip = RunStrip::new(&[fired(AttemptOutcome::Archived), missed, fired(AttemptOutcome::Success)]).unwrap();
+        assert_eq!((strip.runs, strip.failed, strip.missed_n), (2, 1, 1));
+        assert_eq!(strip.bad, "M114 0h4v16h-4z");
+        assert_eq!(strip.missed, "M108 0h4v5h-4z");
+        assert_eq!(strip.good, "M102 6h4v10h-4z");
+        let many = vec![fired(AttemptOutcome::Success); 100];
+        assert_eq!(RunStrip::new(&many).unwrap().runs, DRAWN);
+        assert!(RunStrip::new(&[decision(DecisionKind::Paused, None)]).is_none());
+    }
+}
