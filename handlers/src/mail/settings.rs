@@ -38,7 +38,7 @@ type Read = dyn Fn() -> Result<(String, String), String> + Send + Sync;
 
 /// User and password, read from where they are kept for each connection, so that a new password needs no restart.
 #[derive(Clone)]
-pub struct MailLogin(Arc<Read>);
+pub struct MailLogin(#[cfg_attr(not(feature = "mail"), allow(dead_code))] Arc<Read>);
 
 impl MailLogin {
     /// The login that `read` returns: user and password, or a sentence that names what cannot be read and no content.

@@ -12,7 +12,7 @@ type Read = dyn Fn() -> Result<String, String> + Send + Sync;
 /// The URL of a database: `mysql://`, `mariadb://`, `postgres://` or `sqlite:`. It may hold a password, so it is read from
 /// where it is kept for each connection and never shown.
 #[derive(Clone)]
-pub struct SqlConnection(Arc<Read>);
+pub struct SqlConnection(#[cfg_attr(not(feature = "sql"), allow(dead_code))] Arc<Read>);
 
 impl SqlConnection {
     /// The database at the URL that `read` returns, or a sentence that names what cannot be read and no content.

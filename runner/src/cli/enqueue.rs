@@ -66,8 +66,9 @@ impl EnqueueCommand {
         let here = Manifests::read(context).await?;
         let defaults = here.types.of(&self.kind);
         let task = self.task(context, &defaults)?;
-        let (_, enqueued) = send::send(context, &here, &task).await?;
-        Ok(print::done(enqueued.id.as_str())?)
+        let sent = send::send(context, &here, &task).await?;
+        print::done(sent.enqueued.id.as_str())?;
+        send::warn(context, &here, &task, &sent).await
     }
 
     fn task(self, context: &CommandContext, defaults: &FunctionOptions) -> anyhow::Result<Task> {

@@ -1,10 +1,11 @@
 //! Warnings about a task that is enqueued by hand, and why it was refused, beyond what the broker says.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use runner_core::function::Functions;
-use runner_core::task::{FUNCTION_PREFIX, QueueName, Task, TaskId};
-use runner_queue::{Broker, InspectTasks, Refusal};
+use runner_core::task::{FUNCTION_PREFIX, QueueName, Task, TaskId, TaskState};
+use runner_queue::{Broker, Enqueued, InspectTasks, Refusal};
 use runner_sdk::Registry;
 use tokio::time::Instant;
 
@@ -20,15 +21,21 @@ const ANNOUNCED: Duration = Duration::from_secs(3);
 /// How often that is looked for.
 const LOOK_AGAIN: Duration = Duration::from_millis(200);
 
-/// Warnings about a task, most important first: its type and payload by the manifests here, its queue by the servers.
-pub(super) async fn warnings(
-    context: &CommandContext,
-    broker: &dyn Broker,
-    here: &Manifests,
-    task: &Task,
-) -> Vec<Reason> {
+/// A task that was enqueued.
+pub(super) struct SentTask {
+    /// Where it is.
+    pub(super) broker: Arc<dyn Broker>,
+    /// Its id and queue.
+    pub(super) enqueued: Enqueued,
+    /// The queues that existed before: one that this task has made may be a typing error.
+    pub(super) queues_before: Vec<QueueName>,
+}
+
+/// Warnings about a task that was just enqueued, most important first: its type and payload by the manifests here, its queue
+/// by the servers.
+pub(super) async fn warnings(context: &CommandContext, here: &Manifests, task: &Task, sent: &SentTask) -> Vec<Reason> {
     let mut found = why_new_task(&task.kind, &here.facts(task));
-    found.extend(reasons_to_wait(context, broker, here, task).await);
+    found.extend(reasons_to_wait(context, here, task, sent).await);
     found.retain(Reason::is_warning);
     // A wrong function name says more than that no server has the function.
     let of_function = found.iter().any(|reason| reason.code == ReasonCode::NoFunction);
@@ -36,27 +43,33 @@ pub(super) async fn warnings(
     found
 }
 
-/// Why it would wait. That no server has its function counts only once servers had the time to announce it: its file may have
-/// been saved a moment ago.
+/// Why it waits. That no server has its function counts only once servers had the time to announce it: its file may have
+/// been saved a moment ago. A task that a worker took meanwhile does not wait.
 #[allow(clippy::disallowed_methods)] // between two looks, of which there is a last one
-async fn reasons_to_wait(context: &CommandContext, broker: &dyn Broker, here: &Manifests, task: &Task) -> Vec<Reason> {
+async fn reasons_to_wait(context: &CommandContext, here: &Manifests, task: &Task, sent: &SentTask) -> Vec<Reason> {
+    let (broker, enqueued) = (&*sent.broker, &sent.enqueued);
     let name = task.kind.strip_prefix(FUNCTION_PREFIX);
     let defined = name.is_some_and(|name| here.functions.get(name).is_some());
     let began = Instant::now();
     loop {
-        let facts = expected(context, broker, &task.queue).await;
+        let facts = expected(context, sent).await;
         let reasons = why_task(&TaskFacts::to_enqueue(task, facts.now), &facts);
         let unknown = reasons.iter().any(|reason| reason.code == ReasonCode::TypeNotHandled);
         if !(unknown && defined) || began.elapsed() >= ANNOUNCED {
             return reasons;
         }
         tokio::time::sleep(LOOK_AGAIN).await;
+        let now = broker.task(&enqueued.queue, &enqueued.id).await;
+        let waits = [TaskState::Pending, TaskState::Scheduled, TaskState::Aggregating];
+        if now.is_ok_and(|now| now.is_none_or(|now| !waits.contains(&now.state))) {
+            return Vec::new();
+        }
     }
 }
 
 /// The facts about the queue, and what will be served here. A user without the right to ask gets none.
-async fn expected(context: &CommandContext, broker: &dyn Broker, queue: &QueueName) -> BrokerFacts {
-    let Ok(facts) = facts::of_queue(broker, queue).await else {
+async fn expected(context: &CommandContext, sent: &SentTask) -> BrokerFacts {
+    let Ok(facts) = facts::of_queue(&*sent.broker, &sent.enqueued.queue).await else {
         return BrokerFacts {
             now: context.clock.now(),
             ..BrokerFacts::default()
@@ -65,9 +78,8 @@ async fn expected(context: &CommandContext, broker: &dyn Broker, queue: &QueueNa
     let own = context
         .settings()
         .map(|settings| settings.worker.queues.keys().map(ToString::to_string));
-    let existing = broker.queue_names().await.unwrap_or_default();
     let mut expected: Vec<String> = own.into_iter().flatten().collect();
-    expected.extend(existing.iter().map(ToString::to_string));
+    expected.extend(sent.queues_before.iter().map(ToString::to_string));
     BrokerFacts {
         expected: Some(expected),
         ..facts

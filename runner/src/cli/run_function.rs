@@ -74,11 +74,14 @@ impl RunCommand {
             // Its end would not be seen: a task without a retention leaves with its success.
             task.retention = SEEN_FOR;
         }
-        let (broker, sent) = send::send(context, &here, &task).await?;
+        let sending = send::send(context, &here, &task).await?;
+        let (broker, sent) = (&sending.broker, &sending.enqueued);
         let Some(limit) = self.wait else {
-            return Ok(print::done(sent.id.as_str())?);
+            print::done(sent.id.as_str())?;
+            return send::warn(context, &here, &task, &sending).await;
         };
         print::note(&format!("task {} in queue {}", sent.id, sent.queue));
+        send::warn(context, &here, &task, &sending).await?;
         let end = follow::follow(broker.as_ref(), &sent.queue, &sent.id);
         match tokio::time::timeout(limit, end).await {
             Ok(ended) => match ended? {
@@ -86,7 +89,7 @@ impl RunCommand {
                 Some(outcome) => {
                     let why = format!("{name} did not succeed: {outcome}");
                     let code = match function.kind {
-                        FunctionKind::Exec(_) => exit_code(broker.as_ref(), &sent).await?,
+                        FunctionKind::Exec(_) => exit_code(broker.as_ref(), sent).await?,
                         _ => None,
                     };
                     match code {
