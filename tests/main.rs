@@ -48,6 +48,7 @@ mod redis_links;
 mod redis_setup;
 mod redis_storm;
 mod redis_streams;
+mod reload;
 mod rotation;
 mod run_files;
 mod service_manager;
@@ -111,6 +112,7 @@ fn main() -> std::process::ExitCode {
         payload_schema::tests(),
         probes::tests(),
         processes::tests(),
+        reload::tests(),
         queues::tests(),
         publish::tests(),
         rabbitmq::tests(),

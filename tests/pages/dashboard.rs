@@ -12,7 +12,7 @@ use runner::health::Health;
 use runner::metrics::Metrics;
 use runner::source::{Catalog, ManifestSettings, SourceSettings};
 use runner::trigger::{Board, HookParts, Hooks};
-use runner::web::{AppState, AppStateParts, Auth, PublicUrl, TrustedProxies, User, UserRole, WebSettings};
+use runner::web::{AppState, AppStateParts, Auth, PublicUrl, TrustedProxies, User, UserList, UserRole, WebSettings};
 use runner_core::clock::{Clock, ManualClock};
 use runner_core::schedule::{Definition, Origin, Overlap, ScheduleId, Timing};
 use runner_core::task::{AttemptOutcome, QueueName, Run, Task, TaskId, TaskState};
@@ -102,11 +102,11 @@ pub fn users() -> Auth {
         role,
     };
     Auth::Login {
-        users: vec![
+        users: UserList::new(vec![
             user("viewer", UserRole::Viewer),
             user("operator", UserRole::Operator),
             user("admin", UserRole::Admin),
-        ],
+        ]),
     }
 }
 

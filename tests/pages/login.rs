@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use runner::web::Auth;
+use runner::web::{Auth, User};
 
 use super::dashboard::{Order, Site, users};
 use super::guards::ACTIONS;
@@ -172,9 +172,12 @@ async fn a_session_is_valid_wherever_the_key_is_known() {
     assert_eq!(asked(&stranger, &of_first).await, 303, "another key");
     let mut auth = users();
     if let Auth::Login { users } = &mut auth {
-        for user in users {
-            user.password_mark = "of a new password".to_owned();
-        }
+        let new = |name| User {
+            password_mark: "of a new password".to_owned(),
+            ..users.get(name).unwrap()
+        };
+        let new = ["viewer", "operator", "admin"].map(new);
+        users.set(new.to_vec());
     }
     let changed = Site::start(Order {
         auth,

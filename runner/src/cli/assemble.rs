@@ -106,7 +106,9 @@ pub(super) fn web(settings: &Settings, access: Access, address: SocketAddr, inst
     WebSettings {
         listen: address.to_string(),
         auth: match access.login {
-            true => web::Auth::Login { users: access.users },
+            true => web::Auth::Login {
+                users: web::UserList::new(access.users),
+            },
             false => web::Auth::Open,
         },
         key: access.key,

@@ -12,7 +12,7 @@ use super::parts::{AppParts, Hook};
 use super::run::RunningProgram;
 use super::{exit, run};
 use crate::config::{Access, Environment, Purpose, Settings, resolve_access};
-use crate::log::{self, LogGuard, LostLines, Reopen};
+use crate::log::{self, LogGuard, LostLines};
 
 /// Why a program could not run.
 #[derive(Debug)]
@@ -75,11 +75,8 @@ fn prepare(parts: &AppParts) -> anyhow::Result<Prepared> {
 /// Runs until a signal or the program says stop.
 pub(super) async fn run(parts: AppParts) -> Result<(), AppError> {
     let Prepared { settings, access, log } = prepare(&parts)?;
-    let (lost, reopen) = match &log {
-        Some(log) => (log.lost(), log.reopen()),
-        None => (LostLines::default(), Reopen::default()),
-    };
-    run::run(settings, parts, access, lost, reopen).await?;
+    let control = log.as_ref().map(LogGuard::control).unwrap_or_default();
+    run::run(settings, parts, access, control).await?;
     Ok(())
 }
 

@@ -13,15 +13,15 @@ use runner_core::clock::{Clock, SystemClock};
 use runner_core::function::Functions;
 use runner_queue::{AllFollowUps, Broker, FollowUps};
 use runner_sdk::{BoxFuture, Handlers};
-use tokio::net::TcpListener;
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, timeout, timeout_at};
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 use super::files_of_tasks::BeforeFiles;
-use super::listen::bind;
+use super::page_server::{Listeners, PageServer, Serving, address_of};
 use super::parts::{AppParts, Hook};
+use super::reload::{self, LiveSettings, Reloader};
 use super::service_manager::{ServiceManager, Watched};
 use super::state_store::BrokerStateStore;
 use super::store_users::StoreUse;
@@ -29,14 +29,14 @@ use super::{assemble, banner, print, signals};
 use crate::config::{Access, BrokerSettings, SealingKey, Settings};
 use crate::events::{self, Events};
 use crate::health::{self, Health};
-use crate::log::{LostLines, Reopen};
+use crate::log::{LogControl, LostLines};
 use crate::metrics::Metrics;
 use crate::notification::{self, FailureNotifications, NotificationWatchParts};
 use crate::scheduler::{self, Differences, InstanceScope, SchedulerParts, coming};
 use crate::source::{self, Catalog};
 use crate::trigger::{self, AfterTriggers, Board, HookParts, Hooks, TriggerParts};
 use crate::upkeep::{broker_setup, known_types, lost_lines, rejections};
-use crate::web;
+use crate::web::{self, UserList};
 use crate::worker::{self, Worker, WorkerParts};
 
 /// How long the banner waits for the broker to say what fires next.
@@ -78,28 +78,10 @@ struct Running {
     worker: Option<Worker>,
     /// The sending of events, and what tells it until when it may go on.
     events: Option<(JoinHandle<()>, oneshot::Sender<Instant>)>,
-    web: Option<Web>,
-    probes: Option<Web>,
-}
-
-/// The listeners.
-struct Listeners {
-    web: Option<TcpListener>,
-    probes: Option<TcpListener>,
-}
-
-impl Listeners {
-    async fn bind(settings: &Settings) -> anyhow::Result<Self> {
-        let web = match settings.roles.web {
-            true => Some(bind("server.addr", settings.addr).await?),
-            false => None,
-        };
-        let probes = match settings.metrics_addr {
-            Some(addr) => Some(bind("server.metrics_addr", addr).await?),
-            None => None,
-        };
-        Ok(Self { web, probes })
-    }
+    web: Option<PageServer>,
+    probes: Option<PageServer>,
+    /// Who may log in, if the dashboard requires it.
+    users: Option<UserList>,
 }
 
 /// Runs until a signal asks it to stop. Returns the exit code of the process.
@@ -108,17 +90,12 @@ impl Listeners {
 ///
 /// When the program cannot start: an address in use, handlers registered twice, an invalid schedule in code. When a
 /// part of it ended without a stop.
-pub async fn run(
-    settings: Settings,
-    mut app: AppParts,
-    access: Access,
-    lost: LostLines,
-    reopen: Reopen,
-) -> anyhow::Result<ExitCode> {
+pub async fn run(settings: Settings, mut app: AppParts, access: Access, log: LogControl) -> anyhow::Result<ExitCode> {
     let signals = signals::ProcessSignals::listen().context("cannot listen for signals")?;
     let on_stop = std::mem::take(&mut app.on_stop);
     let stop_when = app.stop_when.take();
-    let mut program = RunningProgram::start(&settings, app, access, lost).await?;
+    let sections = app.sections.clone();
+    let mut program = RunningProgram::start(&settings, app, access, log.lost.clone()).await?;
     let RunningProgram {
         components,
         running,
@@ -141,9 +118,17 @@ pub async fn run(
     if let Some(manager) = &manager {
         manager.watch(components.watched(), stopping.clone());
     }
+    let live = LiveSettings {
+        levels: log.levels.clone(),
+        concurrency: running.worker.as_ref().map(Worker::concurrency_setting),
+        users: running.users.clone(),
+    };
+    let reloader = Arc::new(Reloader::new(&settings, &sections, live));
+    reload::watch(reloader.clone(), stopping.clone());
     let reach = signals::SignalTargets {
         catalog: &components.catalog,
-        reopen: &reopen,
+        reopen: &log.reopen,
+        settings: &reloader,
         manager: manager.as_ref(),
         quiet: settings.roles.worker.then_some(&components.instance.quiet),
     };
@@ -424,17 +409,21 @@ impl Components {
         stopping: &CancellationToken,
     ) -> anyhow::Result<Running> {
         let me = &self.instance;
+        let mut users = None;
         let web = match listeners.web {
             Some(listener) => {
                 let settings = assemble::web(settings, access, address_of(&listener)?, me);
-                Some(Serving::new(settings, self, listener, stopping)?)
+                if let web::Auth::Login { users: list } = &settings.auth {
+                    users = Some(list.clone());
+                }
+                Some(Serving::new(pages(settings, self, stopping)?, listener)?)
             }
             None => None,
         };
         let probes = match listeners.probes {
             Some(listener) => {
                 let settings = assemble::probes(settings, address_of(&listener)?, me);
-                Some(Serving::new(settings, self, listener, stopping)?)
+                Some(Serving::new(pages(settings, self, stopping)?, listener)?)
             }
             None => None,
         };
@@ -472,6 +461,7 @@ impl Components {
             events,
             web,
             probes,
+            users,
         })
     }
 }
@@ -514,48 +504,6 @@ fn guards(settings: &Settings) -> bool {
 async fn try_guards(settings: &Settings, functions: &Functions) {
     if guards(settings) && functions.all().values().any(|function| function.kind.key() == "exec") {
         runner_handlers::can_guard().await;
-    }
-}
-
-struct Web {
-    address: std::net::SocketAddr,
-    stop: CancellationToken,
-    task: JoinHandle<()>,
-}
-
-fn address_of(listener: &TcpListener) -> anyhow::Result<std::net::SocketAddr> {
-    listener.local_addr().context("the listener has no address")
-}
-
-/// Pages that can be served.
-struct Serving {
-    address: SocketAddr,
-    app: web::AppState,
-    listener: TcpListener,
-}
-
-impl Serving {
-    fn new(
-        settings: web::WebSettings,
-        components: &Components,
-        listener: TcpListener,
-        stopping: &CancellationToken,
-    ) -> anyhow::Result<Self> {
-        Ok(Self {
-            address: address_of(&listener)?,
-            app: pages(settings, components, stopping)?,
-            listener,
-        })
-    }
-
-    fn start(self) -> Web {
-        let stop = CancellationToken::new();
-        let task = tokio::spawn(web::serve(self.app, self.listener, stop.clone()));
-        Web {
-            address: self.address,
-            stop,
-            task,
-        }
     }
 }
 

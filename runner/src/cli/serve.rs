@@ -31,14 +31,14 @@ pub fn serve(context: &CommandContext, parts: AppParts) -> anyhow::Result<ExitCo
         tracing::warn!(target: "runner", "{note}");
     }
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
-    let lost = guard.lost();
-    let code = runtime.block_on(run::run(settings, parts, access, lost.clone(), guard.reopen()));
+    let control = guard.control();
+    let code = runtime.block_on(run::run(settings, parts, access, control.clone()));
     if let Err(error) = &code {
         // The caller prints it; the file keeps it.
         tracing::error!(target: log::ONLY_FILE, "{}", exit::line(error));
     }
     runtime.shutdown_timeout(LAST_CALLS);
-    let lost = lost.total();
+    let lost = control.lost.total();
     if lost > 0 {
         print::note(&format!(
             "{lost} log lines were lost in all: an output was full or too slow"

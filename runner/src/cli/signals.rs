@@ -5,12 +5,14 @@
 use std::collections::BTreeSet;
 use std::future::poll_fn;
 use std::io;
+use std::sync::Arc;
 use std::task::Poll;
 
 use nix::sys::signal::Signal as Named;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
+use super::reload::Reloader;
 use super::service_manager::ServiceManager;
 use crate::log::Reopen;
 use crate::source::Catalog;
@@ -23,7 +25,7 @@ enum SignalAction {
     Stop,
     /// To read all sources.
     Sync,
-    /// To read all sources and reopen the log file, as after a rotation by another program.
+    /// To read settings and all sources, and to reopen the log file, as after a rotation by another program.
     Reload,
     /// To take no new tasks.
     Quiet,
@@ -79,6 +81,7 @@ pub(super) struct ProcessSignals {
 pub(super) struct SignalTargets<'a> {
     pub(super) catalog: &'a Catalog,
     pub(super) reopen: &'a Reopen,
+    pub(super) settings: &'a Arc<Reloader>,
     /// Waits for the end of a reload.
     pub(super) manager: Option<&'a ServiceManager>,
     /// `None` if no worker runs in this process.
@@ -139,8 +142,10 @@ impl ProcessSignals {
                     reach.reopen.request();
                     tracing::info!(
                         signal,
-                        "reading all sources now, and reopening the log file; settings are read at start only"
+                        "reading settings and all sources now, and reopening the log file"
                     );
+                    let settings = Arc::clone(reach.settings);
+                    tokio::task::spawn_blocking(move || settings.reload(true));
                     match reach.manager {
                         Some(manager) => manager.reload(reach.catalog.clone()),
                         None => reach.catalog.sync_now(),

@@ -14,8 +14,8 @@ use super::reader::Reader;
 use super::section::Section;
 use super::settings::{AuthSettings, BrokerSettings, Settings};
 use super::{
-    read_auth, read_events, read_handlers, read_log, read_mail, read_notify, read_rabbitmq, read_redis, read_server,
-    read_stores, read_work,
+    WrittenKeys, read_auth, read_events, read_handlers, read_log, read_mail, read_notify, read_rabbitmq, read_redis,
+    read_server, read_stores, read_work,
 };
 use crate::messaging::publishers;
 use crate::source::SourceSettings;
@@ -133,6 +133,7 @@ impl Settings {
             warnings.extend(readable_by_others(Path::new(name)));
         }
         settings.warnings = warnings;
+        settings.written = WrittenKeys::of(&node);
         Ok(settings)
     }
 }
@@ -282,6 +283,7 @@ fn read(root: &Section<'_>, purpose: Purpose) -> Settings {
         },
         auth: auth(root, purpose, roles.web),
         log: read_log::read(root),
+        written: WrittenKeys::default(),
         warnings: Vec::new(),
     }
 }

@@ -1,4 +1,4 @@
-//! Settings: read once, fully checked, valid from then on.
+//! Settings: read at the start, and again when the file changes; fully checked, valid from then on.
 //!
 //! Together with `cli` the only room that reads settings and the environment; every other room gets
 //! plain values. It starts nothing.
@@ -32,6 +32,7 @@ mod settings;
 mod tests;
 mod typed;
 mod url;
+mod written_keys;
 mod zone;
 
 pub use access::{Access, AccessError, SealingKey, resolve_access, sealing_key};
@@ -40,3 +41,4 @@ pub use load::{Purpose, Refused};
 pub use own::OwnSection;
 pub use secret::Secret;
 pub use settings::{BrokerSettings, Credential, Settings, UserSettings};
+pub use written_keys::WrittenKeys;

@@ -18,6 +18,7 @@ type Read = Arc<dyn Fn(TypedNode<'_>) -> Result<(), TypedError> + Send + Sync>;
 pub struct OwnSection {
     name: &'static str,
     read: Read,
+    check: Read,
 }
 
 impl OwnSection {
@@ -27,9 +28,20 @@ impl OwnSection {
             keep(T::deserialize(node)?);
             Ok(())
         };
+        let check = |node: TypedNode<'_>| T::deserialize(node).map(drop);
         Self {
             name,
             read: Arc::new(read),
+            check: Arc::new(check),
+        }
+    }
+
+    /// The same section, whose errors are reported, and whose value goes nowhere.
+    #[must_use]
+    pub fn only_checked(&self) -> Self {
+        Self {
+            read: Arc::clone(&self.check),
+            ..self.clone()
         }
     }
 

@@ -9,7 +9,7 @@ use runner_core::schedule::Problem;
 use runner_handlers::HandlerSettings;
 use runner_queue::redis::RedisSettings;
 
-use super::Secret;
+use super::{Secret, WrittenKeys};
 use crate::events::EventSettings;
 use crate::log::LogSettings;
 use crate::notification::NotificationSettings;
@@ -55,6 +55,8 @@ pub struct Settings {
     pub auth: AuthSettings,
     /// Logging.
     pub log: LogSettings,
+    /// The keys that the file writes.
+    pub written: WrittenKeys,
     /// Findings that do not prevent a start.
     pub warnings: Vec<Problem>,
 }

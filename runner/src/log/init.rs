@@ -9,18 +9,17 @@ use jiff::tz::TimeZone;
 use runner_core::clock::Clock;
 use tracing::Subscriber;
 use tracing::dispatcher::{Dispatch, SetGlobalDefaultError, set_global_default};
-use tracing::level_filters::LevelFilter;
 use tracing_appender::non_blocking::{ErrorCounter, NonBlocking, NonBlockingBuilder, WorkerGuard};
-use tracing_subscriber::filter::Targets;
 use tracing_subscriber::fmt::MakeWriter;
 use tracing_subscriber::fmt::writer::MakeWriterExt as _;
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::registry::LookupSpan;
 use tracing_subscriber::{Layer, Registry};
 
+use super::levels::{JointRunLog, LogLevels};
 use super::line::{LineFormat, TimeFormat};
 use super::roller::{Reopen, Roller};
-use super::run_lines::{RunLogLayer, TARGET as TASK_SPANS};
+use super::run_lines::RunLogLayer;
 use super::signs::Escaped;
 use super::span_fields::{SpanFields, TaskFields};
 use super::{Format, LogSettings};
@@ -28,12 +27,6 @@ use super::{Format, LogSettings};
 /// Lines buffered for a slow disk or terminal, about 10 MB at the usual length. More are dropped and counted: a full
 /// disk must not stop tasks.
 const WAITING_LINES: usize = 65_536;
-
-/// Libraries that log every frame and handshake at debug; operators have no use for that detail.
-const CHATTY: [&str; 7] = ["h2", "hyper", "hyper_util", "lapin", "mio", "reqwest", "rustls"];
-
-/// What logs the content of messages, at `warn`: a message that RabbitMQ returns to its publisher, who reports that without it.
-const TELLS_CONTENT: &str = "lapin::returned_messages";
 
 /// The target of the program's own lines on standard error; the console output leaves them out.
 pub const ONLY_FILE: &str = "runner::end";
@@ -60,20 +53,30 @@ pub struct LogGuard {
     _workers: Vec<WorkerGuard>,
     lost: LostLines,
     reopen: Reopen,
+    levels: LogLevels,
 }
 
 impl LogGuard {
-    /// Counts lines that reached no output; still counting.
+    /// What can be asked of the log while it is in use.
     #[must_use]
-    pub fn lost(&self) -> LostLines {
-        self.lost.clone()
+    pub fn control(&self) -> LogControl {
+        LogControl {
+            lost: self.lost.clone(),
+            reopen: self.reopen.clone(),
+            levels: Some(self.levels.clone()),
+        }
     }
+}
 
-    /// Makes the log file reopen if it was moved; `None` without a file.
-    #[must_use]
-    pub fn reopen(&self) -> Reopen {
-        self.reopen.clone()
-    }
+/// What can be asked of the log while it is in use. The default is that of a log that is not ours: nothing.
+#[derive(Clone, Default)]
+pub struct LogControl {
+    /// Counts lines that reached no output; still counting.
+    pub lost: LostLines,
+    /// Makes the log file reopen if it was moved.
+    pub reopen: Reopen,
+    /// The levels, which may be changed.
+    pub levels: Option<LogLevels>,
 }
 
 /// Counts lines lost because an output was too slow or could not be written.
@@ -155,39 +158,25 @@ pub fn init(settings: &LogSettings, zone: &TimeZone, clock: Arc<dyn Clock>) -> R
         let file = keep(non_blocking("file", roller));
         layers.push(layer(settings.format, time, file, false));
     }
-    set_global_default(subscriber(layers, settings)).map_err(LogError::Twice)?;
+    let levels = LogLevels::new(settings.level, settings.runs);
+    set_global_default(subscriber(layers, &levels)).map_err(LogError::Twice)?;
     Ok(LogGuard {
         _workers: workers,
         lost,
         reopen,
+        levels,
     })
 }
 
 type Layers = Vec<Box<dyn Layer<Registry> + Send + Sync>>;
 
-/// One filter for all, if one level counts for the lines of the log and for those of runs: it costs a task nothing.
-fn subscriber(layers: Layers, settings: &LogSettings) -> Dispatch {
-    let (all, runs) = (targets(settings.level), targets(settings.runs));
-    if settings.level == settings.runs {
-        return Dispatch::new(Registry::default().with(layers).with(RunLogLayer::default()).with(all));
+fn subscriber(layers: Layers, levels: &LogLevels) -> Dispatch {
+    if levels.is_joint() {
+        let runs = JointRunLog(levels.clone());
+        return Dispatch::new(Registry::default().with(layers).with(runs).with(levels.of_log()));
     }
-    let runs = RunLogLayer::default().with_filter(runs);
-    Dispatch::new(Registry::default().with(layers.with_filter(all)).with(runs))
-}
-
-fn targets(level: LevelFilter) -> Targets {
-    let quiet = level.min(LevelFilter::INFO);
-    // Lines of any level name their task.
-    let spans = if level == LevelFilter::OFF {
-        level
-    } else {
-        level.max(LevelFilter::INFO)
-    };
-    Targets::new()
-        .with_default(level)
-        .with_target(TASK_SPANS, spans)
-        .with_targets(CHATTY.map(|target| (target, quiet)))
-        .with_target(TELLS_CONTENT, LevelFilter::OFF)
+    let runs = RunLogLayer::default().with_filter(levels.of_runs());
+    Dispatch::new(Registry::default().with(layers.with_filter(levels.of_log())).with(runs))
 }
 
 fn non_blocking(output: &'static str, writer: impl io::Write + Send + 'static) -> (NonBlocking, WorkerGuard, LostBy) {
@@ -239,6 +228,7 @@ mod tests {
     use crate::log::FileSettings;
     use runner_core::clock::ManualClock;
     use std::time::Duration;
+    use tracing::level_filters::LevelFilter;
 
     fn written(format: Format, emit: impl FnOnce()) -> String {
         written_at((LevelFilter::DEBUG, LevelFilter::INFO), format, emit)
@@ -246,6 +236,10 @@ mod tests {
 
     /// What is in the log, with these levels of the log and of runs.
     fn written_at((level, runs): (LevelFilter, LevelFilter), format: Format, emit: impl FnOnce()) -> String {
+        written_by(&LogLevels::new(level, runs), format, emit)
+    }
+
+    fn written_by(levels: &LogLevels, format: Format, emit: impl FnOnce()) -> String {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("x.log");
         let clock = Arc::new(ManualClock::at("2026-11-22T02:00:00.1234Z".parse().unwrap()));
@@ -259,12 +253,7 @@ mod tests {
         let (writer, worker, _) = non_blocking("file", Roller::open(file, clock.clone()).unwrap());
         let zone = TimeZone::get("Asia/Shanghai").unwrap();
         let lines = layer(format, TimeFormat { clock, zone }, writer, false);
-        let settings = LogSettings {
-            level,
-            runs,
-            ..LogSettings::default()
-        };
-        let subscriber = subscriber(vec![TaskFields(format).boxed(), lines], &settings);
+        let subscriber = subscriber(vec![TaskFields(format).boxed(), lines], levels);
         tracing::dispatcher::with_default(&subscriber, emit);
         drop(worker);
         std::fs::read_to_string(path).unwrap()
@@ -339,6 +328,46 @@ mod tests {
                 assert_eq!(kept.contains("info: fine"), runs == info, "{level} {runs}: {kept}");
             }
         }
+    }
+
+    /// The lines of a task that reach the log and the log of its run.
+    fn both(levels: &LogLevels) -> (Vec<&'static str>, Vec<&'static str>) {
+        let emit = || {
+            tracing::debug!("fine detail");
+            tracing::info!("normal line");
+            tracing::warn!("odd line");
+        };
+        let mut kept = String::new();
+        let text = written_by(levels, Format::Console, || kept = in_a_task(emit));
+        let of = |text: &str| {
+            ["fine", "normal", "odd"]
+                .into_iter()
+                .filter(|w| text.contains(*w))
+                .collect()
+        };
+        (of(&text), of(&kept))
+    }
+
+    #[test]
+    fn levels_change_while_the_program_runs() {
+        use LevelFilter as L;
+        let (all, from_info, from_warn) = (vec!["fine", "normal", "odd"], vec!["normal", "odd"], vec!["odd"]);
+        let joint = LogLevels::new(L::INFO, L::INFO);
+        assert_eq!(both(&joint), (from_info.clone(), from_info.clone()));
+        assert!(joint.set(L::DEBUG, L::INFO));
+        assert_eq!(both(&joint), (all.clone(), from_info.clone()));
+        assert!(joint.set(L::WARN, L::WARN));
+        assert_eq!(both(&joint), (from_warn.clone(), from_warn.clone()));
+        assert!(
+            !joint.set(L::WARN, L::INFO),
+            "one filter cannot keep fewer lines for the log"
+        );
+        assert_eq!(both(&joint), (from_warn.clone(), from_warn.clone()));
+
+        let apart = LogLevels::new(L::INFO, L::WARN);
+        assert_eq!(both(&apart), (from_info.clone(), from_warn.clone()));
+        assert!(apart.set(L::WARN, L::DEBUG));
+        assert_eq!(both(&apart), (from_warn, all));
     }
 
     #[test]

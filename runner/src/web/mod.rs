@@ -45,5 +45,5 @@ pub use public_url::PublicUrl;
 pub use render::TemplateError;
 pub use routes::router;
 pub use serve::serve;
-pub use settings::{Auth, User, UserRole, WebSettings};
+pub use settings::{Auth, User, UserList, UserRole, WebSettings};
 pub use trusted_proxies::TrustedProxies;

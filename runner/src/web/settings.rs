@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::path::PathBuf;
+use std::sync::{Arc, PoisonError, RwLock};
 
 use jiff::tz::TimeZone;
 use runner_core::task::QueueName;
@@ -65,8 +66,32 @@ pub enum Auth {
     /// These users, after a login.
     Login {
         /// By name; names are unique.
-        users: Vec<User>,
+        users: UserList,
     },
+}
+
+/// The users, who may be replaced while pages are served. Clones share them.
+#[derive(Clone, Default)]
+pub struct UserList(Arc<RwLock<Vec<User>>>);
+
+impl UserList {
+    /// These users.
+    #[must_use]
+    pub fn new(users: Vec<User>) -> Self {
+        Self(Arc::new(RwLock::new(users)))
+    }
+
+    /// Replaces them. Sessions of users who are gone, or have another password, end with their next request.
+    pub fn set(&self, users: Vec<User>) {
+        *self.0.write().unwrap_or_else(PoisonError::into_inner) = users;
+    }
+
+    /// The user of this name.
+    #[must_use]
+    pub fn get(&self, name: &str) -> Option<User> {
+        let users = self.0.read().unwrap_or_else(PoisonError::into_inner);
+        users.iter().find(|user| user.name == name).cloned()
+    }
 }
 
 /// All settings. `listen`, `auth`, `key`, `queues` and `instance` are set at start; `config` reads the rest.
@@ -113,7 +138,9 @@ impl Default for WebSettings {
         Self {
             name: "runner".to_owned(),
             listen: String::new(),
-            auth: Auth::Login { users: Vec::new() },
+            auth: Auth::Login {
+                users: UserList::default(),
+            },
             key: [0; 32],
             allowed_hosts: Vec::new(),
             public_url: None,
@@ -151,10 +178,10 @@ impl fmt::Debug for WebSettings {
 impl WebSettings {
     /// The user of this name.
     #[must_use]
-    pub fn user(&self, name: &str) -> Option<&User> {
+    pub fn user(&self, name: &str) -> Option<User> {
         match &self.auth {
             Auth::Open => None,
-            Auth::Login { users } => users.iter().find(|u| u.name == name),
+            Auth::Login { users } => users.get(name),
         }
     }
 }

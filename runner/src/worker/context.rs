@@ -20,7 +20,7 @@ use super::listed::Listed;
 use super::live::LiveRuns;
 use super::served_queues::ServedQueues;
 use super::services::BrokerServices;
-use super::settings::WorkerSettings;
+use super::settings::{SetConcurrency, WorkerSettings};
 use super::survived::Survived;
 use crate::events::Events;
 use crate::health::Health;
@@ -68,6 +68,8 @@ pub(super) struct WorkerContext {
     pub served: ServedQueues,
     pub settings: WorkerSettings,
     pub instance: Instance,
+    /// How many tasks run at once by the settings, which may be read again.
+    pub(super) configured: SetConcurrency,
     /// How many tasks run at once: the setting, or what an operator ordered.
     concurrency: watch::Sender<usize>,
     /// The tasks that this worker holds.
@@ -124,6 +126,7 @@ impl WorkerContext {
             events,
             before_run,
             served: ServedQueues::new(&settings.queues),
+            configured: SetConcurrency::new(settings.concurrency),
             concurrency: watch::Sender::new(settings.concurrency),
             settings,
             instance,
@@ -150,7 +153,7 @@ impl WorkerContext {
 
     /// Sets how many tasks run at once, or takes the setting. Returns whether that changes anything.
     pub(super) fn set_concurrency(&self, ordered: Option<usize>) -> bool {
-        let wanted = ordered.unwrap_or(self.settings.concurrency);
+        let wanted = ordered.unwrap_or_else(|| self.configured.get());
         self.concurrency
             .send_if_modified(|current| std::mem::replace(current, wanted) != wanted)
     }

@@ -63,7 +63,7 @@ pub use instance::Instance;
 pub use quiet::Quiet;
 #[cfg(test)]
 use settings::DEFAULT_LEASE;
-pub use settings::{SHORTEST_LEASE, WorkerSettings};
+pub use settings::{SHORTEST_LEASE, SetConcurrency, WorkerSettings};
 
 /// How long the claim loop may take to notice that a drain begins.
 const CLOSING: Duration = Duration::from_secs(1);
@@ -95,6 +95,12 @@ pub struct Worker {
 }
 
 impl Worker {
+    /// Its setting of how many tasks run at once.
+    #[must_use]
+    pub fn concurrency_setting(&self) -> SetConcurrency {
+        self.ctx.configured.clone()
+    }
+
     /// Starts every role of a worker. The broker need not be reachable yet.
     pub fn start(parts: WorkerParts) -> Self {
         // Both before the first claim: a run that is lost before the first heartbeat must have a server, and a task of

@@ -1,6 +1,8 @@
 //! How a worker works, with the defaults, and the times that follow from the lease. Read by `config`, never here.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use runner_core::notification::NOTIFICATION_QUEUE;
@@ -120,5 +122,24 @@ impl WorkerSettings {
     /// and for one late call.
     pub(super) fn recover_grace(&self) -> Duration {
         (self.lease / 6).clamp(Duration::from_secs(1), Duration::from_secs(5))
+    }
+}
+
+/// The setting `worker.concurrency`, which may change while the worker runs. Clones share it.
+#[derive(Debug, Clone)]
+pub struct SetConcurrency(Arc<AtomicUsize>);
+
+impl SetConcurrency {
+    pub(super) fn new(tasks: usize) -> Self {
+        Self(Arc::new(AtomicUsize::new(tasks)))
+    }
+
+    /// Sets how many tasks run at once, at least one; in force within two seconds, unless an operator ordered another number.
+    pub fn set(&self, tasks: usize) {
+        self.0.store(tasks.max(1), Ordering::Relaxed);
+    }
+
+    pub(super) fn get(&self) -> usize {
+        self.0.load(Ordering::Relaxed)
     }
 }

@@ -38,7 +38,7 @@ fn check(settings: &WebSettings, cookie: &str, now: Timestamp) -> Option<(String
     let password_mark = parts.nth(1)?;
     let user = settings.user(parts.next()?)?;
     let holds = now.as_second() < ends && user.password_mark == password_mark;
-    holds.then(|| (user.name.clone(), user.role))
+    holds.then_some((user.name, user.role))
 }
 
 /// The user logged in by the cookies of this request.
@@ -52,18 +52,18 @@ pub fn of(app: &AppState, headers: &HeaderMap) -> Option<(String, UserRole)> {
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
-    use crate::web::settings::Auth;
+    use crate::web::settings::{Auth, UserList};
 
     fn settings(password: &str, key: u8) -> WebSettings {
         WebSettings {
             auth: Auth::Login {
-                users: vec![User {
+                users: UserList::new(vec![User {
                     name: "li|x".into(),
                     // Salted differently in each process.
                     password_hash: format!("{key} {password}"),
                     password_mark: password.into(),
                     role: UserRole::Operator,
-                }],
+                }]),
             },
             key: [key; 32],
             ..WebSettings::default()
@@ -74,7 +74,7 @@ mod tests {
     fn a_session_expires_and_is_valid_wherever_the_key_is_known() {
         let first = settings("old", 1);
         let start = Timestamp::UNIX_EPOCH;
-        let cookie = issue(&first, first.user("li|x").unwrap(), start);
+        let cookie = issue(&first, &first.user("li|x").unwrap(), start);
         let later = |seconds| Timestamp::from_second(seconds).unwrap();
         let known = Some(("li|x".to_owned(), UserRole::Operator));
         assert_eq!(check(&first, &cookie, later(12 * 3600 - 1)), known);
@@ -82,8 +82,22 @@ mod tests {
         assert_eq!(check(&settings("old", 1), &cookie, start), known, "another process");
         assert_eq!(check(&settings("new", 1), &cookie, start), None, "another password");
         assert_eq!(check(&settings("old", 2), &cookie, start), None, "another key");
+        if let Auth::Login { users } = &first.auth {
+            let other = User {
+                password_mark: "new".into(),
+                ..users.get("li|x").unwrap()
+            };
+            users.set(vec![other]);
+            assert_eq!(
+                check(&first, &cookie, start),
+                None,
+                "another password in the same process"
+            );
+        }
         let without_users = WebSettings {
-            auth: Auth::Login { users: Vec::new() },
+            auth: Auth::Login {
+                users: UserList::default(),
+            },
             ..first
         };
         assert_eq!(check(&without_users, &cookie, start), None);

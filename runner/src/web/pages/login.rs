@@ -79,7 +79,7 @@ pub async fn enter(
     app.attempts
         .count(from, &name, cx.locale.now)
         .map_err(PageError::TooMany)?;
-    let user = app.settings.user(&name).cloned();
+    let user = app.settings.user(&name);
     let hash = user
         .as_ref()
         .map_or(DUMMY_HASH, |u| u.password_hash.as_str())
