@@ -14,6 +14,7 @@ mod login;
 mod many_queues;
 mod odd_tasks;
 mod proxied;
+mod search;
 
 use crate::kit;
 
@@ -31,6 +32,7 @@ pub fn tests() -> Vec<kit::Trial> {
         odd_tasks::tests(),
         proxied::tests(),
         content::tests(),
+        search::tests(),
     ]
     .into_iter()
     .flatten()

@@ -14,7 +14,7 @@ use crate::kit;
 
 pub fn tests() -> Vec<kit::Trial> {
     kit::trials![
-        needs(Chromium, BrowserTools): an_open_page_stays_fresh, lists_are_for_everybody, details_are_for_everybody, the_empty_dashboard_is_for_everybody;
+        needs(Chromium, BrowserTools): an_open_page_stays_fresh, an_open_page_keeps_what_was_typed_and_says_when_it_is_stale, lists_are_for_everybody, details_are_for_everybody, the_empty_dashboard_is_for_everybody;
     ]
 }
 
@@ -107,6 +107,47 @@ async fn an_open_page_stays_fresh() {
         Some("fresh "),
         "without any report on the console"
     );
+}
+
+/// Types into the filter and opens the display settings, waits for a refresh, cuts the connection, and restores it.
+const KEEP: &str = r##"
+const { createRequire } = require("node:module");
+const [base, tools] = process.argv.slice(1);
+const { chromium } = createRequire(tools + "/index.js")("playwright-core");
+(async () => {
+  const browser = await chromium.launch({ executablePath: "/usr/bin/chromium", args: ["--no-sandbox", "--disable-gpu"] });
+  const page = await browser.newPage();
+  const refreshed = () => page.waitForResponse((answer) => answer.url().endsWith("/queue/schedules") && [200, 304].includes(answer.status()), { timeout: 60000 });
+  await page.goto(base + "/queue/schedules");
+  await page.fill("#q", "half a wo");
+  await page.evaluate(() => { document.querySelector(".prefs").open = true; });
+  await refreshed();
+  await refreshed();
+  const kept = await page.evaluate(() => [document.querySelector("#q").value, document.querySelector(".prefs").open, document.activeElement.id].join());
+  console.log("kept " + kept);
+  await page.route("**/queue/schedules", (route) => route.abort());
+  await page.waitForSelector("#link:not([hidden])", { timeout: 60000 });
+  console.log("stale " + [(await page.title()).startsWith("⚠"), (await page.textContent("#link")).includes("No answer since")].join());
+  await page.unroute("**/queue/schedules");
+  await page.waitForSelector("#link[hidden]", { state: "attached", timeout: 60000 });
+  console.log("fresh " + (await page.title()).startsWith("⚠"));
+  await browser.close();
+})().catch((error) => { console.error(error); process.exit(1); });
+"##;
+
+async fn an_open_page_keeps_what_was_typed_and_says_when_it_is_stale() {
+    let site = Site::full().await;
+    let tools = Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/browser");
+    let keep = Command::new("node")
+        .args(["-e", KEEP, &site.base])
+        .arg(std::fs::canonicalize(tools).unwrap())
+        .kill_on_drop(true)
+        .output()
+        .await
+        .expect("node runs");
+    let said = String::from_utf8_lossy(&keep.stdout);
+    let expected = "kept half a wo,true,q\nstale true,true\nfresh false\n";
+    assert_eq!(said, expected, "{}", String::from_utf8_lossy(&keep.stderr));
 }
 
 async fn the_empty_dashboard_is_for_everybody() {

@@ -13,17 +13,24 @@ pub fn tests() -> Vec<kit::Trial> {
         needs(): every_page_of_an_empty_store_explains_the_next_step, every_page_of_a_full_store_is_complete,
             hostile_text_stays_text, pages_come_in_two_languages, lists_have_bounds, the_page_of_a_task_is_complete, tasks_are_listed_by_type,
             the_page_of_a_schedule_is_complete, the_page_of_a_function_is_complete, broken_definitions_are_shown, machines_get_their_answers,
-            missing_pages_are_explained, a_missing_directory_is_not_a_fault,
+            missing_pages_are_explained, pages_are_sent_small_and_only_when_they_changed, a_missing_directory_is_not_a_fault,
             manual_functions_are_not_a_problem, the_last_task_of_a_schedule_is_shown,
             a_broker_that_is_gone_is_not_an_empty_list, a_type_that_no_worker_takes_is_a_problem
     ]
 }
 
 /// Every address of an empty dashboard.
-pub const EMPTY: [&str; 4] = ["/queue", "/queue/schedules", "/queue/servers", "/queue/functions"];
+pub const EMPTY: [&str; 6] = [
+    "/queue",
+    "/queue/schedules",
+    "/queue/servers",
+    "/queue/functions",
+    "/queue/tasks",
+    "/queue/decisions",
+];
 
 /// Further addresses of a full one.
-pub const FULL: [&str; 17] = [
+pub const FULL: [&str; 20] = [
     "/queue/queues/default/pending",
     "/queue/queues/default/active",
     "/queue/queues/default/scheduled",
@@ -32,6 +39,9 @@ pub const FULL: [&str; 17] = [
     "/queue/queues/default/completed",
     "/queue/queues/default/aggregating",
     "/queue/queues/mail/pending",
+    "/queue/tasks?state=archived&q=timed",
+    "/queue/tasks/selected?verb=delete&all=1&state=retry",
+    "/queue/find?id=report",
     "/queue/tasks/default/done",
     "/queue/tasks/default/dead",
     "/queue/tasks/default/a%2Fb%20%3F%23%E7%A9%BA",
@@ -50,6 +60,8 @@ async fn every_page_of_an_empty_store_explains_the_next_step() {
         "No schedule yet",
         "No server is alive",
         "No function yet",
+        "No pending tasks",
+        "No such decision",
     ]) {
         let page = site.http.get(path).await;
         assert_eq!(page.status, 200, "{path}: {}", page.body);
@@ -332,7 +344,6 @@ async fn missing_pages_are_explained() {
         ("/queue/schedules/none", "No such schedule"),
         ("/queue/functions/none", "No such function"),
         ("/queue/queues/default/sleeping", "No such page"),
-        ("/queue/find?id=none", "Not in the store any more"),
         ("/queue/nowhere", "No such page"),
         ("/queue/assets/..%2Fwords.json", "No such page"),
     ] {
@@ -347,6 +358,51 @@ async fn missing_pages_are_explained() {
         .unwrap();
     assert_eq!(wrong.status, 405);
     assert_eq!(site.http.get("/queue/").await.header("location"), "/queue");
+}
+
+async fn pages_are_sent_small_and_only_when_they_changed() {
+    let site = Site::full().await;
+    let ask = async |path: &str, name: &'static str, value: &str| {
+        let request = site.http.request(reqwest::Method::GET, path);
+        site.http.send(request.header(name, value)).await.unwrap()
+    };
+    let path = "/queue/queues/mail/pending";
+    // The first answer also names the browser.
+    site.http.get(path).await;
+    let tag_of = async |path: &str| site.http.get(path).await.header("etag").to_owned();
+    let (tag, still) = (tag_of(path).await, tag_of("/queue/functions").await);
+    assert!(tag.starts_with('"'), "{tag}");
+    assert_eq!(ask(path, "if-none-match", &tag).await.status, 304);
+    let task = Task::new("mail:send").queue(queue("mail"));
+    site.broker.enqueue(&[task]).await.unwrap().remove(0).unwrap();
+    assert_eq!(ask(path, "if-none-match", &tag).await.status, 200);
+    // Time alone changes nothing.
+    site.clock.advance(Duration::from_secs(5));
+    assert_eq!(ask("/queue/functions", "if-none-match", &still).await.status, 304);
+    for path in EMPTY
+        .iter()
+        .chain(&FULL)
+        .chain(&["/queue/assets/queue.css", "/queue/assets/queue.js"])
+    {
+        let packed = ask(path, "accept-encoding", "gzip").await;
+        assert_eq!(packed.header("content-encoding"), "gzip", "{path}");
+        let plain = site.http.get(path).await;
+        assert_eq!(plain.header("content-encoding"), "", "{path}");
+        let size: usize = packed.header("content-length").parse().unwrap();
+        assert!(size < 12 * 1024 && size * 2 < plain.body.len(), "{path}: {size}");
+    }
+    let foreign = site.http.request(reqwest::Method::GET, path);
+    let foreign = foreign
+        .header("accept-encoding", "gzip")
+        .header("sec-fetch-site", "cross-site");
+    assert_eq!(site.http.send(foreign).await.unwrap().header("content-encoding"), "");
+    let page = site.http.get("/queue").await.body;
+    let (_, rest) = page.split_once("/queue/assets/queue.css?").unwrap();
+    let stamp = rest.split('"').next().unwrap();
+    let kept = site.http.get(&format!("/queue/assets/queue.css?{stamp}")).await;
+    assert!(kept.header("cache-control").contains("immutable"));
+    let dated = site.http.get("/queue/assets/queue.css?old").await;
+    assert!(!dated.header("cache-control").contains("immutable"));
 }
 
 async fn a_missing_directory_is_not_a_fault() {

@@ -15,6 +15,7 @@ use super::guard::logouts::Logouts;
 use super::guard::refusals::Refusals;
 use super::hook_limits::HookLimits;
 
+use super::recent_decisions::RecentDecisionsCache;
 use super::render::{Renderer, TemplateError};
 use super::run_figures::RunFigures;
 use super::schedule_health::ScheduleHealthCache;
@@ -78,6 +79,7 @@ pub struct Inner {
     pub(crate) scrapes: tokio::sync::Semaphore,
     pub(super) unclaimed: UnclaimedCache,
     pub(super) run_figures: RunFigures,
+    pub(super) recent_decisions: RecentDecisionsCache,
     pub(super) schedule_health: ScheduleHealthCache,
     pub(super) broker_answer: BrokerAnswerCache,
 }
@@ -117,6 +119,7 @@ impl AppState {
             scrapes: tokio::sync::Semaphore::new(SCRAPES_AT_ONCE),
             unclaimed: UnclaimedCache::default(),
             run_figures: RunFigures::default(),
+            recent_decisions: RecentDecisionsCache::default(),
             schedule_health: ScheduleHealthCache::default(),
             broker_answer: BrokerAnswerCache::default(),
         })))

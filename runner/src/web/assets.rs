@@ -1,14 +1,23 @@
 //! The style sheet, the script and the icon.
 
-use axum::extract::{Path, State};
+use axum::extract::{Path, RawQuery, State};
 use axum::http::{HeaderName, header};
 use axum::response::{IntoResponse, Response};
 
 use super::app_state::AppState;
 use super::page_error::PageError;
 
-/// A file of `templates/assets`, with the program's version in its address.
-pub async fn show(State(app): State<AppState>, Path(name): Path<String>) -> Result<Response, PageError> {
+/// For addresses that change with the content.
+const FOREVER: &str = "public, max-age=31536000, immutable";
+/// For others: long enough for one visit.
+const A_VISIT: &str = "public, max-age=300";
+
+/// A file of `templates/assets`; pages name it with a hash of all of them.
+pub async fn show(
+    State(app): State<AppState>,
+    Path(name): Path<String>,
+    RawQuery(query): RawQuery,
+) -> Result<Response, PageError> {
     let kind = match name.rsplit_once('.').map(|(_, ending)| ending) {
         Some("css") => "text/css; charset=utf-8",
         Some("js") => "text/javascript; charset=utf-8",
@@ -16,10 +25,9 @@ pub async fn show(State(app): State<AppState>, Path(name): Path<String>) -> Resu
         _ => return Err(PageError::NoPage),
     };
     let file = app.renderer.asset(&name).ok_or(PageError::NoPage)?;
-    // Short, because the address does not change with the content in development; long enough for one visit.
-    let headers: [(HeaderName, &str); 2] = [
-        (header::CONTENT_TYPE, kind),
-        (header::CACHE_CONTROL, "public, max-age=300"),
-    ];
+    // The address of a file has a hash of its content in it, except in development.
+    let forever = query.as_deref() == Some(app.renderer.stamp()) && app.settings.templates.is_none();
+    let kept = if forever { FOREVER } else { A_VISIT };
+    let headers: [(HeaderName, &str); 2] = [(header::CONTENT_TYPE, kind), (header::CACHE_CONTROL, kept)];
     Ok((headers, file.into_owned()).into_response())
 }

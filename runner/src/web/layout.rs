@@ -21,6 +21,8 @@ pub enum NavSection {
     Overview,
     /// `/queue/queues/…` and `/queue/tasks/…`
     Queues,
+    /// `/queue/tasks`
+    Tasks,
     /// `/queue/schedules…`
     Schedules,
     /// `/queue/servers`
@@ -54,6 +56,10 @@ struct Layout<'a> {
     login: bool,
     token: &'a str,
     notice: Option<&'a Notice>,
+    /// Failing schedules, for the title of the window.
+    failing: usize,
+    /// Something is wrong, for the icon of the window.
+    trouble: bool,
     now: InstantText,
     zone: &'a str,
     service: &'a str,
@@ -75,7 +81,10 @@ pub fn html<P: PageTemplate>(
 ) -> Result<String, TemplateError> {
     let can = |role| cx.role.is_some_and(|own| own >= role);
     let inside = can(UserRole::Viewer);
+    let failing = if inside { app.schedule_health.failing() } else { 0 };
     let frame = Layout {
+        failing,
+        trouble: failing > 0 || (inside && app.health.fault().is_some()),
         lang: cx.locale.lang.tag(),
         theme: cx.theme.as_str(),
         section,

@@ -1,6 +1,5 @@
 //! The context of a request: language, theme, user and rights, and the submitted form.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use jiff::tz::TimeZone;
@@ -149,23 +148,30 @@ pub type SharedContext = Arc<RequestContext>;
 
 /// A form that passed the checks.
 #[derive(Debug, Clone, Default)]
-pub struct Form(BTreeMap<String, String>);
+pub struct Form(Vec<(String, String)>);
 
 impl Form {
-    /// Maximum number of fields of a form; ours have fewer than ten.
-    const FIELDS: usize = 32;
+    /// Maximum number of fields of a form: a list has 50 tasks that can be ticked, and a dozen fields of its own.
+    const FIELDS: usize = 96;
 
     pub(crate) fn new(pairs: Vec<(String, String)>) -> Result<Self, PageError> {
         if pairs.len() > Self::FIELDS {
             return Err(PageError::TooLarge);
         }
-        Ok(Self(pairs.into_iter().collect()))
+        Ok(Self(pairs))
     }
 
-    /// The value of a field.
+    /// The value of a field; the last one, if there are several.
     #[must_use]
     pub fn get(&self, field: &str) -> Option<&str> {
-        self.0.get(field).map(String::as_str)
+        let found = self.0.iter().rev().find(|(name, _)| name == field);
+        found.map(|(_, value)| value.as_str())
+    }
+
+    /// All fields, in their order.
+    #[must_use]
+    pub fn pairs(&self) -> &[(String, String)] {
+        &self.0
     }
 
     /// The page to return to after the action.

@@ -15,7 +15,7 @@ use super::error_page;
 use super::guard::{admit, headers, host};
 use super::hook_limits::is_hook;
 use super::page_error::PageError;
-use super::{act, assets, complete, hooks, pages, probe, reached_by, scrape, urls};
+use super::{act, assets, complete, hooks, light_answers, pages, probe, reached_by, scrape, urls};
 
 /// How long a page may take; the broker has its own, shorter limits.
 const PATIENCE: Duration = Duration::from_secs(15);
@@ -56,6 +56,7 @@ pub fn router(app: AppState) -> Router {
         }))
         .layer(middleware::from_fn_with_state(app.clone(), error_page::add_error_page))
         .layer(middleware::from_fn(headers::add))
+        .layer(middleware::from_fn(light_answers::lighten))
         .with_state(app.clone());
     // Outside the routes, because it changes the path that they match.
     Router::new()

@@ -14,27 +14,31 @@ pub const DRAWN: usize = 20;
 /// Width of the place of one bar, in units of the drawing.
 const STEP: usize = 6;
 
-/// How one occurrence came out.
+/// What happened to an occurrence.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Mark {
+pub enum Fate {
+    /// Its task succeeded.
     Good,
+    /// It failed for good.
     Bad,
     /// It is to be tried again, or was cancelled.
     Again,
     /// It waits, runs, or ended where nothing is remembered.
     Open,
+    /// There was no task: it was too late.
     Missed,
 }
 
-/// The mark of a decision; `None` for skips and pauses, which say nothing about the task.
-fn mark(decision: &Decision) -> Option<Mark> {
+/// What happened to the occurrence of a decision; `None` for skips and pauses.
+#[must_use]
+pub fn fate(decision: &Decision) -> Option<Fate> {
     match decision.kind {
-        DecisionKind::Missed => Some(Mark::Missed),
+        DecisionKind::Missed => Some(Fate::Missed),
         DecisionKind::Fired | DecisionKind::Manual => Some(match decision.end.map(|end| end.outcome) {
-            None => Mark::Open,
-            Some(AttemptOutcome::Success | AttemptOutcome::Revoked) => Mark::Good,
-            Some(outcome) if is_failure(outcome) => Mark::Bad,
-            Some(_) => Mark::Again,
+            None => Fate::Open,
+            Some(AttemptOutcome::Success | AttemptOutcome::Revoked) => Fate::Good,
+            Some(outcome) if is_failure(outcome) => Fate::Bad,
+            Some(_) => Fate::Again,
         }),
         DecisionKind::Skipped | DecisionKind::Paused | DecisionKind::Corrected => None,
     }
@@ -49,9 +53,9 @@ pub fn is_failure(outcome: AttemptOutcome) -> bool {
 /// Failed runs since the last one that ended otherwise; those that have not ended do not count.
 #[must_use]
 pub fn failed_in_a_row(decisions: &[Decision]) -> usize {
-    let ended = decisions.iter().filter_map(mark);
-    let ended = ended.filter(|mark| !matches!(mark, Mark::Open | Mark::Missed));
-    ended.take_while(|mark| *mark == Mark::Bad).count()
+    let ended = decisions.iter().filter_map(fate);
+    let ended = ended.filter(|fate| !matches!(fate, Fate::Open | Fate::Missed));
+    ended.take_while(|fate| *fate == Fate::Bad).count()
 }
 
 /// The drawing: one path for each kind of bar, the newest run at the right.
@@ -72,31 +76,31 @@ impl RunStrip {
     /// Draws decisions that are given newest first. `None` if there is nothing to draw.
     #[must_use]
     pub fn new(decisions: &[Decision]) -> Option<Self> {
-        let mut marks: Vec<Mark> = decisions.iter().filter_map(mark).take(DRAWN).collect();
-        if marks.is_empty() {
+        let mut fates: Vec<Fate> = decisions.iter().filter_map(fate).take(DRAWN).collect();
+        if fates.is_empty() {
             return None;
         }
-        marks.reverse();
+        fates.reverse();
         let mut strip = Self {
             width: DRAWN * STEP,
             ..Self::default()
         };
-        let first = DRAWN - marks.len();
-        for (place, mark) in marks.into_iter().enumerate() {
+        let first = DRAWN - fates.len();
+        for (place, fate) in fates.into_iter().enumerate() {
             let x = (first + place) * STEP;
-            strip.runs += usize::from(mark != Mark::Missed);
+            strip.runs += usize::from(fate != Fate::Missed);
             // Top and height differ with the outcome, so that colour is not the only sign.
-            let (path, top, height) = match mark {
-                Mark::Good => (&mut strip.good, 6, 10),
-                Mark::Bad => (&mut strip.bad, 0, 16),
-                Mark::Again => (&mut strip.again, 3, 13),
-                Mark::Open => (&mut strip.open, 12, 4),
-                Mark::Missed => (&mut strip.missed, 0, 5),
+            let (path, top, height) = match fate {
+                Fate::Good => (&mut strip.good, 6, 10),
+                Fate::Bad => (&mut strip.bad, 0, 16),
+                Fate::Again => (&mut strip.again, 3, 13),
+                Fate::Open => (&mut strip.open, 12, 4),
+                Fate::Missed => (&mut strip.missed, 0, 5),
             };
             // Writing to a String cannot fail.
             let _infallible = write!(path, "M{x} {top}h4v{height}h-4z");
-            strip.failed += usize::from(mark == Mark::Bad);
-            strip.missed_n += usize::from(mark == Mark::Missed);
+            strip.failed += usize::from(fate == Fate::Bad);
+            strip.missed_n += usize::from(fate == Fate::Missed);
         }
         Some(strip)
     }

@@ -61,6 +61,12 @@ impl ScheduleHealthCache {
         health
     }
 
+    /// How many schedules fail, as far as the last look knows.
+    pub(super) fn failing(&self) -> usize {
+        let last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
+        last.as_ref().map_or(0, |(_, health)| health.failing.len())
+    }
+
     /// Drops the answer, after an action that changes it.
     pub(super) fn forget(&self) {
         *self.last.lock().unwrap_or_else(PoisonError::into_inner) = None;

@@ -1,6 +1,7 @@
-//! The timeline: twelve hours of decisions to the left of now, twelve hours of occurrences to the right.
+//! The chart of the overview: twelve hours of occurrences and how their tasks ended to the left of now, twelve hours of
+//! occurrences that are due to the right.
 //!
-//! Pure geometry of one drawing; the same data is in tables beside it.
+//! Pure geometry of one drawing, on a linear scale; the list of decisions has the same data.
 
 use std::time::Duration;
 
@@ -10,33 +11,88 @@ use runner_queue::{Decision, DecisionKind};
 use serde::Serialize;
 
 use super::format::Locale;
+use super::recent_decisions::RecentDecisions;
+use super::run_strip::{Fate, fate};
+use super::urls;
 
-/// How far the timeline reaches to either side.
-const REACH: Duration = Duration::from_secs(12 * 3600);
-/// Columns: a quarter of an hour each.
-const COLUMNS: usize = 96;
+/// Width of a column in seconds: columns begin on the quarters of an hour, in every zone.
+const STEP: i64 = 15 * 60;
+/// Columns; the one in the middle has both past and future.
+const COLUMNS: usize = 97;
+/// The column that has now in it.
+const MIDDLE: usize = 48;
+/// Width of a column in units of the drawing.
+const WIDE: usize = 10;
+/// The highest bar, in units of the drawing.
+const HIGH: u64 = 64;
 /// Occurrences of one schedule counted in one column; a busier column is extrapolated from the first ones.
 const PER_COLUMN: u32 = 64;
 /// Occurrences examined in total, so that a page with thousands of schedules stays fast.
 const IN_ALL: usize = 50_000;
 
+/// Numbers of occurrences by what happened to them.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+pub struct OccurrenceCounts {
+    /// Their tasks succeeded.
+    pub good: u64,
+    /// Their tasks wait or run, are to be tried again, or ended where nothing is remembered.
+    pub open: u64,
+    /// Their tasks failed for good.
+    pub bad: u64,
+    /// Skipped or missed.
+    pub lost: u64,
+    /// Future ones.
+    pub due: u64,
+}
+
+impl OccurrenceCounts {
+    /// In the order in which they are stacked.
+    fn stacked(self) -> [(&'static str, u64); 5] {
+        [
+            ("good", self.good),
+            ("open", self.open),
+            ("bad", self.bad),
+            ("lost", self.lost),
+            ("due", self.due),
+        ]
+    }
+
+    fn sum(self) -> u64 {
+        self.stacked().iter().map(|(_, n)| n).sum()
+    }
+
+    fn add(&mut self, decision: &Decision) {
+        let count = u64::from(decision.count.max(1));
+        match (decision.kind, fate(decision)) {
+            // Not about an occurrence.
+            (DecisionKind::Corrected | DecisionKind::Manual | DecisionKind::Paused, _) => (),
+            (DecisionKind::Fired, Some(Fate::Good)) => self.good += count,
+            (DecisionKind::Fired, Some(Fate::Bad)) => self.bad += count,
+            (DecisionKind::Fired, _) => self.open += count,
+            (DecisionKind::Skipped | DecisionKind::Missed, _) => self.lost += count,
+        }
+    }
+}
+
+/// A part of a bar.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+struct Segment {
+    of: &'static str,
+    y: u64,
+    height: u64,
+}
+
 /// One quarter of an hour.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct TimelineColumn {
     /// Left edge in units of the drawing.
-    pub x: usize,
-    /// Fires, drawn upwards: height out of 40.
-    pub fired: u32,
-    /// Skipped or missed, drawn downwards: out of 14.
-    pub lost: u32,
-    /// Future occurrences.
-    pub due: u32,
-    /// The number of fires behind the height.
-    pub fired_n: u32,
-    /// The number of skipped or missed.
-    pub lost_n: u32,
-    /// The number of future occurrences.
-    pub due_n: u32,
+    x: usize,
+    /// Begin and end in the zone of the page: `14:00–14:15`.
+    time: String,
+    /// The list of its decisions, of past ones.
+    url: Option<String>,
+    counts: OccurrenceCounts,
+    segments: Vec<Segment>,
 }
 
 /// A mark on the axis.
@@ -50,63 +106,109 @@ pub struct TimelineTick {
     pub label: String,
 }
 
-/// The drawing: 960 units wide, 10 for each column.
+/// The drawing.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Timeline {
+    width: usize,
     /// Only columns with content.
-    pub columns: Vec<TimelineColumn>,
+    columns: Vec<TimelineColumn>,
     /// Every three hours.
     pub ticks: Vec<TimelineTick>,
-    /// Fires in range.
-    pub fired: u32,
-    /// Skipped or missed in range.
-    pub lost: u32,
-    /// Future occurrences in range.
-    pub due: u32,
+    /// What the columns show, added up.
+    counts: OccurrenceCounts,
+    /// The number of occurrences that a bar of full height stands for, and half of it.
+    top: u64,
+    half: u64,
+    /// Where now is, in units of the drawing.
+    now: usize,
+    /// The first instant that is shown, if there are too many decisions to show all.
+    since: Option<String>,
+    /// Lists of decisions by what happened to them.
+    bad_url: String,
+    lost_url: String,
 }
 
 impl Timeline {
     /// Draws decisions and the plan around the locale's now.
     #[must_use]
-    pub fn new(locale: &Locale, plan: &Plan, decisions: &[Decision]) -> Self {
-        let mut columns = vec![TimelineColumn::default(); COLUMNS];
-        let start = locale.now.checked_sub(REACH).unwrap_or(Timestamp::MIN);
-        for decision in decisions {
-            if let Some(column) = column_of(start, decision.nominal).and_then(|at| columns.get_mut(at)) {
-                if matches!(
-                    decision.kind,
-                    DecisionKind::Corrected | DecisionKind::Manual | DecisionKind::Paused
-                ) {
-                    // Not about an occurrence.
-                } else if decision.kind == DecisionKind::Fired {
-                    column.fired_n = column.fired_n.saturating_add(decision.count.max(1));
-                } else {
-                    column.lost_n = column.lost_n.saturating_add(decision.count.max(1));
-                }
+    pub(super) fn new(locale: &Locale, plan: &Plan, recent: &RecentDecisions) -> Self {
+        let start = start_of(locale.now);
+        let mut counts = vec![OccurrenceCounts::default(); COLUMNS];
+        for decision in &recent.decisions {
+            let column = column_of(start, decision.nominal).filter(|_| decision.nominal <= locale.now);
+            if let Some(counts) = column.and_then(|at| counts.get_mut(at)) {
+                counts.add(decision);
             }
         }
-        count_coming(plan, locale.now, start, &mut columns);
-        let sum = |of: fn(&TimelineColumn) -> u32| columns.iter().map(of).fold(0, u32::saturating_add);
-        let (fired, lost, due) = (sum(|c| c.fired_n), sum(|c| c.lost_n), sum(|c| c.due_n));
-        for (index, column) in columns.iter_mut().enumerate() {
-            column.x = index * 10;
-            column.fired = height(column.fired_n);
-            column.lost = height(column.lost_n).div_ceil(3);
-            column.due = height(column.due_n);
+        count_coming(plan, locale.now, start, &mut counts);
+        let top = round_above(counts.iter().map(|c| c.sum()).max().unwrap_or(0));
+        let mut sum = OccurrenceCounts::default();
+        for c in &counts {
+            sum.good += c.good;
+            sum.open += c.open;
+            sum.bad += c.bad;
+            sum.lost += c.lost;
+            sum.due += c.due;
         }
-        columns.retain(|c| c.fired_n + c.lost_n + c.due_n > 0);
+        let columns = counts.into_iter().enumerate().filter(|(_, counts)| counts.sum() > 0);
+        let first = edge_of(start, 0);
         Self {
-            columns,
+            width: COLUMNS * WIDE,
+            columns: columns
+                .map(|(at, counts)| column(locale, start, at, counts, top))
+                .collect(),
             ticks: ticks(locale, start),
-            fired,
-            lost,
-            due,
+            counts: sum,
+            top,
+            half: top / 2,
+            now: position(start, locale.now),
+            since: (recent.since > first).then(|| locale.moment(recent.since).short),
+            bad_url: urls::decisions(Some("failed"), Some((first, locale.now))),
+            lost_url: urls::decisions(Some("lost"), Some((first, locale.now))),
         }
     }
 }
 
+fn column(locale: &Locale, start: Timestamp, at: usize, counts: OccurrenceCounts, top: u64) -> TimelineColumn {
+    let (from, to) = (edge_of(start, at), edge_of(start, at + 1));
+    let clock = |at: Timestamp| at.to_zoned(locale.zone.clone()).strftime("%H:%M").to_string();
+    let (mut below, mut segments) = (0, Vec::new());
+    for (of, n) in counts.stacked().into_iter().filter(|(_, n)| *n > 0) {
+        let (from, to) = (HIGH * below / top, HIGH * (below + n) / top);
+        // One failure among thousands is still visible.
+        let height = (to - from).max(1);
+        segments.push(Segment {
+            of,
+            y: HIGH.saturating_sub(from + height),
+            height,
+        });
+        below += n;
+    }
+    TimelineColumn {
+        x: at * WIDE,
+        time: format!("{}–{}", clock(from), clock(to)),
+        url: (at <= MIDDLE).then(|| urls::decisions(None, Some((from, to)))),
+        counts,
+        segments,
+    }
+}
+
+/// The lowest of 2, 4, 6, 8, 10, 20, 40, 60 and so on that is not lower than `n`: a number whose half is whole.
+fn round_above(n: u64) -> u64 {
+    let mut power: u64 = 1;
+    loop {
+        for first in [2, 4, 6, 8, 10] {
+            let top = power.saturating_mul(first);
+            if top >= n {
+                return top;
+            }
+        }
+        power = power.saturating_mul(10);
+    }
+}
+
 /// Counts future occurrences, column by column.
-fn count_coming(plan: &Plan, now: Timestamp, start: Timestamp, columns: &mut [TimelineColumn]) {
+fn count_coming(plan: &Plan, now: Timestamp, start: Timestamp, columns: &mut [OccurrenceCounts]) {
     let mut budget = IN_ALL;
     for definition in plan.schedules.values().filter(|d| d.enabled) {
         let mut next = definition.timing.next(now);
@@ -127,7 +229,7 @@ fn count_coming(plan: &Plan, now: Timestamp, start: Timestamp, columns: &mut [Ti
                     .next(edge.checked_sub(Duration::from_nanos(1)).unwrap_or(edge));
             }
             if let Some(column) = columns.get_mut(index) {
-                column.due_n = column.due_n.saturating_add(count);
+                column.due += u64::from(count);
             }
             if budget == 0 {
                 return;
@@ -148,24 +250,35 @@ fn seconds(from: Timestamp, to: Timestamp) -> u64 {
     u64::try_from(to.duration_since(from).as_secs()).unwrap_or(0)
 }
 
+/// The quarter of an hour in which the drawing begins.
+fn start_of(now: Timestamp) -> Timestamp {
+    let quarter = now.as_second().div_euclid(STEP) * STEP;
+    let reach = i64::try_from(MIDDLE).unwrap_or_default() * STEP;
+    Timestamp::from_second(quarter - reach).unwrap_or(Timestamp::MIN)
+}
+
+/// The first instant of the drawing.
+#[must_use]
+pub(super) fn first_instant(now: Timestamp) -> Timestamp {
+    start_of(now)
+}
+
 /// The left edge of a column.
 fn edge_of(start: Timestamp, index: usize) -> Timestamp {
-    let width = REACH.as_secs() * 2 / COLUMNS as u64;
-    start
-        .checked_add(Duration::from_secs(width * index as u64))
-        .unwrap_or(Timestamp::MAX)
+    let seconds = STEP.saturating_mul(i64::try_from(index).unwrap_or(i64::MAX));
+    Timestamp::from_second(start.as_second().saturating_add(seconds)).unwrap_or(Timestamp::MAX)
 }
 
 fn column_of(start: Timestamp, at: Timestamp) -> Option<usize> {
-    let seconds = u64::try_from(at.duration_since(start).as_secs()).ok()?;
-    let width = REACH.as_secs() * 2 / 96;
-    let index = usize::try_from(seconds / width).ok()?;
-    (index < COLUMNS).then_some(index)
+    let seconds = at.duration_since(start).as_secs();
+    let index = usize::try_from(seconds.div_euclid(STEP)).ok()?;
+    (index < COLUMNS && at >= start).then_some(index)
 }
 
-/// 4 units for one, and 4 more for each doubling: a busy column must not flatten the others.
-fn height(n: u32) -> u32 {
-    if n == 0 { 0 } else { (4 + 4 * n.ilog2()).min(40) }
+/// In units of the drawing.
+fn position(start: Timestamp, at: Timestamp) -> usize {
+    let seconds = usize::try_from(at.duration_since(start).as_secs()).unwrap_or(0);
+    seconds * WIDE / usize::try_from(STEP).unwrap_or(1)
 }
 
 fn ticks(locale: &Locale, start: Timestamp) -> Vec<TimelineTick> {
@@ -177,13 +290,14 @@ fn ticks(locale: &Locale, start: Timestamp) -> Vec<TimelineTick> {
     let first = (local.div_euclid(EVERY) + 1) * EVERY - offset;
     (0..8)
         .filter_map(|n| Timestamp::from_second(first + n * EVERY).ok())
-        .filter_map(|at| {
-            let seconds = usize::try_from(at.duration_since(start).as_secs()).ok()?;
-            Some(TimelineTick {
-                x: seconds * 960 / 86_400,
-                percent: format!("{}.{:02}", seconds * 100 / 86_400, seconds * 10_000 / 86_400 % 100),
+        .map(|at| {
+            let x = position(start, at);
+            let width = COLUMNS * WIDE;
+            TimelineTick {
+                x,
+                percent: format!("{}.{:02}", x * 100 / width, x * 10_000 / width % 100),
                 label: at.to_zoned(zone.clone()).strftime("%H:%M").to_string(),
-            })
+            }
         })
         .collect()
 }
@@ -191,34 +305,51 @@ fn ticks(locale: &Locale, start: Timestamp) -> Vec<TimelineTick> {
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
+    use runner_core::task::AttemptOutcome;
+    use runner_queue::RunEnd;
+
     use super::*;
     use crate::web::translations::Lang;
 
+    fn at(text: &str) -> Timestamp {
+        text.parse().unwrap()
+    }
+
+    fn locale(zone: &str, now: &str) -> Locale {
+        Locale {
+            lang: Lang::En,
+            zone: jiff::tz::TimeZone::get(zone).unwrap(),
+            now: at(now),
+        }
+    }
+
+    fn recent(decisions: Vec<Decision>) -> RecentDecisions {
+        RecentDecisions {
+            decisions,
+            since: Timestamp::MIN,
+        }
+    }
+
     #[test]
-    fn the_middle_is_now_and_the_ends_are_twelve_hours_away() {
-        let start = Timestamp::from_second(0).unwrap();
-        let at = |s: i64| column_of(start, Timestamp::from_second(s).unwrap());
-        assert_eq!(at(-1), None);
-        assert_eq!(at(0), Some(0));
-        assert_eq!(at(12 * 3600), Some(48));
-        assert_eq!(at(24 * 3600 - 1), Some(95));
-        assert_eq!(at(24 * 3600), None);
+    fn columns_are_the_quarters_of_the_clock() {
+        let now = at("2026-11-22T12:07:30Z");
+        let start = start_of(now);
+        assert_eq!(start, at("2026-11-22T00:00:00Z"));
+        assert_eq!(start_of(at("2026-11-22T12:14:59Z")), start);
+        assert_eq!(column_of(start, now), Some(MIDDLE));
+        assert_eq!(column_of(start, at("2026-11-21T23:59:59Z")), None);
+        assert_eq!(column_of(start, at("2026-11-23T00:14:59Z")), Some(COLUMNS - 1));
+        assert_eq!(column_of(start, at("2026-11-23T00:15:00Z")), None);
+        assert_eq!(position(start, now), MIDDLE * WIDE + WIDE / 2);
     }
 
     #[test]
     fn ticks_are_full_hours_of_the_zone() {
-        let locale = Locale {
-            lang: Lang::En,
-            zone: jiff::tz::TimeZone::get("Asia/Kolkata").unwrap(),
-            now: "2026-11-22T12:10:00Z".parse().unwrap(),
-        };
-        let timeline = Timeline::new(&locale, &Plan::default(), &[]);
+        let locale = locale("Asia/Kolkata", "2026-11-22T12:10:00Z");
+        let timeline = Timeline::new(&locale, &Plan::default(), &recent(Vec::new()));
         assert_eq!(timeline.ticks.len(), 8);
-        assert!(
-            timeline.ticks.iter().all(|t| t.label.ends_with(":00")),
-            "{:?}",
-            timeline.ticks
-        );
+        let full = timeline.ticks.iter().all(|t| t.label.ends_with(":00"));
+        assert!(full, "{:?}", timeline.ticks);
         assert!(timeline.columns.is_empty());
     }
 
@@ -228,51 +359,89 @@ mod tests {
         assert_eq!(extrapolated(64, 63 * 5, 900), 180);
     }
 
-    fn decision(at: Timestamp, kind: DecisionKind, count: u32) -> Decision {
+    #[test]
+    fn the_scale_ends_at_a_round_number() {
+        let tops = [0, 1, 3, 5, 11, 21, 41, 101, 4_001].map(round_above);
+        assert_eq!(tops, [2, 2, 4, 6, 20, 40, 60, 200, 6_000]);
+        assert!(round_above(u64::MAX) == u64::MAX);
+    }
+
+    fn decision(nominal: &str, kind: DecisionKind, outcome: Option<AttemptOutcome>, count: u32) -> Decision {
+        let nominal = at(nominal);
         Decision {
             schedule: runner_core::schedule::ScheduleId::code("a"),
-            nominal: at,
+            nominal,
             kind,
             reason: String::new(),
             task: None,
             queue: None,
-            end: None,
+            end: outcome.map(|outcome| RunEnd {
+                outcome,
+                started_at: nominal,
+                ended_at: nominal,
+            }),
             count,
-            decided_at: at,
+            decided_at: nominal,
             instance: String::new(),
         }
     }
 
     #[test]
-    fn decisions_are_counted_in_their_quarter_of_an_hour() {
-        let now = Timestamp::from_second(100 * 3600).unwrap();
-        let locale = Locale {
-            lang: Lang::En,
-            zone: jiff::tz::TimeZone::UTC,
-            now,
-        };
-        let ago = |minutes: i64| Timestamp::from_second(100 * 3600 - minutes * 60).unwrap();
-        let decisions = [
-            decision(ago(1), DecisionKind::Fired, 1),
-            decision(ago(14), DecisionKind::Fired, 1),
-            decision(ago(15), DecisionKind::Skipped, 1),
-            decision(ago(16), DecisionKind::Missed, 7),
-            decision(ago(2), DecisionKind::Manual, 1),
-            decision(ago(2), DecisionKind::Paused, 9),
-            decision(ago(12 * 60 + 1), DecisionKind::Fired, 1),
+    fn the_legend_is_the_sum_of_the_columns() {
+        use AttemptOutcome::{Archived, Lost, Retry, Success};
+        use DecisionKind::{Fired, Manual, Missed, Paused, Skipped};
+        let locale = locale("UTC", "2026-11-22T12:07:30Z");
+        let decisions = vec![
+            decision("2026-11-22T12:06:00Z", Fired, Some(Success), 1),
+            decision("2026-11-22T12:05:00Z", Fired, Some(Archived), 1),
+            decision("2026-11-22T12:04:00Z", Fired, None, 1),
+            decision("2026-11-22T12:03:00Z", Manual, Some(Lost), 1),
+            decision("2026-11-22T12:02:00Z", Paused, None, 9),
+            decision("2026-11-22T11:50:00Z", Fired, Some(Retry), 1),
+            decision("2026-11-22T11:50:00Z", Skipped, None, 1),
+            decision("2026-11-22T11:45:00Z", Missed, None, 7),
+            decision("2026-11-21T23:59:00Z", Fired, Some(Success), 1),
         ];
-        let timeline = Timeline::new(&locale, &Plan::default(), &decisions);
-        assert_eq!((timeline.fired, timeline.lost, timeline.due), (2, 8, 0));
-        let counted: Vec<(usize, u32, u32)> = timeline.columns.iter().map(|c| (c.x, c.fired_n, c.lost_n)).collect();
-        assert_eq!(counted, [(460, 0, 7), (470, 2, 1)]);
+        let timeline = Timeline::new(&locale, &Plan::default(), &recent(decisions));
+        let expected = OccurrenceCounts {
+            good: 1,
+            open: 2,
+            bad: 1,
+            lost: 8,
+            due: 0,
+        };
+        assert_eq!((timeline.counts, timeline.top, timeline.half), (expected, 10, 5));
+        assert_eq!(timeline.columns.iter().map(|c| c.counts.sum()).sum::<u64>(), 12);
+        let [earlier, last] = &timeline.columns[..] else {
+            panic!("{:?}", timeline.columns)
+        };
+        assert_eq!((earlier.x, earlier.time.as_str()), (470, "11:45–12:00"));
+        let heights: Vec<_> = earlier.segments.iter().map(|s| (s.of, s.y, s.height)).collect();
+        assert_eq!(heights, [("open", 58, 6), ("lost", 7, 51)]);
+        let url = last.url.as_deref().unwrap();
+        assert!(
+            url.ends_with("/decisions?from=2026-11-22T12%3A00%3A00Z&to=2026-11-22T12%3A15%3A00Z"),
+            "{url}"
+        );
+        assert_eq!(timeline.since, None);
     }
 
     #[test]
-    fn a_busy_column_does_not_flatten_the_others() {
-        assert_eq!(
-            [height(0), height(1), height(2), height(3), height(4)],
-            [0, 4, 8, 8, 12]
-        );
-        assert_eq!(height(u32::MAX), 40);
+    fn a_chart_that_lacks_its_beginning_says_so() {
+        let locale = locale("UTC", "2026-11-22T12:07:30Z");
+        let recent = RecentDecisions {
+            decisions: vec![decision("2026-11-22T11:00:00Z", DecisionKind::Missed, None, 10_000)],
+            since: at("2026-11-22T10:00:00Z"),
+        };
+        let timeline = Timeline::new(&locale, &Plan::default(), &recent);
+        assert_eq!(timeline.since.as_deref(), Some("2026-11-22 10:00:00"));
+        // Smaller than a unit of the drawing, and visible.
+        let counts = OccurrenceCounts {
+            bad: 1,
+            good: 9_999,
+            ..OccurrenceCounts::default()
+        };
+        let bar = column(&locale, locale.now, 0, counts, 10_000);
+        assert!(bar.segments.iter().all(|segment| segment.height >= 1), "{bar:?}");
     }
 }

@@ -2,6 +2,8 @@
 
 use std::fmt::Write as _;
 
+use jiff::Timestamp;
+
 use super::reached_by;
 
 /// The root of the dashboard, below the base path of a proxy.
@@ -115,6 +117,17 @@ pub fn functions() -> String {
 #[must_use]
 pub fn function(name: &str) -> String {
     format!("{}/functions/{}", root(), segment(name.as_bytes()))
+}
+
+/// Decisions of all schedules, by what happened to them (a word of the list) and by their occurrences, from the first
+/// instant to before the last.
+#[must_use]
+pub fn decisions(only: Option<&str>, range: Option<(Timestamp, Timestamp)>) -> String {
+    let instant = |at: Timestamp| encoded(&format!("{at:.0}"));
+    let range = range.map(|(from, to)| format!("from={}&to={}", instant(from), instant(to)));
+    let only = only.map(|word| format!("only={word}"));
+    let query: Vec<String> = only.into_iter().chain(range).collect();
+    format!("{}/decisions?{}", root(), query.join("&"))
 }
 
 /// The login page, and where to go from there.

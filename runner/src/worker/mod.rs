@@ -36,6 +36,7 @@ mod run_log_tests;
 mod served_queues;
 mod services;
 mod settings;
+mod sign_of_life;
 mod staged_group;
 #[cfg(test)]
 mod stop_tests;
@@ -64,6 +65,7 @@ pub use quiet::Quiet;
 #[cfg(test)]
 use settings::DEFAULT_LEASE;
 pub use settings::{SHORTEST_LEASE, SetConcurrency, WorkerSettings};
+pub use sign_of_life::{LastSign, lost_workers};
 
 /// How long the claim loop may take to notice that a drain begins.
 const CLOSING: Duration = Duration::from_secs(1);
@@ -138,6 +140,7 @@ impl Worker {
         spawn(Box::new(janitor::Janitor(ctx.clone())));
         spawn(Box::new(repairer::Repairer(ctx.clone())));
         spawn(Box::new(live_reporter::LiveReporter(ctx.clone())));
+        spawn(Box::new(sign_of_life::SignOfLife(ctx.clone())));
         spawn(Box::new(unclaimed::UnclaimedReporter::new(ctx.clone())));
         if ctx.served.has_patterns() {
             spawn(Box::new(queue_discovery::QueueDiscovery::new(ctx.clone())));
@@ -221,7 +224,8 @@ impl Worker {
             tracing::warn!("background roles did not stop in time");
         }
         let info = self.ctx.info(ServerStatus::Closed);
-        if let Ok(Err(error)) = timeout_at(over + LEAVING, self.ctx.broker.leave(&info)).await {
+        let leave = async { tokio::try_join!(self.ctx.broker.leave(&info), sign_of_life::SignOfLife::end(&self.ctx)) };
+        if let Ok(Err(error)) = timeout_at(over + LEAVING, leave).await {
             tracing::debug!(error = %runner_core::chain::chain(&error), "could not leave the list of servers");
         }
         tracing::info!("drained");

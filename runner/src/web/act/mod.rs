@@ -16,6 +16,7 @@ use super::request_context::{Notice, RequestContext};
 
 pub mod queues;
 pub mod schedules;
+pub mod selected;
 pub mod tasks;
 
 /// The address of each action.
@@ -23,6 +24,7 @@ pub(super) fn routes() -> Router<AppState> {
     Router::new()
         .route("/queue/queues/{queue}/{word}", post(queues::one))
         .route("/queue/tasks/{queue}/{id}/{verb}", post(tasks::one))
+        .route("/queue/tasks/selected", post(selected::selected))
         .route("/queue/schedules/{id}/{verb}", post(schedules::one))
         .route("/queue/sync", post(schedules::sync))
 }

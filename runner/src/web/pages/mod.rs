@@ -2,12 +2,16 @@
 //!
 //! Pages only read. Changes are in `act`.
 
+pub mod all_tasks;
+pub mod decisions;
 mod failures;
+pub mod find;
 mod foreign;
 pub mod function;
 pub mod functions;
 pub mod login;
 pub mod overview;
+mod problem_groups;
 pub mod raw;
 pub mod rows;
 pub mod run;
@@ -15,6 +19,7 @@ pub mod run_files;
 pub mod schedule;
 mod schedule_row;
 pub mod schedules;
+pub mod selected;
 pub mod servers;
 pub mod task;
 pub mod tasks;
@@ -29,9 +34,11 @@ use super::app_state::AppState;
 pub fn routes() -> Router<AppState> {
     Router::new()
         .route("/queue", get(overview::show))
-        .route("/queue/find", get(tasks::find))
+        .route("/queue/find", get(find::show))
         .route("/queue/queues/{queue}", get(tasks::enter))
         .route("/queue/queues/{queue}/{word}", get(tasks::show))
+        .route("/queue/tasks", get(all_tasks::show))
+        .route("/queue/tasks/selected", get(selected::show))
         .route("/queue/tasks/{queue}/{id}", get(task::show))
         .route("/queue/tasks/{queue}/{id}/payload", get(task::payload))
         .route("/queue/tasks/{queue}/{id}/output", get(run_files::output))
@@ -43,6 +50,7 @@ pub fn routes() -> Router<AppState> {
         .route("/queue/schedules/{id}", get(schedule::show))
         .route("/queue/functions", get(functions::show))
         .route("/queue/functions/{name}", get(function::show))
+        .route("/queue/decisions", get(decisions::show))
         .route("/queue/servers", get(servers::show))
         .route("/queue/login", get(login::show).post(login::enter))
         .route("/queue/logout", post(login::leave))

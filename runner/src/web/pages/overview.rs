@@ -12,6 +12,7 @@ use runner_queue::{BrokerResult, Decision, QueueInfo, ServerView};
 use serde::{Deserialize, Serialize};
 
 use super::failures::Failures;
+use super::problem_groups::ProblemGroup;
 use super::rows::{self, ClockRow, DecisionRow, Pager, ProblemRow, StateCount};
 use super::triggers::{AllTriggers, ConnectionRow, TriggerRow};
 use crate::diagnose::is_served;
@@ -24,9 +25,10 @@ use crate::web::layout::{self, NavSection};
 use crate::web::page_error::PageError;
 use crate::web::render::PageTemplate;
 use crate::web::request_context::SharedContext;
-use crate::web::timeline::Timeline;
+use crate::web::timeline::{self, Timeline};
 use crate::web::unclaimed::UnclaimedRow;
 use crate::web::urls;
+use crate::worker::{LastSign, lost_workers};
 
 /// Queues per page.
 const QUEUES: usize = 50;
@@ -36,10 +38,10 @@ const SUMMED: usize = 500;
 const NEXT: usize = 8;
 /// Decisions listed.
 const DECISIONS: usize = 8;
-/// Decisions drawn on the timeline; the broker stores more.
-const DRAWN: usize = 500;
-/// Problems listed; the page of schedules has all of them.
-const PROBLEMS: usize = 5;
+/// Types without a worker that are listed.
+const UNCLAIMED: usize = 5;
+/// How long the overview speaks of a lost worker; the page of servers does so for a day.
+const LOST_LATELY: std::time::Duration = std::time::Duration::from_secs(3600);
 /// The latency at which a queue needs attention.
 const LATE: std::time::Duration = std::time::Duration::from_secs(60);
 
@@ -123,12 +125,14 @@ struct Overview {
     connections: Vec<ConnectionRow>,
     next: Vec<NextRow>,
     decisions: Vec<DecisionRow>,
-    problems: Vec<ProblemRow>,
+    problems: Vec<ProblemGroup>,
     problem_count: usize,
     clock: Option<ClockRow>,
     unclaimed: Vec<UnclaimedRow>,
     schedule_count: usize,
     server_count: usize,
+    /// Workers that were lost in the last hour.
+    lost_count: usize,
     working: u64,
     room: u64,
     processed_today: u64,
@@ -207,7 +211,7 @@ pub async fn show(
     let (queues, servers, decisions, corrections, upcoming, triggers) = tokio::join!(
         queues(&app, filter, number),
         app.broker.servers(),
-        app.broker.decisions(None, DRAWN),
+        app.broker.decisions(None, DECISIONS),
         app.broker.corrections(),
         coming(&*app.broker, &plan, locale.now, NEXT),
         AllTriggers::look(&app),
@@ -216,16 +220,21 @@ pub async fn show(
     let servers = if_readable(&app, servers)?;
     let decisions = if_readable(&app, decisions)?;
     let upcoming = if_readable(&app, upcoming)?;
+    let lost = if_readable(&app, lost_workers(&*app.broker, &servers).await)?;
     let clock = ClockRow::of(locale, if_readable(&app, corrections)?.as_ref());
     let (problems, _) = rows::by_weight(&plan);
     let mut shown: Vec<ProblemRow> = endangered(&app);
     shown.extend(if_readable(&app, triggers)?.failing());
     let failures = Failures::look(&app, locale, &plan, &queues.summed).await;
     let failures = if_readable(&app, failures)?;
+    let recent = app
+        .recent_decisions
+        .look(&*app.broker, timeline::first_instant(locale.now));
+    let recent = if_readable(&app, recent.await)?;
     let unclaimed = app.unclaimed.look(&*app.broker, &queues.summed).await;
     let problem_count = shown.len() + problems.len() + unclaimed.types.len() + usize::from(clock.is_some());
     shown.extend(problems.into_iter().map(ProblemRow::new));
-    shown.truncate(PROBLEMS);
+    let shown = ProblemGroup::all(shown);
     let page = Overview {
         totals: totals(&queues.summed),
         failures,
@@ -241,16 +250,17 @@ pub async fn show(
         unclaimed: unclaimed
             .types
             .iter()
-            .take(PROBLEMS)
+            .take(UNCLAIMED)
             .map(|u| UnclaimedRow::new(locale, u))
             .collect(),
         schedule_count: plan.schedules.len(),
         server_count: servers.len(),
+        lost_count: lost.iter().filter(|sign| lately(locale, sign)).count(),
         working: servers.iter().map(|s| u64::from(s.info.active)).sum(),
         room: servers.iter().map(|s| u64::from(s.info.concurrency)).sum(),
         processed_today: queues.summed.iter().map(|q| q.processed_today).sum(),
         failed_today: queues.summed.iter().map(|q| q.failed_today).sum(),
-        timeline: Timeline::new(locale, &plan, &decisions),
+        timeline: Timeline::new(locale, &plan, &recent),
         queues: queues.listed.iter().map(|q| queue_row(locale, q, &servers)).collect(),
         pager: Pager::new(number, QUEUES, queues.matching as u64, |n| page_url(filter, n)),
         filter: format::cut(filter, IN_A_LIST),
@@ -268,6 +278,11 @@ fn endangered(app: &AppState) -> Vec<ProblemRow> {
     let grave = found.iter().filter(|caveat| caveat.grave);
     let grave = grave.map(|c| ProblemRow::of_broker(c, place()));
     fault.into_iter().chain(grave).collect()
+}
+
+/// Whether a worker was lost so lately that it is worth a look.
+fn lately(locale: &Locale, sign: &LastSign) -> bool {
+    locale.now.duration_since(sign.at).unsigned_abs() < LOST_LATELY
 }
 
 /// Replaces the error of a damaged broker by an empty result, so that the page can report the damage.

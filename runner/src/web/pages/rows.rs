@@ -10,6 +10,7 @@ use super::run::Ending;
 use crate::diagnose::CORRECTION_SHOWN;
 use crate::health::BrokerFault;
 use crate::trigger::{FaultReport, TriggerReport};
+use crate::web::decision_reason::DecisionReason;
 use crate::web::format::{self, IN_A_LIST, InstantText, Locale};
 use crate::web::page_error::PageError;
 use crate::web::urls;
@@ -43,9 +44,7 @@ pub struct DecisionRow {
     nominal: InstantText,
     decided: InstantText,
     kind: &'static str,
-    /// `on_time` or `catch_up`, which have translations, or empty.
-    known_reason: &'static str,
-    reason: String,
+    reason: DecisionReason,
     task: Option<String>,
     task_url: Option<String>,
     /// The state of the task, if it was looked up and still exists.
@@ -68,12 +67,7 @@ impl DecisionRow {
             nominal: locale.moment(decision.nominal),
             decided: locale.moment(decision.decided_at),
             kind: decision.kind.as_str(),
-            known_reason: match decision.reason.as_str() {
-                "on_time" => "on_time",
-                "catch_up" => "catch_up",
-                _ => "",
-            },
-            reason: format::cut(&decision.reason, IN_A_LIST),
+            reason: DecisionReason::new(locale, decision),
             task: decision.task.as_ref().map(ToString::to_string),
             task_url: task_url(decision, queue),
             task_state: None,
@@ -198,6 +192,12 @@ impl ProblemRow {
 }
 
 impl ProblemRow {
+    /// Whether they have the same code and weight.
+    #[must_use]
+    pub fn is_like(&self, other: &Self) -> bool {
+        (&self.code, self.severity) == (&other.code, other.severity)
+    }
+
     /// The problem that the broker at `place` refuses writes.
     #[must_use]
     pub fn of_fault(fault: BrokerFault, place: String) -> Self {

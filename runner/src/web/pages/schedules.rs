@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use super::foreign::{self, ForeignRow};
 use super::overview::SourceRow;
+use super::problem_groups::ProblemGroup;
 use super::rows::{self, ClockRow, Pager, ProblemRow};
 use super::schedule_row::ScheduleRow;
 use crate::web::app_state::AppState;
@@ -23,8 +24,8 @@ use crate::web::urls;
 
 /// Rows per page.
 const ROWS: usize = 50;
-/// Problems listed in full.
-const PROBLEMS: usize = 50;
+/// Functions listed that are only run by hand.
+const BY_HAND: usize = 50;
 /// Characters of the filter, at most.
 const LONGEST_FILTER: usize = 200;
 
@@ -41,7 +42,7 @@ struct SchedulesPage {
     /// What `source` can be.
     source_words: Vec<&'static str>,
     filter: String,
-    problems: Vec<ProblemRow>,
+    problems: Vec<ProblemGroup>,
     problem_count: usize,
     clock: Option<ClockRow>,
     /// Functions that are only run by hand.
@@ -131,9 +132,9 @@ pub async fn show(
         foreign_count,
         problem_count: problems.len() + usize::from(clock.is_some()),
         clock,
-        problems: problems.into_iter().take(PROBLEMS).map(ProblemRow::new).collect(),
+        problems: ProblemGroup::all(problems.into_iter().map(ProblemRow::new).collect()),
         by_hand_count: by_hand.len(),
-        by_hand: by_hand.into_iter().take(PROBLEMS).map(ProblemRow::new).collect(),
+        by_hand: by_hand.into_iter().take(BY_HAND).map(ProblemRow::new).collect(),
         pager: Pager::new(number, ROWS, u64::try_from(chosen.len()).unwrap_or(u64::MAX), |n| {
             list_url(n, source, &filter, state)
         }),

@@ -13,6 +13,7 @@ use crate::web::page_error::PageError;
 use crate::web::render::PageTemplate;
 use crate::web::request_context::SharedContext;
 use crate::web::urls;
+use crate::worker::{LastSign, lost_workers};
 
 /// Running tasks listed for each server.
 const WORKING: usize = 200;
@@ -58,6 +59,25 @@ struct ServerRow {
 #[derive(Debug, Serialize)]
 struct ServersPage {
     servers: Vec<ServerRow>,
+    lost: Vec<LostRow>,
+}
+
+/// A worker that fell silent.
+#[derive(Debug, Serialize)]
+struct LostRow {
+    name: String,
+    at: InstantText,
+    active: u32,
+}
+
+impl LostRow {
+    fn new(locale: &Locale, sign: &LastSign) -> Self {
+        Self {
+            name: format::cut(&format!("{}:{}", sign.host, sign.pid), IN_A_LIST),
+            at: locale.moment(sign.at),
+            active: sign.active,
+        }
+    }
 }
 
 impl PageTemplate for ServersPage {
@@ -67,9 +87,11 @@ impl PageTemplate for ServersPage {
 /// `GET /queue/servers`
 pub async fn show(State(app): State<AppState>, Extension(cx): Extension<SharedContext>) -> Result<Response, PageError> {
     let servers = app.broker.servers().await?;
+    let lost = lost_workers(&*app.broker, &servers).await?;
     let own = &app.settings.instance;
     let page = ServersPage {
         servers: servers.iter().map(|s| server(&cx.locale, s, own)).collect(),
+        lost: lost.iter().map(|sign| LostRow::new(&cx.locale, sign)).collect(),
     };
     layout::show(&app, &cx, NavSection::Servers, &page)
 }

@@ -1,12 +1,13 @@
-//! The tasks of one queue in one state, page by page, and the search for one task by its id.
+//! The tasks of one queue in one state, page by page. Not here: those of all queues (`all_tasks`).
 
 use axum::Extension;
 use axum::extract::{Path, Query, State};
-use axum::response::{IntoResponse, Redirect, Response};
+use axum::response::{Redirect, Response};
 use runner_core::task::{QueueName, TaskId, TaskState};
 use runner_queue::{BrokerError, Page as Span, TaskInfo, TaskPage};
 use serde::{Deserialize, Serialize};
 
+use super::all_tasks::ListQuery;
 use super::raw::RawRow;
 use super::rows::{self, Pager, StateCount};
 use crate::diagnose::is_served;
@@ -50,6 +51,8 @@ struct TaskRow {
 struct TasksPage {
     queue: String,
     queue_url: String,
+    /// The list of all queues, narrowed down to this one.
+    search_url: String,
     state: &'static str,
     paused: bool,
     unserved: bool,
@@ -110,6 +113,13 @@ pub async fn show(
     let locale = &cx.locale;
     let page = TasksPage {
         queue_url: urls::queue(name.as_str()),
+        search_url: ListQuery {
+            state: state.as_str().to_owned(),
+            queue: name.to_string(),
+            kind: kind.clone(),
+            ..ListQuery::default()
+        }
+        .url(),
         state: state.as_str(),
         paused: info.paused,
         unserved: info.size() > 0 && !is_served(&servers, name.as_str()),
@@ -222,22 +232,5 @@ fn row(locale: &Locale, task: &TaskInfo) -> TaskRow {
         max_retry: record.max_retry,
         error: format::cut(&record.last_error, IN_A_LIST),
         waiting_for: task.waiting_for.as_deref().map(|w| format::cut(w, IN_A_LIST)),
-    }
-}
-
-/// The query of the search field.
-#[derive(Debug, Deserialize)]
-pub struct Search {
-    id: Option<String>,
-}
-
-/// `GET /queue/find?id=`: to the task of this id, in the first queue that has one.
-pub async fn find(State(app): State<AppState>, Query(search): Query<Search>) -> Result<Response, PageError> {
-    let text = search.id.unwrap_or_default();
-    let gone = || PageError::Gone("task", format::cut(&text, IN_A_LIST));
-    let id = TaskId::new(text.trim()).map_err(|_| gone())?;
-    match app.broker.find(&id).await?.first() {
-        Some(queue) => Ok(Redirect::to(&urls::task(queue.as_str(), id.as_str())).into_response()),
-        None => Err(gone()),
     }
 }
