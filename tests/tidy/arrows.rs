@@ -24,10 +24,11 @@ const ROOMS: &[Room] = &[
     room("core::task", "runner/core/src/task/", ""),
     room("core::duration", "runner/core/src/duration.rs", ""),
     room("core::notification", "runner/core/src/notification.rs", "core::task"),
+    room("core::limit", "runner/core/src/limit.rs", "core::task"),
     room(
         "core::function",
         "runner/core/src/function/",
-        "core::task core::notification",
+        "core::task core::notification core::limit",
     ),
     room("core::template", "runner/core/src/template.rs", ""),
     room("core::cron", "runner/core/src/cron/", "core::duration"),
@@ -44,25 +45,25 @@ const ROOMS: &[Room] = &[
     room(
         "queue",
         "runner/queue/src/seam/",
-        "core::clock core::task core::schedule",
+        "core::clock core::task core::limit core::schedule",
     ),
     room(
         "queue::contract",
         "runner/queue/src/contract/",
-        "core::clock core::task core::schedule queue",
+        "core::clock core::task core::limit core::schedule queue",
     ),
     room("queue::tls", "runner/queue/src/tls.rs", ""),
     room(
         "queue::redis",
         "runner/queue/src/redis/",
-        "queue::tls core::chain core::clock core::duration core::task core::schedule queue",
+        "queue::tls core::chain core::clock core::duration core::task core::limit core::schedule queue",
     ),
     room(
         "queue::embedded",
         "runner/queue/src/embedded/",
-        "core::clock core::task core::schedule queue",
+        "core::clock core::task core::limit core::schedule queue",
     ),
-    room("sdk", "runner/sdk/src/", "macros core::chain core::task"),
+    room("sdk", "runner/sdk/src/", "macros core::chain core::limit core::task"),
     room(
         "client",
         "runner/client/src/",

@@ -7,6 +7,7 @@ pub mod clock;
 pub mod cron;
 pub mod duration;
 pub mod function;
+pub mod limit;
 pub mod notification;
 pub mod schedule;
 pub mod task;

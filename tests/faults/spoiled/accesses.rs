@@ -222,6 +222,7 @@ fn places_of(words: &[Vec<u8>]) -> Vec<Place> {
         ("SSCAN", "set"),
         ("SRANDMEMBER", "set"),
         ("HLEN", "hash"),
+        ("HKEYS", "hash"),
         ("XADD", "stream"),
         ("XREVRANGE", "stream"),
     ]

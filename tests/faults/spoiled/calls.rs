@@ -8,6 +8,7 @@ use bytes::Bytes;
 use futures_util::future::{BoxFuture, try_join_all};
 use jiff::Timestamp;
 use runner_core::clock::{Clock as _, ManualClock};
+use runner_core::limit::{LimitRule, Limits, StartRate, TaskLimit};
 use runner_core::schedule::{Overlap, ScheduleId};
 use runner_core::task::{AttemptOutcome, QueueName, Run, Task, TaskState};
 use runner_queue::redis::RedisBroker;
@@ -75,6 +76,8 @@ pub enum Start {
     Stale,
     /// Scheduled, because their type is unknown.
     Waiting,
+    /// Two of one type and that of another claimed by us, the others waiting for a limit.
+    Limited,
     /// None; schedules of their names exist.
     Registered,
     /// The same after each fired once.
@@ -343,6 +346,12 @@ pub async fn begin(at: &At, start: Start) -> Held {
             claim(at, &mut held, 6).await;
             settle(at, &held, Verdict::Done).await.unwrap();
         }
+        Start::Limited => {
+            at.broker.claims_limits(&limits());
+            held.claims = at.broker.claim(&[queue()], 9, LEASE).await.unwrap();
+            assert_eq!(held.claims.len(), 3);
+            at.broker.claims_limits(&Limits::default());
+        }
         Start::Waiting => {
             claim(at, &mut held, 6).await;
             settle(at, &held, snooze()).await.unwrap();
@@ -371,6 +380,26 @@ pub async fn begin(at: &At, start: Start) -> Held {
         }
     }
     held
+}
+
+/// Two of one type at a time, and a rate for the other.
+fn limits() -> Limits {
+    let mut limits = Limits::default();
+    limits.add("in", TaskLimit::new(LimitRule::Concurrency(2)));
+    let rate = StartRate {
+        count: 1,
+        per: HOUR,
+        burst: 1,
+    };
+    limits.add("bad", TaskLimit::new(LimitRule::Rate(rate)));
+    limits
+}
+
+async fn claim_limited(at: &At) -> Made {
+    at.broker.claims_limits(&limits());
+    let claimed = at.broker.claim(&[queue()], 9, LEASE).await;
+    at.broker.claims_limits(&Limits::default());
+    none(claimed)
 }
 
 fn snooze() -> Verdict {
@@ -430,6 +459,12 @@ fn of_claims() -> Vec<Call> {
             at.broker.claims_types(&KnownTypes::all());
             none(claimed)
         };
+        "claim_limits" from Pending: |at, _held| claim_limited(at).await;
+        "claim_limited" from Limited: |at, _held| {
+            at.clock.advance(Duration::from_secs(11));
+            claim_limited(at).await
+        };
+        "settle_limited" from Limited: |at, held| settle(at, held, Verdict::Done).await;
         "settle_done" from Active: |at, held| settle(at, held, Verdict::Done).await;
         "settle_kept" from Retained: |at, held| settle(at, held, Verdict::Done).await.map(|_| BTreeSet::new());
         "settle_unlock" from Locked: |at, held| settle(at, held, Verdict::Done).await;
@@ -461,6 +496,10 @@ fn of_roles() -> Vec<Call> {
         "absolve" from Active: |at, held| none(at.broker.absolve(&held.claims).await);
         "recover_active" from Active: |at, _held| none(at.broker.recover(&[queue()], Duration::ZERO, 99, 3).await);
         "forward_due" from Due: |at, _held| none(at.broker.forward(&[queue()], 99).await);
+        "forward_limited" from Limited: |at, _held| {
+            at.clock.advance(Duration::from_secs(11));
+            none(at.broker.forward(&[queue()], 99).await)
+        };
         "forward_again" from Again: |at, _held| none(at.broker.forward(&[queue()], 99).await);
         "forward_waiting" from Waiting: |at, _held| {
             at.clock.advance(HOUR);

@@ -34,6 +34,7 @@ mod group;
 mod history;
 mod holders;
 mod inspect;
+mod limits;
 mod lost;
 mod manual;
 mod occurrence;
@@ -72,6 +73,7 @@ pub fn all() -> Vec<Clause> {
         settle::clauses(),
         stale::clauses(),
         lost::clauses(),
+        limits::clauses(),
         follow::clauses(),
         states::clauses(),
         upkeep::clauses(),

@@ -2,16 +2,19 @@
 //!
 //! How a claim ends is in `settle`, what happens when its worker falls silent in `recover`.
 
-use std::sync::Arc;
+use std::collections::HashSet;
+use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
 use jiff::Timestamp;
+use runner_core::limit::Limits;
 use runner_core::task::{QueueName, TaskState};
 use rusqlite::{Connection, Row, params};
 
 use super::connection::Statements as _;
 use super::error::SqlError;
+use super::gates::{self, Admission};
 use super::rows::{self, RECORD, column, instant, span};
 use super::type_filter::ClaimFilter;
 use super::writer::Tx;
@@ -23,6 +26,12 @@ use crate::{
 /// Position of the columns of suspicion, after those of [`RECORD`].
 const SUSPICION_FROM: usize = 16;
 
+/// Tasks that one transaction lets wait for a limit; the claim then continues with another one.
+const WAITING: usize = 500;
+
+/// Transactions of one claim that end early for that reason.
+const ROUNDS: usize = 64;
+
 impl EmbeddedBroker {
     fn wanted(&self, queues: &[QueueName], max: usize, lease: Duration) -> Wanted {
         Wanted {
@@ -31,7 +40,33 @@ impl EmbeddedBroker {
             lease,
             by: self.claimant.get().cloned(),
             filter: Arc::clone(&self.type_filter),
+            limits: Arc::clone(&self.limits.read().unwrap_or_else(PoisonError::into_inner)),
         }
+    }
+
+    /// The rest of a claim that ended early, because many tasks wait for a limit now.
+    async fn claim_rest(&self, mut taken: ClaimedRows, mut wanted: Wanted) -> BrokerResult<Vec<Claim>> {
+        let max = wanted.max;
+        for _ in 0..ROUNDS {
+            if !taken.more || taken.claims.len() >= max {
+                break;
+            }
+            wanted.max = max - taken.claims.len();
+            let again = wanted.clone();
+            let rest = self
+                .writer
+                .write_unsynced("claim tasks", move |tx: &mut Tx<'_>| claim(tx, &again));
+            match rest.await {
+                Ok(rest) => {
+                    taken.claims.extend(rest.claims);
+                    taken.more = rest.more;
+                }
+                Err(error) if taken.claims.is_empty() => return Err(error),
+                // What was claimed must reach the caller.
+                Err(_) => break,
+            }
+        }
+        Ok(taken.claims)
     }
 
     /// Before a claim: records how long it lasts, and looks once for tasks of dead processes.
@@ -52,6 +87,10 @@ impl Claims for EmbeddedBroker {
         self.wakeups.wake(self.type_filter.set_types(types));
     }
 
+    fn claims_limits(&self, limits: &Limits) {
+        *self.limits.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(limits.clone());
+    }
+
     fn follow_by(&self, follow_ups: Arc<dyn FollowUps>) {
         self.follow_ups.set(follow_ups);
     }
@@ -59,9 +98,11 @@ impl Claims for EmbeddedBroker {
     async fn claim(&self, queues: &[QueueName], max: usize, lease: Duration) -> BrokerResult<Vec<Claim>> {
         self.prepare_claim(lease).await;
         let wanted = self.wanted(queues, max, lease);
-        let change = move |tx: &mut Tx<'_>| claim(tx, &wanted);
+        let first = wanted.clone();
+        let change = move |tx: &mut Tx<'_>| claim(tx, &first);
         // Unsynced: a power cut ends the worker together with its claims, and the tasks wait again.
-        self.writer.write_unsynced("claim tasks", change).await
+        let taken = self.writer.write_unsynced("claim tasks", change).await?;
+        self.claim_rest(taken, wanted).await
     }
 
     async fn settle(&self, settlements: &[Settlement]) -> BrokerResult<Vec<Settled>> {
@@ -84,8 +125,12 @@ impl Claims for EmbeddedBroker {
             (some, 0) => (self.settle(some).await?, Vec::new()),
             (some, _) => {
                 let (ends, wanted) = (self.follow_ups.ends(some).into_owned(), self.wanted(queues, max, lease));
-                let change = move |tx: &mut Tx<'_>| Ok((settle::settle(tx, &ends)?, claim(tx, &wanted)?));
-                self.writer.write("settle and claim tasks", change).await?
+                let first = wanted.clone();
+                let change = move |tx: &mut Tx<'_>| Ok((settle::settle(tx, &ends)?, claim(tx, &first)?));
+                let (settled, taken) = self.writer.write("settle and claim tasks", change).await?;
+                // The verdicts are written: an error must not hide that.
+                let claims = self.claim_rest(taken, wanted).await.unwrap_or_default();
+                (settled, claims)
             }
         };
         let (settled, claims) = (Ok(settled), Ok(claims));
@@ -115,6 +160,7 @@ impl Claims for EmbeddedBroker {
 }
 
 /// The parameters of a claim.
+#[derive(Clone)]
 pub(super) struct Wanted {
     pub(super) queues: Vec<QueueName>,
     pub(super) max: usize,
@@ -122,6 +168,7 @@ pub(super) struct Wanted {
     /// The claiming server, if known.
     pub(super) by: Option<String>,
     pub(super) filter: Arc<ClaimFilter>,
+    pub(super) limits: Arc<Limits>,
 }
 
 /// A pending task, or the reason why its row is unreadable.
@@ -145,19 +192,43 @@ impl Found {
     }
 }
 
+/// What a claim took.
+#[derive(Default)]
+pub(super) struct ClaimedRows {
+    claims: Vec<Claim>,
+    /// Tasks that wait for a limit now.
+    waiting: usize,
+    /// Whether it ended early and there may be more.
+    more: bool,
+}
+
 /// Claims the first tasks of known types.
-pub(super) fn claim(tx: &mut Tx<'_>, wanted: &Wanted) -> Result<Vec<Claim>, SqlError> {
-    let until = tx.now.saturating_add(span(wanted.lease));
-    let mut claims = Vec::new();
+pub(super) fn claim(tx: &mut Tx<'_>, wanted: &Wanted) -> Result<ClaimedRows, SqlError> {
+    let mut taken = ClaimedRows::default();
+    let mut let_in = HashSet::new();
     for queue in &wanted.queues {
-        let room = wanted.max.saturating_sub(claims.len());
-        if room == 0 {
-            break;
+        if !wanted.limits.is_empty() && !is_paused(tx.conn, queue)? {
+            gates::look_at_due(tx, queue)?;
         }
-        let found = find(tx.conn, &wanted.filter, queue, room)?;
-        take(tx, queue, found, (until, wanted.by.as_deref()), &mut claims)?;
+        loop {
+            let room = wanted.max.saturating_sub(taken.claims.len());
+            if room == 0 {
+                return Ok(taken);
+            }
+            if taken.waiting >= WAITING {
+                taken.more = true;
+                return Ok(taken);
+            }
+            let found = find(tx.conn, &wanted.filter, queue, room)?;
+            // Tasks that wait now made room for others.
+            let (full, waiting) = (found.len() == room, taken.waiting);
+            take(tx, wanted, queue, found, &mut let_in, &mut taken)?;
+            if !full || taken.waiting == waiting {
+                break;
+            }
+        }
     }
-    Ok(claims)
+    Ok(taken)
 }
 
 /// While all types are known, one statement suffices, which reads whole rows.
@@ -197,29 +268,40 @@ fn is_paused(conn: &Connection, queue: &QueueName) -> Result<bool, SqlError> {
     )
 }
 
-/// Claims the readable rows and archives the others. The tuple holds the end of the lease and the claiming server.
+/// Claims the readable rows that no limit refuses, and archives the unreadable ones.
 fn take(
     tx: &mut Tx<'_>,
+    wanted: &Wanted,
     queue: &QueueName,
     found: Vec<Found>,
-    (until, by): (i64, Option<&str>),
-    claims: &mut Vec<Claim>,
+    let_in: &mut HashSet<String>,
+    taken: &mut ClaimedRows,
 ) -> Result<(), SqlError> {
     if found.is_empty() {
         return Ok(());
     }
     // One number per row, including those archived below: a gap is harmless, a number assigned twice is not.
     let first = first_run(tx, queue, column(found.len() as u64))?;
-    let mut taken = Vec::with_capacity(found.len());
+    let until = tx.now.saturating_add(span(wanted.lease));
+    let mut seqs = Vec::with_capacity(found.len());
     for Found {
         seq, task, suspicion, ..
     } in found
     {
         match task {
             Ok(record) => {
-                let run = rows::count(first).saturating_add(taken.len() as u64);
-                taken.push(seq);
-                claims.push(Claim::new(record, run, instant(until)).suspected(suspicion));
+                let limit = match gates::admit(tx, &wanted.limits, &record, seq, let_in)? {
+                    Admission::Passed => None,
+                    Admission::Refused(limit) => Some(limit),
+                    Admission::Waits => {
+                        taken.waiting += 1;
+                        continue;
+                    }
+                };
+                let run = rows::count(first).saturating_add(seqs.len() as u64);
+                seqs.push(seq);
+                let claim = Claim::new(record, run, instant(until)).suspected(suspicion);
+                taken.claims.push(claim.refused(limit.as_deref()));
             }
             Err(why) => moves::archive_unreadable(tx, queue, seq, TaskState::Pending, &why)?,
         }
@@ -227,9 +309,9 @@ fn take(
     tx.conn.exec(
         "UPDATE tasks SET state = 'active', at = ?1, run = ?2 + j.key, pending_since = NULL, \
              waiting_for = NULL, claimed_by = ?4, claimed_at = ?5 FROM json_each(?3) j WHERE tasks.seq = j.value",
-        params![until, first, rows::to_json(&taken)?, by, tx.now],
+        params![until, first, rows::to_json(&seqs)?, wanted.by.as_deref(), tx.now],
     )?;
-    let n = column(taken.len() as u64);
+    let n = column(seqs.len() as u64);
     let (from, to) = (Some(TaskState::Pending), Some(TaskState::Active));
     tx.tally.moved(queue.as_str(), from, to, n);
     Ok(())

@@ -5,9 +5,9 @@ use rusqlite::params;
 
 use super::connection::Statements as _;
 use super::error::SqlError;
-use super::moves;
 use super::rows::{column, instant};
 use super::writer::Tx;
+use super::{gates, moves};
 use crate::Forwarded;
 
 /// The lists of tasks that become due, each with the statement that reads its head.
@@ -50,6 +50,9 @@ pub(super) fn forward(tx: &mut Tx<'_>, queues: &[QueueName], limit: usize) -> Re
             moves::to_back(tx, queue, state, &ready)?;
             moves::to_group(tx, queue, state, &grouped)?;
         }
+        let (next, more) = gates::look_at_due(tx, queue)?;
+        done.more |= more;
+        done.next_due = [done.next_due, next].into_iter().flatten().min();
     }
     Ok(done)
 }

@@ -9,6 +9,7 @@ use rusqlite::{Connection, params};
 use super::EmbeddedBroker;
 use super::connection::Statements as _;
 use super::error::SqlError;
+use super::gates;
 use super::put::lock_key;
 use super::rows::{self, INFO, RECORD, column, count, micros};
 use crate::{
@@ -127,7 +128,14 @@ pub(super) fn glance(conn: &Connection, queue: &QueueName, id: &TaskId) -> Resul
 
 fn one(conn: &Connection, queue: &QueueName, id: &TaskId, columns: &str) -> Result<Option<TaskInfo>, SqlError> {
     let text = format!("SELECT {columns} FROM tasks t WHERE t.queue = ? AND t.id = ?");
-    conn.first(&text, [queue.as_str(), id.as_str()], rows::info)
+    let mut found = conn.first(&text, [queue.as_str(), id.as_str()], rows::info)?;
+    if let Some(what) = found.as_mut().and_then(|task| task.waiting_for.as_mut())
+        && what.starts_with("limit ")
+        && let Some(place) = gates::place(conn, queue, id.as_str())?
+    {
+        what.push_str(&place);
+    }
+    Ok(found)
 }
 
 /// The queues with a task of this id.

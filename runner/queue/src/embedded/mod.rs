@@ -26,6 +26,7 @@ mod file_size;
 #[cfg(test)]
 mod file_size_tests;
 mod forward;
+mod gates;
 mod group;
 #[cfg(test)]
 mod group_tests;
@@ -67,11 +68,12 @@ mod writer;
 
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, OnceLock, RwLock};
 
 use async_trait::async_trait;
 use jiff::Timestamp;
 use runner_core::clock::Clock;
+use runner_core::limit::Limits;
 use runner_core::task::QueueName;
 use rusqlite::Connection;
 
@@ -104,6 +106,8 @@ pub struct EmbeddedBroker {
     /// The server recorded with claims; known from the first heartbeat on.
     claimant: OnceLock<String>,
     type_filter: Arc<ClaimFilter>,
+    /// The limits that its claims keep.
+    limits: RwLock<Arc<Limits>>,
     /// Which tasks follow others.
     follow_ups: Arc<GivenFollowUps>,
     last_heartbeat: Arc<servers::LastHeartbeat>,
@@ -159,6 +163,7 @@ impl EmbeddedBroker {
             clock,
             claimant: OnceLock::new(),
             type_filter: Arc::default(),
+            limits: RwLock::default(),
             follow_ups: Arc::default(),
             last_heartbeat: Arc::default(),
             dead_workers: dead_workers::DeadWorkers::default(),

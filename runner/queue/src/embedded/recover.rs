@@ -12,7 +12,7 @@ use super::connection::Statements as _;
 use super::error::SqlError;
 use super::rows::{self, RECORD, column, instant, span};
 use super::writer::Tx;
-use super::{moves, receipts, runs};
+use super::{gates, moves, receipts, runs};
 use crate::seam::{GivenFollowUps, trace_of};
 use crate::{
     Absolved, Attempt, Claim, EndedTask, LEASE_EXPIRED, LONGEST_LEASE, Recovered, TaskEnd, TaskRecord, after_crash,
@@ -175,6 +175,9 @@ fn recover_one(tx: &mut Tx<'_>, rules: &Rules, queue: &QueueName, lost: Lost) ->
     runs::record_attempt(tx, seq, &attempt)?;
     if let Some(trace) = trace_of(record, Some(&attempt), None) {
         runs::record_end(tx, queue, &record.id, &trace)?;
+    }
+    if gates::any(tx)? {
+        gates::leave(tx, queue, record.id.as_str(), state == TaskState::Retry)?;
     }
     Ok(Some(Recovered {
         queue: queue.clone(),

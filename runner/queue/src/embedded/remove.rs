@@ -74,6 +74,8 @@ fn forget(tx: &mut Tx<'_>, queue: &QueueName) -> Result<(), SqlError> {
     for statement in [
         "DELETE FROM locks WHERE queue = ?",
         "DELETE FROM day_counts WHERE queue = ?",
+        "DELETE FROM gates WHERE queue = ?",
+        "DELETE FROM gated WHERE queue = ?",
         "DELETE FROM queues WHERE name = ?",
     ] {
         tx.conn.exec(statement, [queue.as_str()])?;

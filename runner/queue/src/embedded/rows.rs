@@ -19,7 +19,8 @@ pub(super) const RECORD: &str = "t.seq, t.queue, t.id, t.kind, t.payload, t.max_
      t.last_failed_at, t.completed_at";
 
 /// Columns that [`info`] reads after those of [`RECORD`].
-pub(super) const INFO: &str = "t.state, t.at, t.pending_since, t.result, t.waiting_for, \
+pub(super) const INFO: &str = "t.state, t.at, t.pending_since, t.result, coalesce(t.waiting_for, iif(t.state = 'scheduled', \
+     (SELECT 'limit ' || replace(g.gate, char(9), ', key ') FROM gated g WHERE g.queue = t.queue AND g.id = t.id AND g.holds = 0), NULL)), \
      length(t.payload), coalesce(length(t.result), 0)";
 
 /// The columns of [`RECORD`] and [`INFO`] with at most this many bytes of payload and result; the rest is not copied.

@@ -11,7 +11,7 @@ use super::connection::Statements as _;
 use super::error::SqlError;
 use super::rows::{column, instant, span, to_json};
 use super::writer::Tx;
-use super::{moves, receipts, runs};
+use super::{gates, moves, receipts, runs};
 use crate::seam::{Ends, trace_of};
 use crate::{Claim, Settled, Settlement, Verdict};
 
@@ -86,7 +86,23 @@ pub(super) fn settle(tx: &mut Tx<'_>, ends: &Ends<'_>) -> Result<Vec<Settled>, S
     if !batch.reported.is_empty() {
         moves::clear_suspicion(tx, &batch.reported)?;
     }
+    if gates::any(tx)? {
+        for (settlement, answer) in settlements.iter().zip(&answers) {
+            if *answer == Settled::Accepted {
+                let task = settlement.claim.task();
+                gates::leave(tx, &task.queue, task.id.as_str(), stays(&settlement.verdict))?;
+            }
+        }
+    }
     Ok(answers)
+}
+
+/// Whether a task has not ended for good.
+fn stays(verdict: &Verdict) -> bool {
+    match verdict {
+        Verdict::Retry { .. } | Verdict::HandBack | Verdict::Snooze { .. } => true,
+        Verdict::Done | Verdict::Archive { .. } | Verdict::Revoke => false,
+    }
 }
 
 /// Rows that share one statement.

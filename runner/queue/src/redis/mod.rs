@@ -34,6 +34,7 @@ use self::net::conn::Conn;
 use self::net::fault;
 use self::ops::batcher::Batcher;
 use self::ops::epoch::Epoch;
+use self::ops::gates::KnownLimits;
 use self::ops::passed_over::PassedOver;
 use self::ops::repair::{RepairCursor, UnreportedRepairs};
 use self::ops::signals::PushWatches;
@@ -73,6 +74,8 @@ pub struct RedisBroker {
     /// How long its claims last; zero before the first one.
     lease_ms: AtomicU64,
     passed: PassedOver,
+    /// The limits that its claims keep.
+    limits: KnownLimits,
     stop_channel: String,
     allow_eviction: bool,
     repairs: UnreportedRepairs,
@@ -106,6 +109,7 @@ impl RedisBroker {
             follow_ups: GivenFollowUps::default(),
             lease_ms: AtomicU64::new(0),
             passed: PassedOver::default(),
+            limits: KnownLimits::default(),
             stop_channel: keys::stop(settings.database),
             repairs: UnreportedRepairs::default(),
             rounds: Mutex::default(),

@@ -8,6 +8,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use bytes::Bytes;
 use jiff::Timestamp;
+use runner_core::limit::Limits;
 use runner_core::task::QueueName;
 
 use super::{Absolved, Attempt, BrokerResult, FollowUps, KnownTypes, TaskRecord};
@@ -22,6 +23,7 @@ pub struct Claim {
     run: u64,
     lease_until: Timestamp,
     suspicion: Option<Suspicion>,
+    refused_by: Option<Arc<str>>,
 }
 
 impl Claim {
@@ -33,6 +35,7 @@ impl Claim {
             run,
             lease_until,
             suspicion: None,
+            refused_by: None,
         }
     }
 
@@ -45,6 +48,19 @@ impl Claim {
     #[cfg_attr(not(any(feature = "redis", feature = "embedded")), allow(dead_code))]
     pub(crate) fn suspected(self, suspicion: Option<Suspicion>) -> Self {
         Self { suspicion, ..self }
+    }
+
+    #[cfg_attr(not(any(feature = "redis", feature = "embedded")), allow(dead_code))]
+    pub(crate) fn refused(self, limit: Option<&str>) -> Self {
+        let refused_by = limit.map(Arc::from);
+        Self { refused_by, ..self }
+    }
+
+    /// The limit because of which the task is not to be run, such as `concurrency fn:report`; `None` for nearly all. Only a limit
+    /// with [`OnLimit::Skip`](runner_core::limit::OnLimit::Skip) does that. Not kept with the claim in the store.
+    #[must_use]
+    pub fn refused_by(&self) -> Option<&str> {
+        self.refused_by.as_deref()
     }
 
     /// The crashes that the task is suspected of; `None` for nearly all.
@@ -165,6 +181,17 @@ pub trait Claims: Send + Sync {
     /// Sets the task types that this broker claims from now on; initially all. Does not access the store. Waits for
     /// work that are under way check again.
     fn claims_types(&self, types: &KnownTypes);
+
+    /// Sets the limits that this broker's claims keep from now on; initially none. Does not access the store.
+    ///
+    /// A claim leaves out a task for which a limit has no room: it becomes scheduled and waits for its turn, which comes in the
+    /// order in which tasks were refused, without using up a retry; or it is claimed with [`Claim::refused_by`]. Every broker that claims
+    /// from a queue must know the same limits: a broker without them, or a Go server, claims a task whatever runs. A limit of a
+    /// type counts in each queue for itself.
+    ///
+    /// A task counts as running until its claim ends, however it ends. One in a sequence keeps its place until it has ended for
+    /// good: completed, archived or deleted.
+    fn claims_limits(&self, limits: &Limits);
 
     /// Gives this broker the one who knows which tasks follow others; the first call counts. From then on whatever ends a task
     /// for good, a settlement or a recovery, enqueues those that follow it in the same step, each id once. Does not access

@@ -86,6 +86,11 @@ pub(in crate::redis) fn waiting(queue_name: &str) -> String {
     format!("{}waiting", own(queue_name))
 }
 
+/// The gates of a queue at which tasks wait, by the time of the next look; see `gates.lua`.
+pub(in crate::redis) fn look(queue_name: &str) -> String {
+    format!("{}look", own(queue_name))
+}
+
 /// Tasks that follow ended ones of a queue and wait in other slots: see `settle.lua`.
 pub(in crate::redis) fn followers(queue_name: &str) -> String {
     format!("{}followers", own(queue_name))

@@ -33,12 +33,13 @@ scripts! {
     EnqueuePlain: fills [CLOCK] "enqueue_plain",
     Enqueue: fills [CLOCK, PUT] "enqueue",
     EnqueueOnce: fills [CLOCK, PUT] "enqueue_once",
-    Exchange: drains [CLOCK, COUNT, CLAIMS, ACCEPT, TYPES, PICK, SUSPECTS] "exchange",
+    Exchange: drains [CLOCK, COUNT, CLAIMS, ACCEPT, TYPES, PICK, SUSPECTS, GATES, ADMIT] "exchange",
     Quarantine: drains [CLOCK, GUARD, CLAIMS, NOTES] "quarantine",
-    Settle: drains [CLOCK, GUARD, PUT, COUNT, CLAIMS, ACCEPT, NOTES, FORGET, TRIM, SUSPECTS, TRACE, FOLLOW] "settle",
+    Settle: drains [CLOCK, GUARD, PUT, COUNT, CLAIMS, ACCEPT, NOTES, FORGET, TRIM, SUSPECTS, TRACE, FOLLOW, GATES] "settle",
     Extend: drains [CLOCK, CLAIMS] "extend",
     Unanswered: drains [CLOCK, CLAIMS] "unanswered",
     Forward: drains [CLOCK, CLAIMS] "forward",
+    ForwardGates: drains [CLOCK, GATES] "forward_gates",
     Recover: drains [CLOCK, GUARD, CLAIMS, NOTES, REPAIR_TASK] "recover",
     Sweep: drains [CLOCK, GUARD, CLAIMS, FORGET, TRIM] "sweep",
     Repair: drains [CLOCK, GUARD, CLAIMS, NOTES, REPAIR_TASK] "repair",
@@ -55,9 +56,9 @@ scripts! {
     Commit: fills [CLOCK, GUARD, PUT, COUNT, DECIDE, AHEAD] "commit",
     Lead: drains [CLOCK, GUARD] "lead",
     Queues: drains [CLOCK, GUARD, COUNT] "queues",
-    Tasks: drains [CLOCK, GUARD, CUT] "tasks",
+    Tasks: drains [CLOCK, GUARD, CUT, WAITS] "tasks",
     TasksLarge: drains [CLOCK, GUARD, CUT] "tasks_large",
-    Task: drains [CLOCK, GUARD, CUT] "task",
+    Task: drains [CLOCK, GUARD, CUT, WAITS] "task",
     Act: drains [CLOCK, GUARD, CLAIMS, FORGET, TRIM] "act",
     PauseQueue: drains [CLOCK] "pause_queue",
     ActAll: drains [CLOCK, GUARD, CLAIMS, FORGET, TRIM, TAKE] "act_all",
@@ -99,6 +100,9 @@ const CUT: &str = include_str!("scripts/cut.lua");
 const CLAIMS: &str = include_str!("scripts/claims.lua");
 const SUSPECTS: &str = include_str!("scripts/suspects.lua");
 const ACCEPT: &str = include_str!("scripts/accept.lua");
+const GATES: &str = include_str!("scripts/gates.lua");
+const WAITS: &str = include_str!("scripts/waits.lua");
+const ADMIT: &str = include_str!("scripts/admit.lua");
 const NOTES: &str = include_str!("scripts/notes.lua");
 const PUT: &str = include_str!("scripts/put.lua");
 const DECIDE: &str = include_str!("scripts/decide.lua");

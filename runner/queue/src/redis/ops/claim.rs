@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use jiff::Timestamp;
+use runner_core::limit::Limits;
 use runner_core::task::QueueName;
 
 use crate::redis::RedisBroker;
@@ -26,6 +27,10 @@ impl Claims for RedisBroker {
 
     fn claims_types(&self, types: &KnownTypes) {
         self.passed.know(types);
+    }
+
+    fn claims_limits(&self, limits: &Limits) {
+        self.limits.set(limits);
     }
 
     fn follow_by(&self, follow_ups: Arc<dyn FollowUps>) {

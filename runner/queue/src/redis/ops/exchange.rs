@@ -12,6 +12,7 @@ use crate::redis::RedisBroker;
 use crate::redis::format::scripts::Script;
 use crate::redis::format::{convert, keys, reply};
 use crate::redis::net::conn::RoundTrip;
+use crate::redis::ops::gates::refused_of;
 use crate::redis::ops::passed_over::CallContext;
 use crate::redis::ops::quarantine::Unreadable;
 use crate::redis::ops::settle;
@@ -22,6 +23,9 @@ const EXCHANGE: &str = "settle and claim tasks";
 
 /// Claims a script call, during which Redis does nothing else: about 1 ms.
 const BATCH: usize = 256;
+
+/// Calls of one claim that end early because many tasks wait for a limit now: each moves about 250 of them.
+const ROUNDS: usize = 64;
 
 impl RedisBroker {
     /// `within`: see [`RoundTrip::within`].
@@ -34,10 +38,12 @@ impl RedisBroker {
     ) -> BrokerResult<Vec<Claim>> {
         let mut claims = Vec::new();
         // Bounded by the tasks there are: a call that brings fewer than it asked for ends the loop.
+        let mut rounds = 0;
         while claims.len() < max && !queues.is_empty() {
             let wanted = (max - claims.len()).min(BATCH);
             match self.claim_batch(queues, wanted, lease, within, &mut claims).await {
-                Ok(taken) if taken == wanted => (),
+                Ok(took) if took.tasks == wanted => (),
+                Ok(took) if took.more && rounds < ROUNDS => rounds += 1,
                 Ok(_) => break,
                 // What was claimed must reach the caller.
                 Err(error) if claims.is_empty() => return Err(error),
@@ -50,7 +56,6 @@ impl RedisBroker {
         Ok(claims)
     }
 
-    /// How many were taken, including those that cannot be read.
     async fn claim_batch(
         &self,
         queues: &[QueueName],
@@ -58,7 +63,7 @@ impl RedisBroker {
         lease: Duration,
         within: Option<Duration>,
         claims: &mut Vec<Claim>,
-    ) -> BrokerResult<usize> {
+    ) -> BrokerResult<Took> {
         self.passed.prepare(&self.conn, queues).await;
         // Before the call is even connected: whatever the server does for it happens after this.
         let began = Instant::now();
@@ -86,28 +91,32 @@ impl RedisBroker {
             .arg(wanted)
             .arg(convert::millis(lease))
             .arg(self.claimant.get().map_or("", String::as_str))
-            .arg(queues.len());
+            .arg(queues.len())
+            .arg(self.limits.text().as_bytes());
         self.passed.add(&self.conn, trip, queues, |trip, queue| {
             trip.arg(keys::queue(queue.as_str())).arg(keys::own(queue.as_str()));
         })
     }
 
-    /// Reads claims from an answer of the script, and how many it took; archives tasks that cannot be read.
+    /// Reads claims from an answer of the script; archives tasks that cannot be read.
     async fn read_claims(
         &self,
         context: &CallContext,
         queues: &[QueueName],
         answer: Vec<Value>,
         claims: &mut Vec<Claim>,
-    ) -> usize {
+    ) -> Took {
         let mut answer = answer.into_iter().skip(1);
         let Some(lease_until) = answer.next().and_then(reply::seconds) else {
             // An empty answer: the script did not find a list of types that the call refers to, and claimed nothing.
             self.passed.forgotten(context);
-            return 0;
+            return Took::default();
         };
         self.passed.learn(context, queues, answer.next().unwrap_or(Value::Nil));
         let suspects = suspects_of(answer.next().map(reply::list).unwrap_or_default());
+        let mut limits = answer.next().map(reply::list).unwrap_or_default().into_iter();
+        let more = limits.next().map_or(0, reply::count) > 0;
+        let refused = refused_of(limits);
         let (mut taken, first) = (0, claims.len());
         while let Some((place, count, run)) = next_head(&mut answer) {
             let Some(queue) = queues.get(place) else { break };
@@ -122,7 +131,9 @@ impl RedisBroker {
                 match convert::decode(message, queue, &id) {
                     Ok(record) => {
                         let known = suspects.iter().find(|s| s.place == place && s.id == id);
-                        let claim = Claim::new(record, run, lease_until);
+                        let limit = refused.iter().find(|(at, task, _)| *at == place && *task == id);
+                        let claim =
+                            Claim::new(record, run, lease_until).refused(limit.map(|(_, _, name)| name.as_str()));
                         claims.push(claim.suspected(known.map(|s| s.suspicion)));
                     }
                     Err(why) => {
@@ -141,7 +152,25 @@ impl RedisBroker {
             .iter_mut()
             .filter(|claim| convert::lost_headers(claim.task()));
         self.give_back_headers(stripped.map(Claim::record_mut).collect()).await;
-        taken
+        Took { tasks: taken, more }
+    }
+
+    /// The rest of a claim that ended early, because many tasks wait for a limit now.
+    async fn claim_rest(
+        &self,
+        took: Took,
+        queues: &[QueueName],
+        wanted: usize,
+        lease: Duration,
+        claims: &mut Vec<Claim>,
+    ) {
+        if !took.more || took.tasks >= wanted {
+            return;
+        }
+        match self.claim_tasks(queues, wanted - took.tasks, lease, None).await {
+            Ok(rest) => claims.extend(rest),
+            Err(error) => tracing::debug!(%error, "the next claim brings the rest"),
+        }
     }
 
     /// Restores lost headers of schedules' tasks. A task without headers is better than none.
@@ -209,8 +238,10 @@ impl RedisBroker {
             Some((Err(error), _)) => Err(error),
             Some((Ok(answer), context)) => {
                 let mut claims = Vec::new();
-                self.read_claims(&context, queues, reply::list(answer), &mut claims)
+                let took = self
+                    .read_claims(&context, queues, reply::list(answer), &mut claims)
                     .await;
+                self.claim_rest(took, queues, wanted, lease, &mut claims).await;
                 Ok(claims)
             }
         };
@@ -241,7 +272,8 @@ impl RedisBroker {
         // The same layout as without verdicts: the first element is theirs, and `read_claims` skips it.
         let stale = answer.first_mut().map(std::mem::take).unwrap_or_default();
         let mut claims = Vec::new();
-        self.read_claims(&context, queues, answer, &mut claims).await;
+        let took = self.read_claims(&context, queues, answer, &mut claims).await;
+        self.claim_rest(took, queues, wanted, lease, &mut claims).await;
         Ok(Exchanged {
             settled: Ok(settle::settled(
                 settlements.len(),
@@ -251,6 +283,15 @@ impl RedisBroker {
             claims: Ok(claims),
         })
     }
+}
+
+/// What a call of the script took.
+#[derive(Debug, Clone, Copy, Default)]
+struct Took {
+    /// How many tasks, including those that cannot be read.
+    tasks: usize,
+    /// Whether it ended early and there may be more.
+    more: bool,
 }
 
 /// A suspect among the tasks that were taken.

@@ -15,6 +15,7 @@ pub(in crate::redis) mod documents;
 pub(in crate::redis) mod epoch;
 pub(in crate::redis) mod exchange;
 mod follow;
+pub(in crate::redis) mod gates;
 pub(in crate::redis) mod group;
 pub(in crate::redis) mod holders;
 pub(in crate::redis) mod inspect_queues;

@@ -71,8 +71,8 @@ pub(in crate::redis) fn add_settles(
                 .arg(0)
                 .arg("")
                 .arg(0);
-            // Nothing is claimed, so the known types do not matter.
-            trip.arg("").arg("").arg(0);
+            // Nothing is claimed, so limits and known types do not matter.
+            trip.arg("").arg("").arg("").arg(0);
             end_args(trip, &ends.settlements, batch);
         } else {
             add_settle(trip, ends, batch, expired_for);

@@ -159,6 +159,7 @@ impl Upkeep for RedisBroker {
             }
             open = again;
         }
+        self.forward_at_gates(queues, &mut pass, &mut failures).await?;
         failures.unless(pass != Forwarded::default())?;
         Ok(pass)
     }

@@ -1,7 +1,7 @@
 -- Ends claims whose tasks are deleted, and claims tasks from queues, in their order, up to a total number.
 -- KEYS: the pending list of each queue to take from; then, if claims end, the active list of their queue.
--- ARGV after the clock: how many to claim, lease in ms, who claims or '', how many queues to claim from; which types the
--- caller knows, see types.lua; then for each queue: queue prefix, own prefix, and the known stretch of tasks of other types
+-- ARGV after the clock: how many to claim, lease in ms, who claims or '', how many queues to claim from; the limits that the
+-- caller knows or '', see admit.lua; which types the caller knows, see types.lua; then for each queue: queue prefix, own prefix, and the known stretch of tasks of other types
 -- at the right end of its list, see pick.lua: '' or depth, window, front, anchor, since; then, if claims end: queue prefix
 -- and own prefix of their queue, how many groups of claims; then for each group: run, end of its lease in s, how many; then
 -- the ids.
@@ -9,7 +9,8 @@
 -- nothing was claimed because a set of known types is missing; a list with, for each queue with a stretch of unknown tasks
 -- or that was said to have one: its number (from 1), depth, length of the list, front, anchor, since, the id at its left
 -- end (depth 0: none, the rest is empty); a list of the suspects among the claimed tasks: number of the queue, id, crashes,
--- ms that the last run took; then for each queue with claimed tasks: its number, how many, their run, then id and message
+-- ms that the last run took; with limits a list: 1 if the call ended early and the caller should claim again, else 0, then number of
+-- the queue, id and limit of each claimed task that is not to be run, else an empty list; then for each queue with claimed tasks: its number, how many, their run, then id and message
 -- of each.
 -- The run comes from a counter of the queue's claims, so that it also differs from that of an earlier task with the same
 -- id; a new counter starts at the current time, above those of a removed queue of the same name.
@@ -35,6 +36,7 @@ local function finish(at)
   wipe(gone)
   cleared(own, ended)
   tally(queue, #ended, 0)
+  leave_gates(queue, own, ended)
   return stale
 end
 
@@ -51,7 +53,15 @@ local function next_run(own)
 end
 
 -- At most this many bytes of messages are returned in one call, and at least one message.
-local reply, room = {{}, '', {}, {}}, 8388608
+local reply, room = {{}, '', {}, {}, {}}, 8388608
+
+local admit, opened, parked = admission(ARGV[7])
+if admit then reply[5][1] = 0 end
+
+-- Tasks that a call lets wait for a limit; the caller then calls again.
+local PARKED = 250
+-- How long such a task waits at most until it is looked at again, should nothing else do that, in s.
+local WAITS = 60
 
 -- The suspects among ids.
 local function tell_suspects(number, prefix, own, ids)
@@ -88,7 +98,7 @@ end
 -- one for which there is no room, goes back with all behind it. Returns: how many were claimed, how many were handled, and
 -- whether a type was unknown.
 local function hold(number, queue, own, ids, messages, takes, run, noted)
-  local active, leases, claims, prefix = {}, {}, {}, queue .. 't:'
+  local active, leases, claims, waits, prefix = {}, {}, {}, {}, queue .. 't:'
   local mark, head = run .. by, #reply
   local at, nth, seen, met = head + 3, 0, #ids, false
   for i = 1, #ids do
@@ -102,7 +112,18 @@ local function hold(number, queue, own, ids, messages, takes, run, noted)
       seen = i - 1
       break
     end
-    if text then
+    local verdict, what
+    if text and admit then verdict, what = admit(queue, own, id, msg) end
+    if verdict == 'wait' then
+      redis.call('HDEL', key, 'pending_since')
+      redis.call('HSET', key, 'state', 'scheduled')
+      -- Not all at one time: each that is looked at in vain costs a move.
+      waits[#waits + 1] = whole(now + WAITS + what / 1000)
+      waits[#waits + 1] = id
+    elseif text then
+      if verdict == 'skip' then
+        for _, value in ipairs({number, id, what}) do reply[5][#reply[5] + 1] = value end
+      end
       redis.call('HDEL', key, 'pending_since')
       redis.call('HSET', key, 'state', 'active')
       nth, room = nth + 1, room - #msg
@@ -118,6 +139,8 @@ local function hold(number, queue, own, ids, messages, takes, run, noted)
     end
   end
   if nth > 0 then reply[head + 1], reply[head + 2], reply[head + 3] = number, nth, run end
+  spread('ZADD', queue .. 'scheduled', waits)
+  if admit then opened(queue, own) end
   spread('LPUSH', queue .. 'active', active)
   spread('ZADD', queue .. 'lease', leases)
   spread('HSET', own .. 'claims', claims)
@@ -132,19 +155,22 @@ end
 -- Claims the tasks of known types from between the others.
 local function claim_known(number, queue, own, takes, stretch)
   local ids, messages, take, remains = pick(KEYS[number], queue .. 't:', wanted, room, takes, stretch)
-  if #ids > 0 then
-    local run, noted = next_run(own), redis.call('EXISTS', own .. 'waiting') == 1
-    take()
-    -- `pick` has reserved room for all of them.
-    hold(number, queue, own, ids, messages, nil, run, noted)
-  end
-  tell(number, remains(), stretch)
+  if #ids == 0 then return tell(number, remains(), stretch) end
+  local run, noted = next_run(own), redis.call('EXISTS', own .. 'waiting') == 1
+  take()
+  -- Before tasks that may go on come to the front of the list.
+  local left, waited = remains(), admit and parked()
+  -- `pick` has reserved room for all of them.
+  hold(number, queue, own, ids, messages, nil, run, noted)
+  tell(number, left, stretch)
+  if admit and wanted > 0 and parked() > waited then reply[5][1] = 1 end
 end
 
 -- Claims where no unknown type has been seen: the next tasks in order.
 local function claim(number, queue, own, takes)
-  -- A second look only if ids were dropped; the number of looks is bounded.
+  -- A second look only if ids were dropped or wait for a limit; the number of looks is bounded.
   for _ = 1, 100 do
+    if admit and parked() >= PARKED then break end
     if wanted <= 0 or keep('LLEN', KEYS[number]) == 0 then return end
     -- Before anything is taken: on a server that allows us only asynq's keys this fails, and nothing must be lost then.
     local run, noted = next_run(own), redis.call('EXISTS', own .. 'waiting') == 1
@@ -154,9 +180,10 @@ local function claim(number, queue, own, takes)
     if met then return claim_known(number, queue, own, takes) end
     if seen < most then return end
   end
+  if admit then reply[5][1] = 1 end
 end
 
-local takes, at, lacking = types(7)
+local takes, at, lacking = types(8)
 if lacking then wanted = 0 else reply[2] = lease end
 local asked = {}
 for number = 1, queues do
@@ -176,6 +203,7 @@ if at <= #ARGV then reply[1] = finish(at) end
 for number = 1, queues do
   local ask = asked[number]
   if wanted > 0 and redis.call('EXISTS', ask.queue .. 'paused') == 0 then
+    if admit then look_at_due(ask.queue, ask.own, 50) end
     if ask.stretch and takes then
       claim_known(number, ask.queue, ask.own, takes, ask.stretch)
     else

@@ -165,6 +165,11 @@ for i = #back, 1, -1 do
 end
 spread('HSET', own .. 'waiting', notes)
 if #notes > 0 then redis.call('EXPIRE', own .. 'waiting', 604800) end
+local staying = {}
+for _, id in ipairs(ended) do
+  staying[id] = find('rnhs', verdicts[numbers[id]], 1, true)
+end
+leave_gates(queue, own, ended, staying)
 for i = at, #ARGV, 2 do
   -- By number, not by id: of two settlements of one task one was stale.
   local what, number = string.match(ARGV[i], '^(%a?)(%d+)$')

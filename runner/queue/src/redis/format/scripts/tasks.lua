@@ -3,7 +3,7 @@
 -- ARGV after the clock: queue prefix, own prefix, state, how many to leave out, how many to show, group
 -- or '' (all, of very many groups some), how many bytes of long texts, messages of how many bytes are not read here.
 -- Ended tasks are newest first, all others in the order of their turn.
--- Needs cut.lua. Returns: how many there are, then for each task: id, score of its place or '', message with long texts
+-- Needs cut.lua and waits.lua. Returns: how many there are, then for each task: id, score of its place or '', message with long texts
 -- cut or '' if it is not read, its bytes (-1 if there is no task of this id), bytes of its payload, pending_since, result
 -- as far as it is shown, its bytes, what it waits for ('' for what is missing).
 local queue, own, state = ARGV[3], ARGV[4], ARGV[5]
@@ -61,6 +61,6 @@ for _, row in ipairs(rows) do
   add(since)
   add(result)
   add(length)
-  add(state == 'scheduled' and look(false, 'HGET', own .. 'waiting', row[1]) or '')
+  add(state == 'scheduled' and (look(false, 'HGET', own .. 'waiting', row[1]) or limit_of(own, row[1])) or '')
 end
 return reply
