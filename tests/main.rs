@@ -26,6 +26,7 @@ mod golden;
 mod growth;
 mod hooks;
 mod kit;
+mod limits;
 mod model;
 mod monitoring;
 mod notifications;
@@ -70,10 +71,7 @@ mod why;
 mod worker_orders;
 
 fn main() -> std::process::ExitCode {
-    if let Some(code) = runner::guard_main() {
-        return code;
-    }
-    if let Some(code) = faults::program() {
+    if let Some(code) = runner::guard_main().or_else(faults::program) {
         return code;
     }
     kit::run(vec![
@@ -94,6 +92,7 @@ fn main() -> std::process::ExitCode {
         golden::tests(),
         growth::tests(),
         hooks::tests(),
+        limits::tests(),
         model::tests(),
         monitoring::tests(),
         notifications::tests(),

@@ -89,6 +89,7 @@ async fn run(db: &SqlDb, spec: SqlSpec, trial: Trial) -> Outcome {
         options: Default::default(),
         payload: None,
         payload_schema: None,
+        limits: Vec::new(),
         notify: Default::default(),
         revision: "1".into(),
     }]);

@@ -18,6 +18,7 @@ fn function(name: &str, kind: FunctionKind) -> Function {
         options: Default::default(),
         payload: None,
         payload_schema: None,
+        limits: Vec::new(),
         notify: Default::default(),
         revision: "1".into(),
     }

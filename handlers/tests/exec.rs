@@ -23,6 +23,7 @@ fn registry(spec: ExecSpec, settings: ExecSettings) -> Registry {
         options: Default::default(),
         payload: None,
         payload_schema: None,
+        limits: Vec::new(),
         notify: Default::default(),
         revision: "1".into(),
     }]);

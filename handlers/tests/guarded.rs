@@ -64,6 +64,7 @@ async fn run_with(spec: ExecSpec, settings: ExecSettings) -> TrialReport {
         options: Default::default(),
         payload: None,
         payload_schema: None,
+        limits: Vec::new(),
         notify: Default::default(),
         revision: "1".into(),
     }]);

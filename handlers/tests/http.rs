@@ -119,6 +119,7 @@ fn registry(spec: HttpSpec, settings: HttpSettings) -> Registry {
         options: Default::default(),
         payload: None,
         payload_schema: None,
+        limits: Vec::new(),
         notify: Default::default(),
         revision: "1".into(),
     }]);

@@ -53,6 +53,7 @@ async fn call(spec: HttpSpec, settings: HttpSettings) -> TrialReport {
         options: Default::default(),
         payload: None,
         payload_schema: None,
+        limits: Vec::new(),
         notify: Default::default(),
         revision: "1".into(),
     }]);
@@ -98,6 +99,7 @@ async fn within_300_ms(address: SocketAddr) -> Outcome {
         options: Default::default(),
         payload: None,
         payload_schema: None,
+        limits: Vec::new(),
         notify: Default::default(),
         revision: "1".into(),
     }]);

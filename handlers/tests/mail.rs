@@ -49,6 +49,7 @@ async fn run(spec: MailSpec, mail: MailSettings, trial: Trial) -> TrialReport {
         options: Default::default(),
         payload: None,
         payload_schema: None,
+        limits: Vec::new(),
         notify: Default::default(),
         revision: "1".into(),
     }]);

@@ -68,6 +68,7 @@ pub use needs::Needs;
 pub use options::HandlerOptions;
 pub use outcome::{IntoOutcome, Json, Outcome, ResultExt, TaskError};
 pub use registry::{DuplicateName, Handlers, Registry, RegistryError};
+pub use runner_core::limit::{LimitKey, LimitKeyError, LimitRule, StartRate, TaskLimit};
 pub use runner_core::task::{
     Backoff, DelayFunction, Enqueue, NotJson, QueueName, Task, TaskId, TaskState, TaskType, check_json,
 };

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use runner_core::limit::TaskLimit;
 use tokio::sync::Semaphore;
 
 use crate::matched::{Call, HandlerMatch};
@@ -17,6 +18,7 @@ pub struct HandlerOptions {
     concurrency: Option<usize>,
     backoff: Option<Backoff>,
     layers: Vec<Wrap>,
+    limits: Vec<TaskLimit>,
 }
 
 impl HandlerOptions {
@@ -56,6 +58,33 @@ impl HandlerOptions {
     pub fn concurrency(mut self, tasks: usize) -> Self {
         self.concurrency = Some(tasks.clamp(1, Semaphore::MAX_PERMITS));
         self
+    }
+
+    /// A limit that holds over all processes that share the broker: how many of its tasks run at a time, how many start in a time,
+    /// or in which order. Decided when a task is claimed: one that has to wait takes up no place in a worker. One of each rule; a
+    /// second one of the same rule is ignored.
+    ///
+    /// ```
+    /// # use runner_sdk::Registry;
+    /// use runner_sdk::{LimitKey, LimitRule, TaskLimit};
+    ///
+    /// # async fn import() {}
+    /// let each_tenant = TaskLimit {
+    ///     key: Some(LimitKey::new("payload.tenant")?),
+    ///     ..TaskLimit::new(LimitRule::Concurrency(3))
+    /// };
+    /// let registry = Registry::new().on("import", import).with(|import| import.limit(each_tenant));
+    /// # assert!(registry.build().is_ok());
+    /// # Ok::<_, runner_sdk::LimitKeyError>(())
+    /// ```
+    #[must_use]
+    pub fn limit(mut self, limit: TaskLimit) -> Self {
+        self.limits.push(limit);
+        self
+    }
+
+    pub(crate) fn take_limits(&mut self) -> Vec<TaskLimit> {
+        std::mem::take(&mut self.limits)
     }
 
     /// The retry delays after failures that state none; the default is asynq's. How often a task is retried is an option of the

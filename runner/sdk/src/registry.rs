@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 
+use runner_core::limit::Limits;
+
 use crate::aggregate::Aggregators;
 use crate::handler::OfType;
 use crate::matched::HandlerMatch;
@@ -69,6 +71,7 @@ pub struct Registry {
     needs: Vec<(String, Needs)>,
     /// Around all handlers, the innermost first.
     layers: Vec<Wrap>,
+    limits: Limits,
     last: Last,
 }
 
@@ -140,13 +143,20 @@ impl Registry {
     /// ```
     #[must_use]
     pub fn with(mut self, set: impl FnOnce(HandlerOptions) -> HandlerOptions) -> Self {
-        let found = match &self.last {
-            Last::None => None,
-            Last::Exact(name) => self.exact.get_mut(name),
-            Last::Prefix => self.prefixes.last_mut().map(|prefix| &mut prefix.found),
+        let (pattern, found) = match &self.last {
+            Last::None => return self,
+            Last::Exact(name) => (name.clone(), self.exact.get_mut(name)),
+            Last::Prefix => match self.prefixes.last_mut() {
+                Some(last) => (format!("{}*", last.prefix), Some(&mut last.found)),
+                None => return self,
+            },
         };
+        let mut options = set(HandlerOptions::default());
+        for limit in options.take_limits() {
+            self.limits.add(&pattern, limit);
+        }
         if let Some(found) = found {
-            set(HandlerOptions::default()).apply(found);
+            options.apply(found);
         }
         self
     }
@@ -290,6 +300,7 @@ impl Registry {
             exact: self.exact,
             prefixes: self.prefixes,
             aggregators: self.aggregators,
+            limits: self.limits,
             states: Arc::new(self.states),
         })))
     }
@@ -340,6 +351,7 @@ struct Built {
     /// Longest first.
     prefixes: Vec<Prefix>,
     aggregators: Aggregators,
+    limits: Limits,
     states: Arc<States>,
 }
 
@@ -380,6 +392,12 @@ impl Handlers {
         }
         all.sort();
         all
+    }
+
+    /// The limits of all handlers.
+    #[must_use]
+    pub fn limits(&self) -> &Limits {
+        &self.0.limits
     }
 
     /// The aggregator of this group, if there is one.

@@ -64,6 +64,7 @@ async fn a_prefix_that_does_not_know_a_type_leaves_it_to_a_shorter_one() {
         options: Default::default(),
         payload: None,
         payload_schema: None,
+        limits: Vec::new(),
         notify: Default::default(),
         revision: String::new(),
     }]);

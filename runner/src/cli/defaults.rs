@@ -85,6 +85,7 @@ mod tests {
             options,
             payload: None,
             payload_schema: None,
+            limits: Vec::new(),
             notify: Default::default(),
             revision: String::new(),
         }

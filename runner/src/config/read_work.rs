@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use runner_core::cron::DstRule;
+use runner_core::limit::{LimitKey, LimitRule, Limits, MAX_LIMIT, MAX_RATE_PER, StartRate, TaskLimit};
 use runner_core::task::QueueName;
 use runner_queue::{ArchiveBounds, GroupRule, MAX_SET};
 
@@ -60,6 +61,7 @@ pub fn worker(root: &Section<'_>) -> WorkerSettings {
             .number("poison_after", 0..=MAX_POISON_AFTER)
             .unwrap_or(default.poison_after),
         groups: groups(&section, default.groups),
+        limits: limits(&section),
     };
     section.finish();
     settings
@@ -76,6 +78,48 @@ fn groups(section: &Section<'_>, default: GroupRule) -> GroupRule {
         max_delay: delay.map_or(default.max_delay, |delay| Some(delay).filter(|delay| !delay.is_zero())),
         max_size: size.map_or(default.max_size, |size| Some(size).filter(|size| *size > 0)),
     }
+}
+
+/// Limits of queues, by their names.
+fn limits(section: &Section<'_>) -> Limits {
+    let mut limits = Limits::default();
+    for (name, section) in section.named("limits", "concurrency") {
+        let key = section.text("key").and_then(|text| limit_key(&section, &text));
+        let concurrency = section.number("concurrency", 1..=MAX_LIMIT).map(LimitRule::Concurrency);
+        let rate = rate(section.section("rate_limit"));
+        section.finish();
+        // A blank name was reported where names are read.
+        let Ok(queue) = QueueName::new(name) else { continue };
+        for rule in [concurrency, rate].into_iter().flatten() {
+            let limit = TaskLimit {
+                key: key.clone(),
+                ..TaskLimit::new(rule)
+            };
+            limits.add_of_queue(queue.clone(), limit);
+        }
+    }
+    limits
+}
+
+fn limit_key(section: &Section<'_>, text: &Located<String>) -> Option<LimitKey> {
+    LimitKey::new(text.value.trim())
+        .map_err(|why| section.reader().error("CFG_VALUE", &text.place, why.to_string()))
+        .ok()
+}
+
+fn rate(section: Section<'_>) -> Option<LimitRule> {
+    let count = section.number("count", 1..=MAX_LIMIT);
+    let per = section.duration("per", Duration::from_millis(1)..=MAX_RATE_PER);
+    let burst = section.number("burst", 1..=MAX_LIMIT);
+    if section.written() && (count.is_none() || per.is_none()) {
+        section
+            .reader()
+            .error("CFG_VALUE", &section.place(), "rate_limit needs count and per");
+    }
+    section.finish();
+    let (count, per) = (count?, per?);
+    let burst = burst.unwrap_or(count);
+    Some(LimitRule::Rate(StartRate { count, per, burst }))
 }
 
 fn archive(section: &Section<'_>, default: ArchiveBounds) -> ArchiveBounds {

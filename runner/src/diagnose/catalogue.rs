@@ -85,6 +85,9 @@ reasons! {
     WaitsFor "W116" Warning
         "Waits for {what}."
         "A worker claimed it and put it back; it is tried again from time to time.";
+    WaitsForLimit "W117" Info
+        "Waits for the limit {limit}."
+        "It starts when its turn comes: docs/limits.md.";
     WorkersBusy "W103" Info
         "The workers that serve the queue {queue} are busy: {active} of {slots} slots are in use."
         "";

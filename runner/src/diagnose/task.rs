@@ -166,7 +166,10 @@ pub fn why_gone(record: &RunRecord) -> Reason {
 fn waits(task: &TaskFacts, broker: &BrokerFacts) -> Vec<Reason> {
     let mut found: Vec<Reason> = broker.refuses().into_iter().collect();
     if let Some(what) = &task.waiting_for {
-        found.push(task.reason(ReasonCode::WaitsFor).with("what", what.as_str()));
+        found.push(match what.strip_prefix("limit ") {
+            Some(limit) => task.reason(ReasonCode::WaitsForLimit).with("limit", limit),
+            None => task.reason(ReasonCode::WaitsFor).with("what", what.as_str()),
+        });
     }
     found.extend(broker.paused(&task.queue));
     let not_taken = broker.not_taken(&task.queue, &task.kind);

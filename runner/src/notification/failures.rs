@@ -231,6 +231,7 @@ mod tests {
             options: FunctionOptions::default(),
             payload: None,
             payload_schema: None,
+            limits: Vec::new(),
             notify: rules("ops"),
             revision: String::new(),
         };

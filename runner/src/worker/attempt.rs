@@ -109,6 +109,10 @@ pub(super) fn begin(ctx: &WorkerContext, task: InFlightTask) -> Started {
             HandlerEnd::Returned(Outcome::Skip(fault.to_string())),
         ));
     }
+    if let Some(limit) = facts.claim.refused_by() {
+        let why = format!("skipped: limit {limit}");
+        return Started::Over(ended(ctx, facts, HandlerEnd::Returned(Outcome::Revoke(why))));
+    }
     let silence = found.silence();
     let before = ctx
         .before_run

@@ -13,6 +13,7 @@ use runner_sdk::Handlers;
 use tokio::sync::{Notify, watch};
 
 use super::before_run::BeforeRun;
+use super::claimed_limits::ClaimedLimits;
 use super::claimed_types::ClaimedTypes;
 use super::in_flight::InFlight;
 use super::instance::Instance;
@@ -83,6 +84,8 @@ pub(super) struct WorkerContext {
     pub services: Arc<BrokerServices>,
     /// Types that are claimed.
     pub known: ClaimedTypes,
+    /// Limits that are kept.
+    pub limits: ClaimedLimits,
     /// Lost runs to report.
     pub survived: Survived,
     /// Since when other workers can see this one.
@@ -92,6 +95,16 @@ pub(super) struct WorkerContext {
 }
 
 impl WorkerContext {
+    /// Gives the broker the limits that its claims keep, if they have changed.
+    pub(super) fn look_at_limits(&self) {
+        if let Some(limits) = self
+            .limits
+            .look(&self.functions, &[&self.settings.limits, self.handlers.limits()])
+        {
+            self.broker.claims_limits(&limits);
+        }
+    }
+
     pub(super) fn new(parts: WorkerParts) -> Self {
         let WorkerParts {
             broker,
@@ -134,6 +147,7 @@ impl WorkerContext {
             announce: Notify::new(),
             delayed: Notify::new(),
             started_at,
+            limits: ClaimedLimits::default(),
             known: ClaimedTypes::default(),
             survived: Survived::default(),
             listed: Listed::default(),

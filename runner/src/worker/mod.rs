@@ -11,6 +11,7 @@ mod attempt;
 mod before_run;
 mod canceller;
 mod claim_loop;
+mod claimed_limits;
 mod claimed_types;
 mod context;
 mod forwarder;
@@ -105,10 +106,11 @@ impl Worker {
 
     /// Starts every role of a worker. The broker need not be reachable yet.
     pub fn start(parts: WorkerParts) -> Self {
-        // Both before the first claim: a run that is lost before the first heartbeat must have a server, and a task of
-        // an unknown type must not be claimed.
+        // All before the first claim: a run that is lost before the first heartbeat must have a server, a task of an unknown
+        // type must not be claimed, and a limit must hold from the start.
         parts.broker.claims_as(&parts.instance.host, parts.instance.pid);
         let ctx = Arc::new(WorkerContext::new(parts));
+        ctx.look_at_limits();
         if let Some(types) = ctx.known.look(&ctx.handlers) {
             ctx.broker.claims_types(&types);
         }

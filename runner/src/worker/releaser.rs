@@ -1,4 +1,4 @@
-//! Passes the types that this worker claims to its broker when they change, has them announced at once, and releases tasks that an older version of
+//! Passes the types that this worker claims, and their limits, to its broker when they change, has them announced at once, and releases tasks that an older version of
 //! this program postponed because it had no handler for them.
 //!
 //! A role of its own, because those tasks may be many: the heartbeat must not wait for it.
@@ -48,6 +48,8 @@ impl BackgroundLoop for Releaser {
     }
 
     async fn turn(&mut self) -> Option<Duration> {
+        // Before the types: a limit of a new function must hold for its first task.
+        self.ctx.look_at_limits();
         if let Some(types) = self.ctx.known.look(&self.ctx.handlers) {
             self.ctx.broker.claims_types(&types);
             self.ctx.announce.notify_one();

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
+use runner_core::limit::Limits;
 use runner_core::notification::NOTIFICATION_QUEUE;
 use runner_core::task::QueueName;
 use runner_queue::{ArchiveBounds, GroupRule};
@@ -42,6 +43,8 @@ pub struct WorkerSettings {
     pub poison_after: u32,
     /// When a group is ripe.
     pub groups: GroupRule,
+    /// Limits of queues, and of types where code states them.
+    pub limits: Limits,
 }
 
 impl Default for WorkerSettings {
@@ -58,6 +61,7 @@ impl Default for WorkerSettings {
             // A process may die by accident, and so may the next; hardly a third one in a row.
             poison_after: 3,
             groups: GroupRule::default(),
+            limits: Limits::default(),
         }
     }
 }

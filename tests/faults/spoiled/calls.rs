@@ -426,6 +426,7 @@ async fn exchange(at: &At, held: &mut Held) -> Made {
 pub fn of_workers() -> Vec<Call> {
     let mut calls = of_claims();
     calls.extend(of_roles());
+    calls.extend(of_limits());
     calls
 }
 
@@ -459,12 +460,6 @@ fn of_claims() -> Vec<Call> {
             at.broker.claims_types(&KnownTypes::all());
             none(claimed)
         };
-        "claim_limits" from Pending: |at, _held| claim_limited(at).await;
-        "claim_limited" from Limited: |at, _held| {
-            at.clock.advance(Duration::from_secs(11));
-            claim_limited(at).await
-        };
-        "settle_limited" from Limited: |at, held| settle(at, held, Verdict::Done).await;
         "settle_done" from Active: |at, held| settle(at, held, Verdict::Done).await;
         "settle_kept" from Retained: |at, held| settle(at, held, Verdict::Done).await.map(|_| BTreeSet::new());
         "settle_unlock" from Locked: |at, held| settle(at, held, Verdict::Done).await;
@@ -482,6 +477,22 @@ fn of_claims() -> Vec<Call> {
     }
 }
 
+/// Calls with limits.
+fn of_limits() -> Vec<Call> {
+    calls! {
+        "claim_limits" from Pending: |at, _held| claim_limited(at).await;
+        "claim_limited" from Limited: |at, _held| {
+            at.clock.advance(Duration::from_secs(11));
+            claim_limited(at).await
+        };
+        "settle_limited" from Limited: |at, held| settle(at, held, Verdict::Done).await;
+        "forward_limited" from Limited: |at, _held| {
+            at.clock.advance(Duration::from_secs(11));
+            none(at.broker.forward(&[queue()], 99).await)
+        };
+    }
+}
+
 /// Calls of the maintenance loops.
 fn of_roles() -> Vec<Call> {
     calls! {
@@ -496,10 +507,6 @@ fn of_roles() -> Vec<Call> {
         "absolve" from Active: |at, held| none(at.broker.absolve(&held.claims).await);
         "recover_active" from Active: |at, _held| none(at.broker.recover(&[queue()], Duration::ZERO, 99, 3).await);
         "forward_due" from Due: |at, _held| none(at.broker.forward(&[queue()], 99).await);
-        "forward_limited" from Limited: |at, _held| {
-            at.clock.advance(Duration::from_secs(11));
-            none(at.broker.forward(&[queue()], 99).await)
-        };
         "forward_again" from Again: |at, _held| none(at.broker.forward(&[queue()], 99).await);
         "forward_waiting" from Waiting: |at, _held| {
             at.clock.advance(HOUR);

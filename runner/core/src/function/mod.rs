@@ -31,6 +31,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
+use crate::limit::{Limits, TaskLimit};
 use crate::notification::NotifyRules;
 use crate::task::{FUNCTION_PREFIX, QueueName, Task};
 
@@ -55,6 +56,8 @@ pub struct Function {
     pub payload: Option<Bytes>,
     /// What its payload must be; `None`: anything.
     pub payload_schema: Option<PayloadSchema>,
+    /// How many of its tasks run at a time, how often one starts, in which order.
+    pub limits: Vec<TaskLimit>,
     /// Over which channels people hear of it.
     pub notify: NotifyRules,
     /// Changes with every change of the definition.
@@ -197,6 +200,19 @@ impl Functions {
         self.all().keys().cloned().collect()
     }
 
+    /// The limits of all functions, by the types of their tasks. Of several functions that one handler runs, the first one by name
+    /// that states a limit of a rule states it for all.
+    #[must_use]
+    pub fn limits(&self) -> Limits {
+        let mut limits = Limits::default();
+        for function in self.all().values() {
+            for limit in &function.limits {
+                limits.add(&function.task_type(), limit.clone());
+            }
+        }
+        limits
+    }
+
     /// Replaces all functions. Runs that have started keep their own.
     pub fn replace(&self, functions: Vec<Function>) {
         let mut schemas = Schemas::new();
@@ -243,6 +259,7 @@ mod tests {
             options: FunctionOptions::default(),
             payload: None,
             payload_schema: None,
+            limits: Vec::new(),
             notify: Default::default(),
             revision: "1".to_owned(),
         }

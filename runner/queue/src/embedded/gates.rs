@@ -2,7 +2,7 @@
 //!
 //! Not here: what a limit is (`core::limit`), and taking tasks (`claim`).
 
-use std::collections::HashSet;
+use std::collections::{BTreeSet, HashSet};
 
 use jiff::Timestamp;
 use md5::{Digest as _, Md5};
@@ -389,14 +389,22 @@ pub(super) fn any(tx: &Tx<'_>) -> Result<bool, SqlError> {
     tx.conn.value("SELECT EXISTS (SELECT 1 FROM gated)", [])
 }
 
-/// A task leaves the gates that it holds: its claim has ended. One that has not ended for good keeps its place in an order.
-pub(super) fn leave(tx: &mut Tx<'_>, queue: &QueueName, id: &str, stays: bool) -> Result<(), SqlError> {
-    let left: Vec<String> = tx.conn.values(
-        "DELETE FROM gated WHERE queue = ?1 AND id = ?2 AND NOT (?3 AND holds = 1 AND gate >= 'sequence' \
-         AND gate < 'sequencf') RETURNING gate",
-        params![queue.as_str(), id, stays],
-    )?;
-    for gate in left {
+/// Tasks whose claims have ended, each with its queue and whether it has not ended for good, leave the gates that they hold. Those
+/// that have not keep their place in an order. Afterwards waiters continue.
+pub(super) fn leave<'a>(
+    tx: &mut Tx<'_>,
+    ended: impl IntoIterator<Item = (&'a QueueName, &'a str, bool)>,
+) -> Result<(), SqlError> {
+    let mut left = BTreeSet::new();
+    for (queue, id, stays) in ended {
+        let gates: Vec<String> = tx.conn.values(
+            "DELETE FROM gated WHERE queue = ?1 AND id = ?2 AND NOT (?3 AND holds = 1 AND gate >= 'sequence' \
+             AND gate < 'sequencf') RETURNING gate",
+            params![queue.as_str(), id, stays],
+        )?;
+        left.extend(gates.into_iter().map(|gate| (queue, gate)));
+    }
+    for (queue, gate) in left {
         look_at(tx, queue, &gate)?;
     }
     Ok(())

@@ -177,7 +177,7 @@ fn recover_one(tx: &mut Tx<'_>, rules: &Rules, queue: &QueueName, lost: Lost) ->
         runs::record_end(tx, queue, &record.id, &trace)?;
     }
     if gates::any(tx)? {
-        gates::leave(tx, queue, record.id.as_str(), state == TaskState::Retry)?;
+        gates::leave(tx, [(queue, record.id.as_str(), state == TaskState::Retry)])?;
     }
     Ok(Some(Recovered {
         queue: queue.clone(),

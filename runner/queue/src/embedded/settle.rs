@@ -87,12 +87,12 @@ pub(super) fn settle(tx: &mut Tx<'_>, ends: &Ends<'_>) -> Result<Vec<Settled>, S
         moves::clear_suspicion(tx, &batch.reported)?;
     }
     if gates::any(tx)? {
-        for (settlement, answer) in settlements.iter().zip(&answers) {
-            if *answer == Settled::Accepted {
-                let task = settlement.claim.task();
-                gates::leave(tx, &task.queue, task.id.as_str(), stays(&settlement.verdict))?;
-            }
-        }
+        let ended = settlements.iter().zip(&answers);
+        let ended = ended.filter(|(_, answer)| **answer == Settled::Accepted);
+        gates::leave(
+            tx,
+            ended.map(|(s, _)| (&s.claim.task().queue, s.claim.task().id.as_str(), stays(&s.verdict))),
+        )?;
     }
     Ok(answers)
 }

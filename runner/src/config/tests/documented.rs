@@ -86,6 +86,7 @@ fn collect(node: &Node, path: &str, keys: &mut BTreeSet<String>) {
         match path.as_str() {
             // Names of queues and of connections are free.
             "worker.queues"
+            | "worker.limits"
             | "rabbitmq.connections"
             | "redis_connections"
             | "handlers.sql.connections"

@@ -17,6 +17,7 @@ fn functions() -> Functions {
         options: FunctionOptions::default(),
         payload: None,
         payload_schema: None,
+        limits: Vec::new(),
         notify: Default::default(),
         revision: String::new(),
     };

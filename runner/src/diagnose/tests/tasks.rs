@@ -91,6 +91,7 @@ pub(super) fn cases_of_queues() -> Vec<Case> {
             one(|s| s.info.handlers.clear()),
         ),
         case(WaitsFor, waits(Some("handler mail")), waits(None)),
+        case(WaitsForLimit, waits(Some("limit a")), waits(Some("handler mail"))),
         case(WorkersBusy, one(|s| s.info.active = 2), one(|_| ())),
         case(HigherQueues, strict(1), strict(0)),
         case(WaitsItsTurn, of(&served()), with(|facts| facts.servers = None)),
@@ -223,7 +224,12 @@ fn a_task_that_waits_for_a_handler_says_that_once() {
         ..task(TaskState::Scheduled)
     };
     let other = changed(server(&["low"]), |s| s.info.handlers = vec!["other".to_owned()]);
-    assert_eq!(codes(&why_task(&waits, &facts(vec![other]))), ["W116"]);
+    assert_eq!(codes(&why_task(&waits, &facts(vec![other.clone()]))), ["W116"]);
+    let limited = TaskFacts {
+        waiting_for: Some("limit concurrency fn:a, key x".to_owned()),
+        ..waits
+    };
+    assert_eq!(codes(&why_task(&limited, &facts(vec![other]))), ["W117"]);
 }
 
 #[test]

@@ -1,12 +1,14 @@
 //! One document of a manifest: a function with its schedules.
 
 use runner_core::function::{Function, FunctionKind, FunctionOptions, PayloadSchema};
+use runner_core::limit::TaskLimit;
 use runner_core::notification::NotifyRules;
 use runner_core::schedule::{Definition, Origin, Overlap, ScheduleId, Source, stable_hash};
 use runner_core::task::Task;
 use runner_core::trigger::{ON_START, TRIGGER_HEADER, TriggerDefinition, TriggerId, TriggerKind};
 
 use super::kinds;
+use super::limits::{LIMITS, read_limits};
 use super::notification::{read_expect, read_notify};
 use super::options::{TASK_OPTIONS, read_task_options};
 use super::payload::ManifestPayload;
@@ -47,7 +49,7 @@ pub struct FunctionEntry {
 /// Reads one document. What it returns is in force only if nothing was reported as an error.
 pub fn read_function(node: &Node, context: &ScheduleContext, report: &mut Report<'_>) -> Option<FunctionEntry> {
     let before = report.errors();
-    let known = [&ABOUT[..], &kinds::keys(), &["payload", "payload_schema"], TASK_OPTIONS].concat();
+    let known = known_keys();
     let fields = Fields::read(node, "", &known, report)?;
     read_version(&fields, report);
     let name = read_name(&fields, report);
@@ -56,6 +58,7 @@ pub fn read_function(node: &Node, context: &ScheduleContext, report: &mut Report
     let enabled = fields.get("enabled", report).and_then(|f| f.flag("E120", report));
     let kind = kinds::read_kind(&fields, report);
     let options = read_task_options(&fields, report);
+    let limits = read_limits(&fields, report);
     let (payload, payload_mark) = read_own_payload(&fields, report).unzip();
     let schema = fields.get("payload_schema", report);
     let schema = schema.and_then(|f| read_payload_schema(f, report));
@@ -73,11 +76,11 @@ pub fn read_function(node: &Node, context: &ScheduleContext, report: &mut Report
     }
     // A misspelt "schedule" is reported once, as a misspelling; a handler with options states them for its type.
     let handler = kind.as_ref().is_some_and(|kind| kind.handler_type().is_some());
-    let about_type = handler && (options != FunctionOptions::default() || schema.is_some());
+    let stated = options != FunctionOptions::default() || schema.is_some() || !limits.is_empty();
     let started = ["schedule", "triggers"].iter().any(|key| fields.peek(key).is_some()) || !triggered.is_empty();
-    let unscheduled = !started && !about_type && report.errors() == before;
+    let unscheduled = !(started || handler && stated) && report.errors() == before;
     let kind = kind?;
-    let revision = revision_of(&kind, &options, schema.as_ref(), &description);
+    let revision = revision_of(&kind, &options, &limits, schema.as_ref(), &description);
     let function = Function {
         name: name?.to_owned(),
         description,
@@ -85,6 +88,7 @@ pub fn read_function(node: &Node, context: &ScheduleContext, report: &mut Report
         options,
         payload: payload.as_ref().map(|payload| payload.to_json().into_bytes().into()),
         payload_schema: schema,
+        limits,
         notify,
         revision,
     };
@@ -118,6 +122,12 @@ pub fn read_function(node: &Node, context: &ScheduleContext, report: &mut Report
     })
 }
 
+/// All keys of a document.
+fn known_keys() -> Vec<&'static str> {
+    let payload = ["payload", "payload_schema"];
+    [&ABOUT[..], &kinds::keys(), &payload, TASK_OPTIONS, LIMITS].concat()
+}
+
 /// The payload of the function, and where it is.
 fn read_own_payload(fields: &Fields<'_>, report: &mut Report<'_>) -> Option<(ManifestPayload, Mark)> {
     let field = fields.peek("payload").filter(|f| f.node.value != Value::Null)?;
@@ -147,10 +157,15 @@ fn read_rules(fields: &Fields<'_>, context: &ScheduleContext, report: &mut Repor
 fn revision_of(
     kind: &FunctionKind,
     options: &FunctionOptions,
+    limits: &[TaskLimit],
     schema: Option<&PayloadSchema>,
     description: &str,
 ) -> String {
     let mut stated = format!("{kind:?}{options:?}");
+    // Functions without limits keep the revision that they had before there were any.
+    if !limits.is_empty() {
+        stated += &format!("{limits:?}");
+    }
     stated.push_str(schema.map_or("", PayloadSchema::text));
     format!("{:016x}", stable_hash(&[&stated, description]))
 }

@@ -4,6 +4,7 @@
 
 mod function;
 mod kinds;
+mod limits;
 mod notification;
 mod options;
 mod payload;

@@ -49,6 +49,14 @@ const SLIPS: &[(&str, &[&str])] = &[
     ("", &["E107 the file is empty; delete the file to remove its functions"]),
     ("- a\n", &["1:1 E108 the document must be a map, found a list"]),
     (
+        "name: a\nconcurrency: 0\nrate_limit: {count: 1}\nsequence: '{{ payload.a }}'\nhandler: x\n",
+        &[
+            "2:14 E163 concurrency must be a whole number from 1 to 1000000, found number 0",
+            "3:13 E164 rate_limit needs per",
+            "4:11 E165 sequence: a key is a plain path into the payload, such as payload.tenant, and no template // for example payload.tenant",
+        ],
+    ),
+    (
         "just text\n",
         &["1:1 E108 the document must be a map, found \"just text\""],
     ),
@@ -515,4 +523,37 @@ fn bad_files_are_reported_all_their_faults_at_once() {
         );
         assert!(reading.entries.is_empty(), "{name}");
     }
+}
+
+#[test]
+fn limits_are_read_in_their_short_and_long_forms() {
+    use runner_core::limit::{LimitKey, LimitRule, OnLimit, StartRate, TaskLimit};
+    let limits = |text: &str| {
+        let reading = good(&format!("name: a\nhandler: x\n{text}"));
+        reading.entries[0].function.limits.clone()
+    };
+    assert_eq!(limits("concurrency: 3\n"), [TaskLimit::new(LimitRule::Concurrency(3))]);
+    let key = Some(LimitKey::new("t.id").unwrap());
+    let keyed = TaskLimit {
+        key: key.clone(),
+        on_limit: OnLimit::Skip,
+        ..TaskLimit::new(LimitRule::Concurrency(2))
+    };
+    assert_eq!(
+        limits("concurrency: {limit: 2, key: payload.t.id, on_limit: skip}\n"),
+        [keyed]
+    );
+    let rate = |burst| {
+        let (count, per) = (100, Duration::from_millis(500));
+        TaskLimit::new(LimitRule::Rate(StartRate { count, per, burst }))
+    };
+    assert_eq!(limits("rate_limit: {count: 100, per: 500ms}\n"), [rate(100)]);
+    assert_eq!(limits("rate_limit: {count: 100, per: 500ms, burst: 1}\n"), [rate(1)]);
+    let order = TaskLimit {
+        key,
+        ..TaskLimit::new(LimitRule::Sequence)
+    };
+    assert_eq!(limits("sequence: t.id\n"), [order]);
+    assert_eq!(limits("sequence: true\n"), [TaskLimit::new(LimitRule::Sequence)]);
+    assert_eq!(limits("sequence: false\n"), []);
 }
