@@ -123,7 +123,7 @@ async fn a_failure_for_good_reaches_its_channels_signed() {
     // What is secret about the channel is nowhere to be seen.
     let sent = shown(&site, "completed").await;
     assert!(
-        sent["id"].as_str().unwrap().starts_with("ops@failure-default-t-1-"),
+        sent["id"].as_str().unwrap().starts_with("ops@failure~default~t-1~"),
         "{sent}"
     );
     let page = runner

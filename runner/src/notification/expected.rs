@@ -7,6 +7,8 @@ use jiff::Timestamp;
 use runner_core::notification::{Notification, NotifyOn};
 use runner_queue::{Decision, DecisionKind, Working};
 
+use super::identity::joined;
+
 /// How long something is still reported, for the time in which no instance was up.
 const STILL_NEWS: Duration = Duration::from_secs(3600);
 
@@ -52,7 +54,7 @@ pub(super) fn late(name: &str, decision: &Decision, within: Duration, now: Times
 }
 
 fn occurrence(decision: &Decision) -> String {
-    format!("{}-{}", decision.schedule, decision.nominal.as_second())
+    joined([decision.schedule.as_str(), &decision.nominal.as_second().to_string()])
 }
 
 /// The notification of an attempt that takes longer than `most`.
@@ -67,10 +69,9 @@ pub(super) fn too_long(name: &str, run: &Working, most: Duration, now: Timestamp
     );
     notification.task = Some(run.id.to_string());
     notification.queue = Some(run.queue.to_string());
-    Some((
-        notification,
-        format!("{}-{}-{}", run.queue, run.id, run.started_at.as_second()),
-    ))
+    let started = run.started_at.as_second().to_string();
+    let what = joined([run.queue.as_str(), run.id.as_str(), &started]);
+    Some((notification, what))
 }
 
 #[cfg(test)]
@@ -105,7 +106,7 @@ mod tests {
         let (notification, what) = missed("a", &decision(DecisionKind::Missed), at(5010)).unwrap();
         assert_eq!(
             (notification.title.as_str(), what.as_str()),
-            ("a was missed 3 times", "code:a-1000")
+            ("a was missed 3 times", "code:a~1000")
         );
         assert!(missed("a", &decision(DecisionKind::Missed), at(8601)).is_none());
         assert!(missed("a", &decision(DecisionKind::Fired), at(5010)).is_none());
@@ -118,7 +119,7 @@ mod tests {
         assert!(!may_be_late(&fired, within, at(1060)));
         assert!(may_be_late(&fired, within, at(1061)));
         assert!(!may_be_late(&decision(DecisionKind::Skipped), within, at(1061)));
-        assert_eq!(late("a", &fired, within, at(1061)).1, "code:a-1000");
+        assert_eq!(late("a", &fired, within, at(1061)).1, "code:a~1000");
     }
 
     #[test]
@@ -134,6 +135,6 @@ mod tests {
         assert!(too_long("a", &run, most, at(1000)).is_none());
         let (notification, what) = too_long("a", &run, most, at(1001)).unwrap();
         assert!(notification.text.contains("15 minutes so far"), "{}", notification.text);
-        assert_eq!(what, "default-t-100");
+        assert_eq!(what, "default~t~100");
     }
 }

@@ -14,7 +14,7 @@ use runner_queue::{Delivery, EndedTask, FollowUps, TaskEnd, TaskRecord};
 use tokio::sync::watch;
 
 use super::NotificationSettings;
-use super::identity::to_delivery;
+use super::identity::{joined, to_delivery};
 
 /// What people hear of tasks of one type, or of one schedule.
 #[derive(Clone)]
@@ -162,7 +162,7 @@ impl FollowUps for FailureNotifications {
             return Vec::new();
         };
         let task = ended.task;
-        let what = format!("{}-{}-{}", task.queue, task.id, ended.run);
+        let what = joined([task.queue.as_str(), task.id.as_str(), &ended.run.to_string()]);
         let notification = self.notification(&hears.name, ended);
         let each = hears.channels.iter().filter_map(|channel| {
             let own = Notification {

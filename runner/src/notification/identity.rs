@@ -8,9 +8,14 @@ use sha2::{Digest as _, Sha256};
 /// An id longer than this ends in a hash: it is part of a key.
 const MAX_ID: usize = 240;
 
+/// Joins what identifies something; other parts never make the same text, whatever is in them.
+pub(super) fn joined<const N: usize>(parts: [&str; N]) -> String {
+    parts.map(|part| part.replace('=', "=e").replace('~', "=t")).join("~")
+}
+
 /// The task of a notification. `what` identifies what happened among all that happens under this event.
 pub(super) fn to_delivery(notification: &Notification, what: &str) -> Option<Delivery> {
-    let text = format!("{}@{}-{what}", notification.channel, notification.event.as_str());
+    let text = format!("{}@{}~{what}", notification.channel, notification.event.as_str());
     let mut task = notification.task();
     task.id = TaskId::new(bounded(&text)).ok();
     task.id.is_some().then_some(Delivery {
@@ -43,10 +48,24 @@ mod tests {
             let made = to_delivery(&notification, what).and_then(|delivery| delivery.task.id);
             made.map_or_else(String::new, |id| id.to_string())
         };
-        assert_eq!(id("default-t1-3"), "ops@failure-default-t1-3");
+        assert_eq!(id("default~t1~3"), "ops@failure~default~t1~3");
         let (long, other) = ("é".repeat(500), "é".repeat(501));
         assert!(id(&long).len() <= MAX_ID, "{}", id(&long));
         assert_ne!(id(&long), id(&other));
         assert_eq!(id(&long), id(&long));
+    }
+
+    #[test]
+    fn other_parts_never_make_the_same_text() {
+        assert_eq!(joined(["default", "m:a:b@2026", "3"]), "default~m:a:b@2026~3");
+        for (one, other) in [
+            (["a-b", "c", ""], ["a", "b-c", ""]),
+            (["a~b", "c", ""], ["a", "b~c", ""]),
+            (["a~", "b", ""], ["a", "~b", ""]),
+            (["=t", "", ""], ["~", "", ""]),
+            (["a=", "t", ""], ["a", "=t", ""]),
+        ] {
+            assert_ne!(joined(one), joined(other), "{one:?} {other:?}");
+        }
     }
 }

@@ -7,6 +7,8 @@ use runner_core::notification::NotifyOn;
 use runner_core::task::AttemptOutcome;
 use runner_queue::RunRecord;
 
+use super::identity::joined;
+
 /// How long after a run it is still reported, for the time in which no instance was up.
 const STILL_NEWS: Duration = Duration::from_secs(3600);
 
@@ -43,9 +45,10 @@ pub(super) struct Transition<'a> {
     pub(super) failure: String,
 }
 
-/// Identifies a run that failed for good; a task that an operator runs again may fail again.
+/// Identifies a run that failed; a task that an operator runs again may fail again.
 fn failure_of(run: &RunRecord) -> String {
-    format!("{}-{}-{}", run.queue, run.task, run.ended_at.as_millisecond())
+    let ended = run.ended_at.as_millisecond().to_string();
+    joined([run.queue.as_str(), run.task.as_str(), &ended])
 }
 
 /// The failure in which a function is now; `runs` are newest first.
@@ -69,11 +72,9 @@ pub(super) fn transitions<'a>(runs: &'a [RunRecord], failure: Option<&str>, now:
         let transition = |on, failure| Transition { on, run, failure };
         match (how, decisive.get(place + 1)) {
             (Went::Well, Some((Went::Badly, before))) => found.push(transition(NotifyOn::Recovery, failure_of(before))),
-            (Went::Trying, None | Some((Went::Well, _))) => {
-                found.push(transition(
-                    NotifyOn::FirstFailure,
-                    format!("{}-{}", run.queue, run.task),
-                ));
+            // The later attempts at a task follow one that failed.
+            (Went::Trying, None | Some((Went::Well, _))) if run.attempt == 1 => {
+                found.push(transition(NotifyOn::FirstFailure, failure_of(run)));
             }
             _ => {}
         }
@@ -148,6 +149,19 @@ mod tests {
         assert_eq!(found(&[Success, Retry]), [(NotifyOn::FirstFailure, "t1".to_owned())]);
         assert_eq!(found(&[Archived, Retry]), []);
         assert_eq!(found(&[Retry, Retry]).len(), 1);
+    }
+
+    #[test]
+    fn of_a_task_with_a_reused_id_each_first_failure_is_another_one() {
+        let (mut one, mut other) = (run(1, AttemptOutcome::Retry), run(60, AttemptOutcome::Retry));
+        other.task = one.task.clone();
+        let id = |run: &RunRecord| {
+            let all = transitions(std::slice::from_ref(run), None, Timestamp::from_second(100).unwrap());
+            all.first().map(|found| found.failure.clone())
+        };
+        assert_ne!(id(&one), id(&other));
+        one.attempt = 2;
+        assert_eq!(id(&one), None, "the attempt before has failed");
     }
 
     #[test]
