@@ -59,9 +59,14 @@ pub(super) fn present_failure(runs: &[RunRecord]) -> Option<String> {
         .map(|(_, run)| failure_of(run))
 }
 
-/// What the runs of a function, newest first, say. `failure`: the one in which it was at the last look; of a function that runs very
-/// often its record may be gone.
-pub(super) fn transitions<'a>(runs: &'a [RunRecord], failure: Option<&str>, now: Timestamp) -> Vec<Transition<'a>> {
+/// What the runs of a function, newest first, say. `whole`: nothing ran before them. `failure`: the one in which it was at the last
+/// look; of a function that runs very often its record may be gone.
+pub(super) fn transitions<'a>(
+    runs: &'a [RunRecord],
+    whole: bool,
+    failure: Option<&str>,
+    now: Timestamp,
+) -> Vec<Transition<'a>> {
     let decisive: Vec<(Went, &RunRecord)> = runs.iter().filter_map(|run| Some((went(run)?, run))).collect();
     let mut found = Vec::new();
     for (place, (how, run)) in decisive.iter().enumerate() {
@@ -73,7 +78,7 @@ pub(super) fn transitions<'a>(runs: &'a [RunRecord], failure: Option<&str>, now:
         match (how, decisive.get(place + 1)) {
             (Went::Well, Some((Went::Badly, before))) => found.push(transition(NotifyOn::Recovery, failure_of(before))),
             // The later attempts at a task follow one that failed.
-            (Went::Trying, None | Some((Went::Well, _))) if run.attempt == 1 => {
+            (Went::Trying, before) if run.attempt == 1 && succeeded(before, whole) => {
                 found.push(transition(NotifyOn::FirstFailure, failure_of(run)));
             }
             _ => {}
@@ -86,6 +91,11 @@ pub(super) fn transitions<'a>(runs: &'a [RunRecord], failure: Option<&str>, now:
         found.push(Transition { on, run, failure });
     }
     found
+}
+
+/// Whether the run before was a success, or there was none.
+fn succeeded(before: Option<&(Went, &RunRecord)>, whole: bool) -> bool {
+    before.map_or(whole, |(how, _)| *how == Went::Well)
 }
 
 #[cfg(test)]
@@ -123,7 +133,7 @@ mod tests {
         let mut runs: Vec<RunRecord> = runs.map(|(n, outcome)| run(n as i64, *outcome)).collect();
         runs.reverse();
         let now = Timestamp::from_second(100).unwrap();
-        let found = transitions(&runs, None, now).into_iter();
+        let found = transitions(&runs, true, None, now).into_iter();
         found.map(|found| (found.on, found.run.task.to_string())).collect()
     }
 
@@ -156,7 +166,7 @@ mod tests {
         let (mut one, mut other) = (run(1, AttemptOutcome::Retry), run(60, AttemptOutcome::Retry));
         other.task = one.task.clone();
         let id = |run: &RunRecord| {
-            let all = transitions(std::slice::from_ref(run), None, Timestamp::from_second(100).unwrap());
+            let all = transitions(std::slice::from_ref(run), true, None, Timestamp::from_second(100).unwrap());
             all.first().map(|found| found.failure.clone())
         };
         assert_ne!(id(&one), id(&other));
@@ -165,11 +175,19 @@ mod tests {
     }
 
     #[test]
+    fn nothing_is_known_of_what_was_before_runs_that_are_cut_off() {
+        let runs = [run(1, AttemptOutcome::Retry)];
+        let now = Timestamp::from_second(10).unwrap();
+        assert_eq!(transitions(&runs, true, None, now).len(), 1);
+        assert_eq!(transitions(&runs, false, None, now).len(), 0);
+    }
+
+    #[test]
     fn what_happened_long_ago_is_no_news() {
         let runs = [run(10, AttemptOutcome::Retry)];
         let at = |seconds| Timestamp::from_second(seconds).unwrap();
-        assert_eq!(transitions(&runs, None, at(3610)).len(), 1);
-        assert_eq!(transitions(&runs, None, at(3611)).len(), 0);
+        assert_eq!(transitions(&runs, true, None, at(3610)).len(), 1);
+        assert_eq!(transitions(&runs, true, None, at(3611)).len(), 0);
     }
 
     #[test]
@@ -179,10 +197,10 @@ mod tests {
         let now = Timestamp::from_second(10).unwrap();
         let failure = present_failure(std::slice::from_ref(&bad)).unwrap();
         let both = [good.clone(), bad];
-        assert_eq!(transitions(&both, Some(&failure), now).len(), 1);
-        assert_eq!(transitions(&both, None, now)[0].failure, failure);
+        assert_eq!(transitions(&both, true, Some(&failure), now).len(), 1);
+        assert_eq!(transitions(&both, true, None, now)[0].failure, failure);
         let rest = [good];
-        assert_eq!(transitions(&rest, Some(&failure), now)[0].failure, failure);
-        assert_eq!((transitions(&rest, None, now).len(), present_failure(&rest)), (0, None));
+        assert_eq!(transitions(&rest, true, Some(&failure), now)[0].failure, failure);
+        assert_eq!((transitions(&rest, true, None, now).len(), present_failure(&rest)), (0, None));
     }
 }

@@ -170,7 +170,7 @@ impl NotificationWatch {
                 let runs = self.parts.broker.runs(name, &function.queues(), LAST_RUNS).await?;
                 let now = self.parts.clock.now();
                 let before = self.failing.get(name).map(String::as_str);
-                let all = transitions(&runs, before, now).into_iter();
+                let all = transitions(&runs, runs.len() < LAST_RUNS, before, now).into_iter();
                 look.found
                     .extend(all.map(|transition| of_run(function, transition, now)));
                 look.failing
