@@ -25,6 +25,7 @@ fn went(run: &RunRecord) -> Option<Went> {
     match run.outcome {
         AttemptOutcome::Success => Some(Went::Well),
         AttemptOutcome::Retry => Some(Went::Trying),
+        AttemptOutcome::Lost if run.retry_left => Some(Went::Trying),
         AttemptOutcome::Archived | AttemptOutcome::Lost => Some(Went::Badly),
         // They say nothing about the function.
         AttemptOutcome::Cancelled
@@ -124,6 +125,7 @@ mod tests {
             output: None,
             event: None,
             output_cut: false,
+            retry_left: false,
         }
     }
 
@@ -153,6 +155,19 @@ mod tests {
     }
 
     #[test]
+    fn a_lost_attempt_whose_task_is_tried_again_is_no_failure_for_good() {
+        let lost = RunRecord {
+            retry_left: true,
+            ..run(1, AttemptOutcome::Lost)
+        };
+        assert_eq!(present_failure(std::slice::from_ref(&lost)), None);
+        let runs = [run(2, AttemptOutcome::Success), lost];
+        let now = Timestamp::from_second(10).unwrap();
+        let on: Vec<NotifyOn> = transitions(&runs, true, None, now).iter().map(|t| t.on).collect();
+        assert_eq!(on, [NotifyOn::FirstFailure]);
+    }
+
+    #[test]
     fn a_first_failure_follows_a_success_or_nothing() {
         use AttemptOutcome::{Archived, Retry, Success};
         assert_eq!(found(&[Retry]), [(NotifyOn::FirstFailure, "t0".to_owned())]);
@@ -166,7 +181,12 @@ mod tests {
         let (mut one, mut other) = (run(1, AttemptOutcome::Retry), run(60, AttemptOutcome::Retry));
         other.task = one.task.clone();
         let id = |run: &RunRecord| {
-            let all = transitions(std::slice::from_ref(run), true, None, Timestamp::from_second(100).unwrap());
+            let all = transitions(
+                std::slice::from_ref(run),
+                true,
+                None,
+                Timestamp::from_second(100).unwrap(),
+            );
             all.first().map(|found| found.failure.clone())
         };
         assert_ne!(id(&one), id(&other));
@@ -201,6 +221,9 @@ mod tests {
         assert_eq!(transitions(&both, true, None, now)[0].failure, failure);
         let rest = [good];
         assert_eq!(transitions(&rest, true, Some(&failure), now)[0].failure, failure);
-        assert_eq!((transitions(&rest, true, None, now).len(), present_failure(&rest)), (0, None));
+        assert_eq!(
+            (transitions(&rest, true, None, now).len(), present_failure(&rest)),
+            (0, None)
+        );
     }
 }

@@ -338,6 +338,7 @@ mod tests {
             error: None,
             output: None,
             output_cut: false,
+            retry_left: false,
         }
     }
 

@@ -80,6 +80,7 @@ async fn the_run_of_a_function_is_remembered_when_its_task_is_gone(fresh: Fresh)
         error: None,
         output: Some("a line\n".to_owned()),
         output_cut: false,
+        retry_left: false,
     };
     succeed(&fresh).await;
     assert!(fresh.look("a").await.is_none(), "no retention: the task is gone");
@@ -343,6 +344,15 @@ async fn the_end_of_a_run_whose_worker_fell_silent_is_remembered(fresh: Fresh) {
     let run = runs(&fresh, "silent").await.remove(0);
     assert_eq!((run.outcome, run.trigger), (AttemptOutcome::Lost, Trigger::Schedule));
     assert_eq!(run.schedule, Some(schedule("silent")));
+    assert!(run.retry_left);
+    let mut last = function("silent", "last");
+    last.max_retry = 0;
+    fresh.put([last]).await;
+    fresh.claim_one().await;
+    fresh.clock.advance(LEASE);
+    fresh.broker.recover(&queues, secs(0), 10, 0).await.unwrap();
+    let run = runs(&fresh, "silent").await.remove(0);
+    assert_eq!((run.outcome, run.retry_left), (AttemptOutcome::Lost, false));
     fresh.is_sound().await;
 }
 

@@ -174,6 +174,7 @@ fn recover_one(tx: &mut Tx<'_>, rules: &Rules, queue: &QueueName, lost: Lost) ->
     }
     runs::record_attempt(tx, seq, &attempt)?;
     if let Some(trace) = trace_of(record, Some(&attempt), None) {
+        let trace = trace.tried_again(state == TaskState::Retry);
         runs::record_end(tx, queue, &record.id, &trace)?;
     }
     if gates::any(tx)? {

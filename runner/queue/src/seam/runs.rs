@@ -151,6 +151,9 @@ pub struct RunRecord {
     /// Whether that is only a part; [`Runs::output`] has the whole.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub output_cut: bool,
+    /// Of an attempt that was lost: whether its task had a retry left. Other outcomes say that themselves.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub retry_left: bool,
 }
 
 impl RunRecord {
@@ -158,6 +161,16 @@ impl RunRecord {
     #[must_use]
     pub fn took(&self) -> Duration {
         between(self.started_at, self.ended_at)
+    }
+}
+
+impl Trace {
+    /// The same of a lost attempt: whether its task is tried again.
+    pub(crate) fn tried_again(mut self, again: bool) -> Self {
+        if let Some(record) = &mut self.record {
+            record.retry_left = again && record.outcome == AttemptOutcome::Lost;
+        }
+        self
     }
 }
 
@@ -291,6 +304,7 @@ pub(crate) fn trace_of(task: &TaskRecord, attempt: Option<&Attempt>, result: Opt
         }),
         output_cut: whole_output(attempt.log.as_deref(), result).is_some_and(|whole| whole.len() > MAX_OUTPUT_BYTES),
         output: output_of(attempt, result),
+        retry_left: false,
     });
     Some(Trace {
         schedule,

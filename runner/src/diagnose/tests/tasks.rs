@@ -128,6 +128,7 @@ fn record() -> RunRecord {
         error: None,
         output: None,
         output_cut: false,
+        retry_left: false,
     }
 }
 

@@ -138,7 +138,8 @@ fn add_settle(trip: &mut RoundTrip<'_>, ends: &Ends<'_>, (queue, places): &Batch
         attempt_args(trip, number, settlement);
         let (task, result) = (settlement.claim.task(), settlement.result.as_deref());
         if let Some(trace) = trace_of(task, settlement.attempt.as_ref(), result) {
-            trace_args(trip, number, &trace);
+            let again = matches!(settlement.verdict, Verdict::Retry { .. });
+            trace_args(trip, number, &trace.tried_again(again));
         }
         follow_args(trip, (number, *queue), ends.after(*place), apart);
     }
