@@ -13,6 +13,7 @@ pub(super) fn clauses() -> Vec<Clause> {
     clauses![
         a_task_that_ends_is_followed_by_another,
         what_follows_is_there_when_the_same_call_claims,
+        what_follows_may_wait_in_a_group,
         a_repeated_verdict_is_followed_once,
         a_task_that_continues_is_not_followed,
         a_failure_is_followed_once_it_is_for_good,
@@ -26,7 +27,8 @@ pub(super) fn clauses() -> Vec<Clause> {
 
 const DAY: Duration = Duration::from_secs(24 * 3600);
 
-/// Tasks of type `test:first` are followed by one named after task, run and end; those of `test:odd` by one that is invalid.
+/// Tasks of type `test:first` are followed by one named after task, run and end; those of `test:grouped` by one that waits in a
+/// group, those of `test:odd` by one that is invalid.
 struct Next(QueueName);
 
 impl FollowUps for Next {
@@ -35,7 +37,7 @@ impl FollowUps for Next {
     }
 
     fn follow(&self, kind: &str) -> bool {
-        kind == "test:first" || kind == "test:odd"
+        ["test:first", "test:grouped", "test:odd"].contains(&kind)
     }
 
     fn after(&self, ended: &EndedTask<'_>) -> Vec<Delivery> {
@@ -43,7 +45,10 @@ impl FollowUps for Next {
         let name = format!("{}-{}-{}", ended.task.id, ended.run, ended.end.as_str());
         let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
         let said = format!("{:?} {:?}", ended.result.map(text), ended.error);
-        let next = Task::new(kind).id(id(&name)).queue(self.0.clone());
+        let mut next = Task::new(kind).id(id(&name)).queue(self.0.clone());
+        if ended.task.kind == "test:grouped" {
+            next = next.group("g");
+        }
         vec![Delivery {
             task: next.payload(said).header("k", "v"),
             remember: DAY,
@@ -106,6 +111,21 @@ async fn what_follows_is_there_when_the_same_call_claims(fresh: Fresh) {
     claims.extend(fresh.next(&own).await);
     assert_eq!(claims.len(), 1);
     assert_eq!(claims[0].task().kind, "next");
+    fresh.is_sound().await;
+}
+
+async fn what_follows_may_wait_in_a_group(fresh: Fresh) {
+    let own = QueueName::default();
+    fresh.broker.follow_by(Arc::new(Next(own.clone())));
+    let grouped = Task::new("test:grouped").id(id("first"));
+    fresh.put([grouped]).await;
+    let claim = fresh.claim_one().await;
+    fresh.end(&claim, Verdict::Done).await;
+    assert!(fresh.next(&own).await.is_empty());
+    let name = name_of(&claim, TaskEnd::Succeeded);
+    let waiting = fresh.look(&name).await.unwrap();
+    assert_eq!(waiting.state, TaskState::Aggregating);
+    assert_eq!(waiting.record.group.as_deref(), Some("g"));
     fresh.is_sound().await;
 }
 

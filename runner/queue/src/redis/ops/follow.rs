@@ -42,13 +42,15 @@ pub(in crate::redis) fn follow_args(
     }
 }
 
-/// A task as the script takes it and as it is written down: lengths of queue and id, how long the id is refused in ms; in the
-/// next line queue, id and message, without anything between them.
+/// A task as the script takes it and as it is written down: lengths of queue and id, how long the id is refused in ms, length of
+/// the group, which older versions left out; in the next line queue, id, group and message, without anything between them.
 #[derive(Debug, PartialEq, Eq)]
 struct FollowRow {
     queue: String,
     id: String,
     remember: u64,
+    /// Empty: it waits in none.
+    group: String,
     message: Vec<u8>,
 }
 
@@ -59,6 +61,7 @@ impl FollowRow {
             queue: delivery.task.queue.to_string(),
             id: id.to_string(),
             remember: convert::millis(delivery.remember),
+            group: delivery.task.group.clone().unwrap_or_default(),
             message: convert::message_of(&delivery.task, id).encode_to_vec(),
         })
     }
@@ -66,11 +69,13 @@ impl FollowRow {
     fn encode(&self) -> Vec<u8> {
         let mut head = String::new();
         // Writing to a text cannot fail.
-        let _ = writeln!(head, "{} {} {}", self.queue.len(), self.id.len(), self.remember);
+        let (queue, id, group) = (self.queue.len(), self.id.len(), self.group.len());
+        let _ = writeln!(head, "{queue} {id} {} {group}", self.remember);
         [
             head.as_bytes(),
             self.queue.as_bytes(),
             self.id.as_bytes(),
+            self.group.as_bytes(),
             &self.message,
         ]
         .concat()
@@ -79,17 +84,17 @@ impl FollowRow {
     fn decode(bytes: &[u8]) -> Option<Self> {
         let end = bytes.iter().position(|byte| *byte == b'\n')?;
         let mut numbers = std::str::from_utf8(&bytes[..end]).ok()?.split(' ');
-        let mut number = || numbers.next()?.parse::<u64>().ok();
-        let (queue, id, remember) = (
-            usize::try_from(number()?).ok()?,
-            usize::try_from(number()?).ok()?,
-            number()?,
-        );
+        let mut length = || numbers.next()?.parse::<usize>().ok();
+        let (queue, id) = (length()?, length()?);
+        let remember = numbers.next()?.parse().ok()?;
+        let group = numbers.next().map_or(Some(0), |group| group.parse::<usize>().ok())?;
         let (queue, rest) = bytes[end + 1..].split_at_checked(queue)?;
-        let (id, message) = rest.split_at_checked(id)?;
+        let (id, rest) = rest.split_at_checked(id)?;
+        let (group, message) = rest.split_at_checked(group)?;
         Some(Self {
             queue: String::from_utf8(queue.to_vec()).ok()?,
             id: String::from_utf8(id.to_vec()).ok()?,
+            group: String::from_utf8(group.to_vec()).ok()?,
             remember,
             message: message.to_vec(),
         })
@@ -200,7 +205,7 @@ impl RedisBroker {
                 .arg("")
                 .arg(0)
                 .arg("")
-                .arg("");
+                .arg(&row.group);
         }
         let mut answers = trip.each().await?.into_iter();
         let mut done = Vec::with_capacity(sent.len());
@@ -257,10 +262,23 @@ mod tests {
             queue: "a\nb 1".to_owned(),
             id: "x:y@after-\n".to_owned(),
             remember: 5,
+            group: "g:1".to_owned(),
             message: vec![0, b'\n', 255],
         };
         assert_eq!(FollowRow::decode(&row.encode()).as_ref(), Some(&row));
-        for bytes in [&b""[..], b"1 2\n", b"9 9 9\nab", b"1 1 x\nab", b"\xff\n"] {
+        let older = FollowRow::decode(b"1 1 7\nabc");
+        assert_eq!(
+            older.map(|row| (row.group, row.message)),
+            Some((String::new(), b"c".to_vec()))
+        );
+        for bytes in [
+            &b""[..],
+            b"1 2\n",
+            b"9 9 9\nab",
+            b"1 1 x\nab",
+            b"1 1 1 9\nab",
+            b"\xff\n",
+        ] {
             assert_eq!(FollowRow::decode(bytes), None, "{bytes:?}");
         }
     }
