@@ -78,7 +78,8 @@ fn own_services(section: &Section<'_>) -> ChannelServices {
         let name = file.map_or_else(String::new, |found| found.value.display().to_string());
         let message = format!("notify.kinds {name}: {why}");
         section.reader().error("CFG_NOTIFY", &place, message);
-        ChannelServices::new()
+        // One mistake is reported, and not each channel of a built-in kind as well.
+        read_services::services(None).unwrap_or_default()
     })
 }
 
@@ -236,6 +237,14 @@ mod tests {
         assert!(!shown.contains("t0ken99") && !shown.contains("s3cret"), "{shown}");
         let without = parse("").unwrap();
         assert!(!without.worker.queues.contains_key("runner-notifications"));
+    }
+
+    #[test]
+    fn a_bad_file_of_services_is_the_only_mistake() {
+        let text = "notify: {kinds: nowhere.yaml, channels: {a: {kind: slack, url: 'https://x'}}}";
+        let refused = parse(text).unwrap_err();
+        assert!(refused.contains("notify.kinds"), "{refused}");
+        assert!(!refused.contains("no kind of channel"), "{refused}");
     }
 
     #[test]
