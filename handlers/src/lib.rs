@@ -28,8 +28,8 @@ pub use http::{HttpProxy, HttpSettings, ProxyUrl};
 pub use kinds::HandlerSettings;
 pub use mail::{MailLogin, MailSettings, MailTls};
 pub use notification::{
-    CHANNEL_VALUES, Channel, ChannelTemplate, ChannelText, Channels, DEFAULT_PER_MINUTE, LimitedChannel,
-    NOTIFICATION_VALUES, SERVICES,
+    CHANNEL_VALUES, Channel, ChannelTemplate, ChannelText, Channels, DEFAULT_PER_MINUTE, Escapes, LimitedChannel,
+    NOTIFICATION_VALUES, RobotSignature, SERVICES,
 };
 pub use publish::{
     Addressed, MessagePublisher, OutgoingMessage, PublishConnections, PublishFailure, Published, Publisher,

@@ -43,7 +43,7 @@ impl From<String> for Unresolved {
 }
 
 /// The values resolved for one run.
-#[derive(Default)]
+#[derive(Clone, Default)]
 pub(crate) struct Secrets {
     /// Longest first, so that a value inside another one does not leave the rest of it visible.
     values: Vec<Vec<u8>>,

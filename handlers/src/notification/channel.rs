@@ -59,6 +59,11 @@ pub enum Channel {
 }
 
 impl Channel {
+    /// Whether it opens an incident and closes it when it is over.
+    pub(super) fn has_incidents(&self) -> bool {
+        matches!(self, Self::Service { template, .. } if template.has_incidents())
+    }
+
     /// A message to these addresses.
     ///
     /// # Errors

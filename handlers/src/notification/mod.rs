@@ -4,11 +4,16 @@
 
 mod budget;
 mod channel;
+mod escape;
+mod hide;
 mod send;
+mod sign;
 mod template;
 
 pub(crate) use budget::{GROUPS, combine};
 pub use channel::{Channel, ChannelText, Channels, DEFAULT_PER_MINUTE, LimitedChannel};
+pub use escape::Escapes;
+pub use sign::RobotSignature;
 pub use template::{CHANNEL_VALUES, ChannelTemplate, NOTIFICATION_VALUES};
 
 use runner_core::notification::{NOTIFICATION_QUEUE, Notification, NotifyOn};

@@ -2,21 +2,20 @@
 
 use std::collections::BTreeMap;
 
+use runner_core::clock::{Clock as _, SystemClock};
 use runner_core::function::{HttpBody, HttpResult, HttpSpec};
-use runner_core::notification::Notification;
+use runner_core::notification::{Notification, NotifyOn};
 use runner_core::template::NoValue;
 use runner_sdk::{Ctx, Outcome, TaskError};
 use serde_json::Value;
 
-use super::template::TemplateValues;
+use super::hide::hide_parts;
+use super::template::{RESOLVE, TemplateValues, action};
 use super::{Channel, ChannelSender, ChannelTemplate, ChannelText};
-use crate::http;
+use crate::http::{self, Caller};
 use crate::mail;
 use crate::misconfigured::misconfigured;
 use crate::secret::Secrets;
-
-/// Parts of an address that are at least this long may be tokens.
-const TOKEN_BYTES: usize = 8;
 
 pub(super) async fn send(
     channel: &Channel,
@@ -38,20 +37,55 @@ pub(super) async fn send(
         Channel::Mail(spec) => mail::run(spec, function, parts.mail.as_ref(), cx).await,
         Channel::Service { template, values } => {
             let own = own_values(template, values, &mut secrets, cx).await?;
-            let values = TemplateValues {
+            let call = ServiceCall {
+                template,
                 notification,
                 own: &own,
+                caller: &parts.caller,
+                cx,
             };
-            // Its names were checked when the settings were read.
-            let wrong = |why: NoValue| TaskError::skip(format!("misconfigured: the template: {why}"));
-            let url = template.url.text(&values).map_err(wrong)?;
-            hide_parts(&url, &mut secrets);
-            let mut spec = HttpSpec::new(url);
-            spec.body = HttpBody::Text(template.body.value(&values).map_err(wrong)?.to_string());
-            spec.result = HttpResult::Response;
-            let sent = http::call(&spec, function, &parts.caller, secrets, cx).await?;
-            accepted(template, sent)
+            let sent = call.send(action(notification.event), secrets.clone()).await?;
+            if notification.event == NotifyOn::Test && template.has_incidents() {
+                // A test must leave no incident open.
+                return call.send(RESOLVE, secrets).await;
+            }
+            Ok(sent)
         }
+    }
+}
+
+/// A call to a service.
+struct ServiceCall<'a> {
+    template: &'a ChannelTemplate,
+    notification: &'a Notification,
+    own: &'a BTreeMap<String, String>,
+    caller: &'a Caller,
+    cx: &'a Ctx,
+}
+
+impl ServiceCall<'_> {
+    async fn send(&self, action: &'static str, mut secrets: Secrets) -> Result<Outcome, TaskError> {
+        let template = self.template;
+        let values = TemplateValues {
+            notification: self.notification,
+            action,
+            escape: &template.escape,
+            own: self.own,
+        };
+        // Its names were checked when the settings were read.
+        let wrong = |why: NoValue| TaskError::skip(format!("misconfigured: the template: {why}"));
+        let mut url = template.url.text(&values).map_err(wrong)?;
+        let mut body = template.body.value(&values).map_err(wrong)?;
+        if let (Some(signature), Some(secret)) = (template.sign, self.own.get("secret")) {
+            signature.sign(secret, SystemClock.now(), &mut url, &mut body);
+        }
+        hide_parts(&url, &mut secrets);
+        let mut spec = HttpSpec::new(url);
+        spec.body = HttpBody::Text(body.to_string());
+        spec.result = HttpResult::Response;
+        let function = self.notification.function.as_deref().unwrap_or_default();
+        let sent = http::call(&spec, function, self.caller, secrets, self.cx).await?;
+        accepted(template, sent)
     }
 }
 
@@ -100,33 +134,4 @@ async fn address(text: &ChannelText, secrets: &mut Secrets, cx: &Ctx) -> Result<
     let url = read(text, secrets, cx).await?;
     hide_parts(&url, secrets);
     Ok(url)
-}
-
-fn hide_parts(url: &str, secrets: &mut Secrets) {
-    let Some((_, rest)) = url.split_once("://") else { return };
-    let Some(at) = rest.find(['/', '?']) else { return };
-    let tail = &rest[at..];
-    for part in std::iter::once(tail).chain(tail.split(['/', '?', '&', '='])) {
-        if part.len() >= TOKEN_BYTES {
-            secrets.hide(part);
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn no_part_of_an_address_that_may_be_a_token_is_shown() {
-        let mut secrets = Secrets::default();
-        hide_parts(
-            "https://hooks.example.com/services/T000B000/x9y8z7w6v5?key=s3cr3tkey",
-            &mut secrets,
-        );
-        let text = b"no_service x9y8z7w6v5 for s3cr3tkey at hooks.example.com";
-        let shown = String::from_utf8_lossy(&secrets.redact(text)).into_owned();
-        assert_eq!(shown, "no_service *** for *** at hooks.example.com");
-        hide_parts("not a url", &mut secrets);
-    }
 }

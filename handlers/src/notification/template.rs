@@ -7,6 +7,9 @@ use runner_core::notification::{Notification, NotifyOn};
 use runner_core::template::{JsonTemplate, Template, Values};
 use serde_json::Value;
 
+use super::escape::Escapes;
+use super::sign::RobotSignature;
+
 /// The values of a notification that templates name. `action` is `resolve` for a recovery, else `trigger`; `subject` is the same
 /// for all that concerns one schedule or function.
 pub const NOTIFICATION_VALUES: [&str; 11] = [
@@ -15,6 +18,9 @@ pub const NOTIFICATION_VALUES: [&str; 11] = [
 
 /// The keys of a channel that templates name.
 pub const CHANNEL_VALUES: [&str; 4] = ["url", "token", "key", "to"];
+
+/// The values of a notification that an address may have: none that holds what a function printed.
+const URL_VALUES: [&str; 2] = ["event", "action"];
 
 /// How a service is called.
 #[derive(Debug, Clone, PartialEq)]
@@ -27,6 +33,10 @@ pub struct ChannelTemplate {
     pub defaults: BTreeMap<String, String>,
     /// What the answer must say besides its status: a member of the JSON, and its value.
     pub accept: Option<(String, Value)>,
+    /// How the values of a notification are written.
+    pub escape: Escapes,
+    /// How a call is signed if the channel states a secret.
+    pub sign: Option<RobotSignature>,
 }
 
 impl ChannelTemplate {
@@ -47,16 +57,36 @@ impl ChannelTemplate {
         self.names().find(|name| !known(name)).map(str::to_owned)
     }
 
-    fn names(&self) -> impl Iterator<Item = &str> {
-        let all = std::iter::once(&self.url).chain(self.body.templates());
-        all.flat_map(Template::places)
-            .filter_map(|path| path.first().map(String::as_str))
+    /// The first name in its address that may not be there.
+    #[must_use]
+    pub fn unfit_in_url(&self) -> Option<String> {
+        let fit = |name: &&str| URL_VALUES.contains(name) || CHANNEL_VALUES.contains(name);
+        names_in(std::iter::once(&self.url))
+            .find(|name| !fit(name))
+            .map(str::to_owned)
     }
+
+    /// Whether the service opens an incident and closes it when it is over.
+    pub(super) fn has_incidents(&self) -> bool {
+        self.names().any(|name| name == "action")
+    }
+
+    fn names(&self) -> impl Iterator<Item = &str> {
+        names_in(std::iter::once(&self.url).chain(self.body.templates()))
+    }
+}
+
+fn names_in<'a>(all: impl Iterator<Item = &'a Template>) -> impl Iterator<Item = &'a str> {
+    all.flat_map(Template::places)
+        .filter_map(|path| path.first().map(String::as_str))
 }
 
 /// What a template is filled with.
 pub(super) struct TemplateValues<'a> {
     pub(super) notification: &'a Notification,
+    /// Whether the incident is opened or closed.
+    pub(super) action: &'static str,
+    pub(super) escape: &'a Escapes,
     /// Of the channel.
     pub(super) own: &'a BTreeMap<String, String>,
 }
@@ -65,10 +95,11 @@ impl Values for TemplateValues<'_> {
     fn value(&self, path: &[String]) -> Option<Value> {
         let [name] = path else { return None };
         let all = self.notification;
-        let optional = |text: &Option<String>| Some(text.as_deref().map_or(Value::Null, Value::from));
+        let plain = |text: &str| Some(Value::from(self.escape.apply(text)));
+        let optional = |text: &Option<String>| text.as_deref().map_or(Some(Value::Null), plain);
         match name.as_str() {
-            "title" => Some(all.title.as_str().into()),
-            "text" => Some(all.text.as_str().into()),
+            "title" => plain(&all.title),
+            "text" => plain(&all.text),
             "event" => Some(all.event.as_str().into()),
             "at" => Some(all.at.to_string().into()),
             "function" => optional(&all.function),
@@ -76,21 +107,25 @@ impl Values for TemplateValues<'_> {
             "task" => optional(&all.task),
             "queue" => optional(&all.queue),
             "error" => optional(&all.error),
-            "action" => Some(action(all.event).into()),
-            "subject" => Some(subject(all).into()),
+            "action" => Some(self.action.into()),
+            "subject" => plain(subject(all)),
             other => self.own.get(other).map(|text| text.as_str().into()),
         }
     }
 }
 
-fn action(event: NotifyOn) -> &'static str {
+/// That closes an incident.
+pub(super) const RESOLVE: &str = "resolve";
+
+pub(super) fn action(event: NotifyOn) -> &'static str {
     match event {
-        NotifyOn::Recovery => "resolve",
+        NotifyOn::Recovery => RESOLVE,
         _ => "trigger",
     }
 }
 
-fn subject(all: &Notification) -> &str {
+/// What an incident is about.
+pub(super) fn subject(all: &Notification) -> &str {
     let named = all.function.as_deref().or(all.schedule.as_deref());
     named.unwrap_or(all.event.as_str())
 }
@@ -109,6 +144,8 @@ mod tests {
             body: JsonTemplate::new(body).unwrap(),
             defaults: BTreeMap::from([("url".to_owned(), "https://x".to_owned())]),
             accept: None,
+            escape: Escapes::new(vec![("<".to_owned(), "&lt;".to_owned())]),
+            sign: None,
         }
     }
 
@@ -122,21 +159,32 @@ mod tests {
             ("token".to_owned(), "t".to_owned()),
             ("url".to_owned(), "https://x".to_owned()),
         ]);
-        let notification = Notification::new("c", NotifyOn::Recovery, Timestamp::UNIX_EPOCH, "{{ not a place }}");
+        let notification = Notification::new("c", NotifyOn::Recovery, Timestamp::UNIX_EPOCH, "{{ not a <place> }}");
         let values = TemplateValues {
             notification: &notification,
+            action: action(notification.event),
+            escape: &template.escape,
             own: &own,
         };
         assert_eq!(template.url.text(&values).unwrap(), "https://x/bott");
         let body = template.body.value(&values).unwrap();
         assert_eq!(
             body,
-            json!({"chat": "7", "text": "recovery: {{ not a place }}", "at": null})
+            json!({"chat": "7", "text": "recovery: {{ not a &lt;place> }}", "at": null})
         );
         assert_eq!(
             (action(notification.event), subject(&notification)),
             ("resolve", "recovery")
         );
+    }
+
+    #[test]
+    fn what_a_function_printed_is_in_no_address() {
+        let mut service = template(json!({"action": "{{ action }}"}));
+        assert!(service.has_incidents() && service.unfit_in_url().is_none());
+        service.url = Template::parse("{{ url }}/{{ event }}?e={{ error }}").unwrap();
+        assert_eq!(service.unfit_in_url().as_deref(), Some("error"));
+        assert!(!template(json!("{{ text }}")).has_incidents());
     }
 
     #[test]

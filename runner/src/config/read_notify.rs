@@ -158,6 +158,11 @@ fn of_service(section: &Section<'_>, service: &Arc<ChannelTemplate>) -> Option<C
             None => {}
         }
     }
+    if service.sign.is_some()
+        && let Some(secret) = section.late_secret("secret")
+    {
+        values.insert("secret".to_owned(), text(secret.value));
+    }
     complete.then(|| Channel::Service {
         template: Arc::clone(service),
         values,
@@ -248,6 +253,14 @@ mod tests {
     }
 
     #[test]
+    fn a_robot_may_have_a_secret() {
+        for kind in ["dingtalk", "feishu"] {
+            let text = format!("notify: {{channels: {{a: {{kind: {kind}, url: 'https://x', secret: s3cret}}}}}}");
+            assert!(parse(&text).is_ok(), "{kind}");
+        }
+    }
+
+    #[test]
     fn what_could_not_be_sent_is_refused() {
         for (text, expected) in [
             ("{channels: {a: {kind: webhook}}}", "notify.channels.a.url is missing"),
@@ -258,6 +271,10 @@ mod tests {
                 "notify.channels.a.kind",
             ),
             ("{channels: {a: {url: 'https://x', tokn: b}}}", "unknown key"),
+            (
+                "{channels: {a: {kind: slack, url: 'https://x', secret: b}}}",
+                "unknown key",
+            ),
             (
                 "{channels: {ops: 'https://x'}, default: {on_failure: [opps]}}",
                 "did you mean \\\\\\\"ops\\\\\\\"",

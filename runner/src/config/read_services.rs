@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use runner_core::template::{JsonTemplate, Template};
-use runner_handlers::{CHANNEL_VALUES, ChannelTemplate, NOTIFICATION_VALUES, SERVICES};
+use runner_handlers::{CHANNEL_VALUES, ChannelTemplate, Escapes, NOTIFICATION_VALUES, RobotSignature, SERVICES};
 use serde_json::Value as Json;
 
 use crate::text::quoted;
@@ -14,7 +14,7 @@ use crate::text::yaml::{self, MAX_BYTES, Node, Value};
 /// ChannelServices by their names.
 pub type ChannelServices = BTreeMap<String, Arc<ChannelTemplate>>;
 
-const KEYS: [&str; 4] = ["url", "body", "defaults", "accept"];
+const KEYS: [&str; 6] = ["url", "body", "defaults", "accept", "escape", "sign"];
 
 /// The built-in services, and those of the file with this text.
 ///
@@ -75,8 +75,16 @@ fn service(node: &Node) -> Result<ChannelTemplate, String> {
             Some(node) => Some(accept(node)?),
             None => None,
         },
+        escape: field("escape").map_or_else(|| Ok(Escapes::default()), escape)?,
+        sign: field("sign").map(sign).transpose()?,
     };
+    let unfit = template.unfit_in_url();
     match template.unknown() {
+        None if unfit.is_some() => Err(format!(
+            "url: {{{{ {} }}}} may be in the body only; an address may have {}, event, action",
+            unfit.unwrap_or_default(),
+            CHANNEL_VALUES.join(", ")
+        )),
         Some(name) => Err(format!(
             "{{{{ {name} }}}} names nothing; known: {}, and of the channel: {}",
             NOTIFICATION_VALUES.join(", "),
@@ -102,6 +110,25 @@ fn accept(node: &Node) -> Result<(String, Json), String> {
         [(member, wanted)] => Ok(((*member).to_owned(), json(wanted))),
         _ => Err("accept must be one member and its value".to_owned()),
     }
+}
+
+fn escape(node: &Node) -> Result<Escapes, String> {
+    let one = |(from, node): (&str, &Node)| match text(node) {
+        Some(to) if !from.is_empty() => Ok((from.to_owned(), to.to_owned())),
+        _ => Err("escape must be texts, by what each is replaced".to_owned()),
+    };
+    let pairs: Result<Vec<_>, _> = entries(node, "escape")?.into_iter().map(one).collect();
+    pairs.map(Escapes::new)
+}
+
+fn sign(node: &Node) -> Result<RobotSignature, String> {
+    let named = text(node).and_then(|name| RobotSignature::NAMES.iter().find(|(known, _)| *known == name));
+    named.map(|(_, signature)| *signature).ok_or_else(|| {
+        format!(
+            "sign must be one of {}",
+            RobotSignature::NAMES.map(|(name, _)| name).join(", ")
+        )
+    })
 }
 
 fn entries<'a>(node: &'a Node, what: &str) -> Result<Vec<(&'a str, &'a Node)>, String> {
@@ -177,6 +204,15 @@ mod tests {
             ("a: {url: x, body: 1, hint: 2}", "unknown key \"hint\""),
             ("a: {url: '{{', body: 1}", "is not closed"),
             ("a: {url: x, body: 1, accept: {}}", "accept must be one member"),
+            (
+                "a: {url: '{{ url }}?{{ error }}', body: 1}",
+                "{{ error }} may be in the body only",
+            ),
+            ("a: {url: x, body: 1, escape: {a: 1}}", "escape must be texts"),
+            (
+                "a: {url: x, body: 1, sign: rsa}",
+                "sign must be one of dingtalk, feishu",
+            ),
             ("[", "line 1"),
         ] {
             let why = services(Some(text)).unwrap_err();
