@@ -4,20 +4,25 @@
 
 mod budget;
 mod channel;
+mod combine;
 mod escape;
 mod hide;
 mod send;
 mod sign;
 mod template;
 
-pub(crate) use budget::{GROUPS, combine};
 pub use channel::{Channel, ChannelText, Channels, DEFAULT_PER_MINUTE, LimitedChannel};
+pub(crate) use combine::{GROUPS, combine};
 pub use escape::Escapes;
 pub use sign::RobotSignature;
 pub use template::{CHANNEL_VALUES, ChannelTemplate, NOTIFICATION_VALUES};
 
-use runner_core::notification::{NOTIFICATION_QUEUE, Notification, NotifyOn};
-use runner_sdk::{Ctx, NotEnqueued, Outcome, State, TaskError};
+use std::time::Duration;
+
+use jiff::Timestamp;
+use runner_core::clock::{Clock as _, SystemClock};
+use runner_core::notification::{Notification, NotifyOn, PutOff};
+use runner_sdk::{Ctx, Outcome, State, TaskError};
 use tokio::time::Instant;
 
 use crate::http::{Caller, HttpSettings};
@@ -27,6 +32,13 @@ use budget::ChannelBudget;
 
 /// The services that a channel can name as its kind, in YAML.
 pub const SERVICES: &str = include_str!("services.yaml");
+
+/// When a notification is tried again whose channel this instance does not have: another one takes it then, or the settings that
+/// name the channel have arrived.
+const ELSEWHERE: Duration = Duration::from_secs(10);
+
+/// How long it waits for such an instance: as long as for a receiver.
+const UNCLAIMED: Duration = Duration::from_secs(9 * 3600);
 
 /// What sending needs.
 pub(crate) struct ChannelSender {
@@ -56,33 +68,35 @@ impl ChannelSender {
 pub(crate) async fn run(State(sender): State<ChannelSender>, cx: Ctx) -> Result<Outcome, TaskError> {
     let notification: Notification = serde_json::from_slice(cx.payload())
         .map_err(|error| TaskError::skip(format!("the payload is no notification: {error}")))?;
+    let now = SystemClock.now();
     let Some(channel) = sender.channels.get(&notification.channel) else {
-        return Err(TaskError::retry(format!(
-            "the channel `{}` is not under notify.channels of this instance",
-            notification.channel
-        )));
+        return elsewhere(&notification, now, &cx);
     };
-    // A test is there for its answer, and what combines others is rare.
-    if !matches!(notification.event, NotifyOn::Test | NotifyOn::Several)
-        && let Err(group) = sender
-            .budget
-            .take(&notification.channel, channel.per_minute, Instant::now())
-    {
-        return wait_in(&group, &notification, &cx).await;
+    // A test is there for its answer, and what combines others is rare. Later attempts are part of what the first one took: the
+    // receiver may have got it, and must get it with the same key.
+    let counts = notification.event != NotifyOn::Test && notification.combined == 0 && cx.attempt() == 1;
+    let budget = &sender.budget;
+    if counts && !budget.take(&notification.channel, channel.per_minute, Instant::now()) {
+        let waits_in = combine::group_of(&notification, channel.channel.has_incidents(), now);
+        cx.log()
+            .push("log", "too many in this minute: it is combined with others");
+        return Ok(Outcome::success(PutOff { waits_in }.to_result()));
     }
     send::send(&channel.channel, &notification, &sender, &cx).await
 }
 
-/// Leaves the notification to the group, to be combined with others. Its id is made of that of the task, so that a repetition adds it
-/// once.
-async fn wait_in(group: &str, notification: &Notification, cx: &Ctx) -> Result<Outcome, TaskError> {
-    let task = notification.task().group(group).id(format!("{}.more", cx.id()));
-    match cx.enqueue(task).await {
-        Ok(_) | Err(NotEnqueued::Duplicate) => {
-            cx.log()
-                .push("log", "too many in this minute: it is combined with others");
-            Ok(Outcome::success(r#"{"combined": true}"#))
-        }
-        Err(error) => Err(TaskError::retry(format!("{NOTIFICATION_QUEUE}: {error}"))),
+/// Leaves it to other instances, without using up an attempt.
+fn elsewhere(notification: &Notification, now: Timestamp, cx: &Ctx) -> Result<Outcome, TaskError> {
+    let why = format!(
+        "the channel `{}` is not under notify.channels of this instance",
+        notification.channel
+    );
+    let waited = Duration::try_from(now.duration_since(notification.at)).unwrap_or_default();
+    if waited > UNCLAIMED {
+        return Err(TaskError::skip(format!(
+            "{why}, and no other one has taken it for nine hours"
+        )));
     }
+    cx.log().push("log", &format!("{why}: left to another one"));
+    Err(TaskError::snooze(ELSEWHERE))
 }

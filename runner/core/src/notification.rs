@@ -17,6 +17,9 @@ pub const NOTIFICATION_TYPE: &str = "runner:notification";
 /// The queue of all notifications. Workers ask it first; no slot is reserved for it.
 pub const NOTIFICATION_QUEUE: &str = "runner-notifications";
 
+/// What the names of groups of notifications begin with.
+pub const NOTIFICATION_GROUPS: &str = "notify:";
+
 /// How long the id of a notification is refused: what it reports cannot be noticed again after this time.
 pub const NOTIFICATION_REMEMBER: Duration = Duration::from_secs(7 * 24 * 3600);
 
@@ -168,6 +171,39 @@ pub struct Notification {
     /// What was wrong, at most 1 KiB.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub error: Option<String>,
+    /// How many it combines; 0 of one that combines none.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub combined: usize,
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref)] // as serde calls it
+const fn is_zero(count: &usize) -> bool {
+    *count == 0
+}
+
+/// What the handler of a notification returns when the channel has enough for now: the group in which it waits to be combined with
+/// others. It is put there in the step that ends its task, so that it is sent or combined, and never both.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PutOff {
+    /// The group.
+    pub waits_in: String,
+}
+
+impl PutOff {
+    /// As the result of a task.
+    #[must_use]
+    pub fn to_result(&self) -> Vec<u8> {
+        // A struct of texts is always JSON.
+        serde_json::to_vec(self).unwrap_or_default()
+    }
+
+    /// From the result of a task; `None` of one that was sent.
+    #[must_use]
+    pub fn of_result(result: &[u8]) -> Option<Self> {
+        let read: Option<Self> = serde_json::from_slice(result).ok();
+        read.filter(|put_off| put_off.waits_in.starts_with(NOTIFICATION_GROUPS))
+    }
 }
 
 impl Notification {
@@ -186,6 +222,7 @@ impl Notification {
             task: None,
             queue: None,
             error: None,
+            combined: 0,
         }
     }
 
@@ -227,6 +264,17 @@ mod tests {
             "stated as silent"
         );
         assert_eq!(own.or(&wider).stated(NotifyOn::Failure), Some(&[][..]));
+    }
+
+    #[test]
+    fn what_is_put_off_differs_from_what_was_sent() {
+        let put_off = PutOff {
+            waits_in: "notify:ops:7".to_owned(),
+        };
+        assert_eq!(PutOff::of_result(&put_off.to_result()), Some(put_off));
+        for sent in [&b""[..], b"ok", br#"{"status":200}"#, br#"{"waits_in":"other"}"#] {
+            assert_eq!(PutOff::of_result(sent), None);
+        }
     }
 
     #[test]

@@ -31,7 +31,7 @@ use crate::events::{self, Events};
 use crate::health::{self, Health};
 use crate::log::{LogControl, LostLines};
 use crate::metrics::Metrics;
-use crate::notification::{self, FailureNotifications, NotificationWatchParts};
+use crate::notification::{self, FailureNotifications, NotificationWatchParts, PutOffNotifications};
 use crate::scheduler::{self, Differences, InstanceScope, SchedulerParts, coming};
 use crate::source::{self, Catalog};
 use crate::trigger::{self, AfterTriggers, Board, HookParts, Hooks, TriggerParts};
@@ -480,7 +480,11 @@ fn followers(
     }
     let notified = settings.notification.clone();
     let failures = FailureNotifications::new(catalog.watch(), functions.clone(), notified, clock.clone());
-    Arc::new(AllFollowUps(vec![after, Arc::new(failures)]))
+    Arc::new(AllFollowUps(vec![
+        after,
+        Arc::new(failures),
+        Arc::new(PutOffNotifications),
+    ]))
 }
 
 /// What is looked at for notifications.

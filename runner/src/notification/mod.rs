@@ -6,10 +6,12 @@
 mod expected;
 mod failures;
 mod identity;
+mod put_off;
 mod settings;
 mod transitions;
 mod watch;
 
 pub use failures::FailureNotifications;
+pub use put_off::PutOffNotifications;
 pub use settings::NotificationSettings;
 pub use watch::{NotificationWatchParts, watch};
