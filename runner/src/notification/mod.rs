@@ -10,6 +10,7 @@ mod put_off;
 mod settings;
 mod transitions;
 mod watch;
+mod watched;
 
 pub use failures::FailureNotifications;
 pub use put_off::PutOffNotifications;

@@ -8,17 +8,17 @@ use std::time::Duration;
 use async_trait::async_trait;
 use jiff::Timestamp;
 use runner_core::clock::Clock;
-use runner_core::function::{Function, Functions};
+use runner_core::function::Functions;
 use runner_core::notification::{Notification, NotifyOn, NotifyRules};
 use runner_core::schedule::{Definition, Plan, SCHEDULE_HEADER, headers_in_id};
-use runner_core::task::{QueueName, TaskState};
-use runner_queue::{Broker, BrokerResult, Decision, Delivery};
+use runner_core::task::TaskState;
+use runner_queue::{Broker, BrokerError, BrokerResult, Decision, Delivery};
 use tokio::sync::{Notify, watch};
 use tokio_util::sync::CancellationToken;
 
 use super::failures::rules_of;
-use super::identity::to_delivery;
-use super::transitions::{Transition, present_failure, transitions};
+use super::transitions::{self, Transition};
+use super::watched::{NoticedEvent, WatchedFunction, watched};
 use super::{NotificationSettings, expected};
 use crate::background::{self, BackgroundLoop};
 use crate::health::Health;
@@ -31,6 +31,12 @@ const EACH: Duration = Duration::from_millis(10);
 
 /// How many runs of a function are looked at; each comes with its output.
 const LAST_RUNS: usize = 10;
+
+/// Of how many schedules of a function there are runs among these.
+const MOST_LINES: usize = 5;
+
+/// After so many failed calls in a row a look asks nothing more.
+const MOST_FAILURES: u32 = 3;
 
 /// How many decisions of a schedule are looked at.
 const LAST_DECISIONS: usize = 100;
@@ -68,123 +74,88 @@ struct NotificationWatch {
     parts: NotificationWatchParts,
     /// The ids that the last look found, which the broker has.
     sent: BTreeSet<String>,
-    /// The failures in which functions were when they were last looked at, by name.
-    failing: BTreeMap<String, String>,
+    /// The failures in which functions were when they were last looked at.
+    failing: BTreeMap<Line, String>,
 }
+
+/// A function, and one of its schedules, or nothing.
+type Line = (String, String);
 
 /// What a look has found.
 #[derive(Default)]
 struct Look {
     found: Vec<NoticedEvent>,
-    failing: BTreeMap<String, String>,
+    failing: BTreeMap<Line, String>,
+    failures: LookFailures,
 }
 
-/// A function with what its schedules say.
-pub(super) struct WatchedFunction {
-    pub(super) function: Arc<Function>,
-    pub(super) schedules: Vec<Definition>,
-    default: NotifyRules,
+/// The calls of a look that failed: one of them must not end the look for all that comes after it.
+#[derive(Default)]
+struct LookFailures {
+    first: Option<BrokerError>,
+    in_a_row: u32,
 }
 
-impl WatchedFunction {
-    /// Whether any channel hears of one of these.
-    pub(super) fn hears(&self, any: &[NotifyOn]) -> bool {
-        let own = std::iter::once(&self.function.notify).chain(self.schedules.iter().map(|s| &s.notify));
-        let mut all = own.map(|rules| rules.or(&self.default));
-        all.any(|rules| any.iter().any(|on| !rules.channels(*on).is_empty()))
-    }
-
-    /// Whether the duration of its attempts is bounded.
-    fn is_bounded(&self) -> bool {
-        let own = std::iter::once(&self.function.notify).chain(self.schedules.iter().map(|s| &s.notify));
-        let mut all = own.map(|rules| rules.expect.max_duration);
-        all.any(|most| most.is_some()) && self.hears(&[NotifyOn::TooLong])
-    }
-
-    /// The rules of a task of a schedule, or of no schedule.
-    fn rules(&self, schedule: Option<&str>) -> NotifyRules {
-        let found = self.schedules.iter().find(|own| Some(own.id.as_str()) == schedule);
-        let rules = match found {
-            Some(own) => own.notify.or(&self.function.notify),
-            None => self.function.notify.clone(),
-        };
-        rules.or(&self.default)
-    }
-
-    /// The channels that hear of this event of such a task.
-    pub(super) fn channels(&self, on: NotifyOn, schedule: Option<&str>) -> Vec<String> {
-        self.rules(schedule).channels(on).to_vec()
-    }
-
-    /// The queues that its tasks are in.
-    pub(super) fn queues(&self) -> Vec<QueueName> {
-        let own = self.function.task_options().queue.unwrap_or_default();
-        let all = self.schedules.iter().map(|schedule| schedule.task.queue.clone());
-        all.chain([own]).collect::<BTreeSet<_>>().into_iter().collect()
-    }
-}
-
-/// One thing that was found, for some channels.
-pub(super) struct NoticedEvent {
-    pub(super) notification: Notification,
-    /// Identifies it among all that happens under this event.
-    pub(super) what: String,
-    pub(super) channels: Vec<String>,
-}
-
-impl NoticedEvent {
-    fn deliveries(&self) -> impl Iterator<Item = Delivery> + '_ {
-        self.channels.iter().filter_map(|channel| {
-            let own = Notification {
-                channel: channel.clone(),
-                ..self.notification.clone()
-            };
-            to_delivery(&own, &self.what)
-        })
+impl LookFailures {
+    /// Makes a call unless too many have failed in a row: each may take as long as a call to a store that is gone.
+    async fn ask<T>(&mut self, call: impl Future<Output = BrokerResult<T>>) -> Option<T> {
+        if self.in_a_row >= MOST_FAILURES {
+            return None;
+        }
+        match call.await {
+            Ok(answer) => {
+                self.in_a_row = 0;
+                Some(answer)
+            }
+            Err(error) => {
+                self.in_a_row += 1;
+                self.first.get_or_insert(error);
+                None
+            }
+        }
     }
 }
 
 impl NotificationWatch {
-    fn watched(&self) -> Vec<WatchedFunction> {
-        let plan = Arc::clone(&self.parts.plan.borrow());
-        let mut schedules: BTreeMap<&str, Vec<Definition>> = BTreeMap::new();
-        for definition in plan.schedules.values() {
-            if let Some(function) = definition.function() {
-                schedules.entry(function).or_default().push(definition.clone());
-            }
-        }
-        let all = self.parts.functions.all();
-        let watched = all.values().map(|function| WatchedFunction {
-            schedules: schedules.remove(function.name.as_str()).unwrap_or_default(),
-            function: Arc::clone(function),
-            default: self.parts.settings.default.clone(),
-        });
-        watched.collect()
-    }
-
-    async fn look(&self, watched: &[WatchedFunction]) -> BrokerResult<Look> {
+    async fn look(&self, watched: &[WatchedFunction]) -> Look {
         let mut look = Look::default();
         for function in watched {
             if function.hears(&[NotifyOn::FirstFailure, NotifyOn::Recovery]) {
-                let name = &function.function.name;
-                let runs = self.parts.broker.runs(name, &function.queues(), LAST_RUNS).await?;
-                let now = self.parts.clock.now();
-                let before = self.failing.get(name).map(String::as_str);
-                let all = transitions(&runs, runs.len() < LAST_RUNS, before, now).into_iter();
-                look.found
-                    .extend(all.map(|transition| of_run(function, transition, now)));
-                look.failing
-                    .extend(present_failure(&runs).map(|failure| (name.clone(), failure)));
+                self.look_at_runs(function, &mut look).await;
             }
         }
-        self.look_at_schedules(&mut look.found).await?;
-        self.look_at_attempts(watched, &mut look.found).await?;
+        self.look_at_schedules(&mut look).await;
+        self.look_at_attempts(watched, &mut look).await;
         look.found.retain(|finding| !finding.channels.is_empty());
-        Ok(look)
+        look
+    }
+
+    async fn look_at_runs(&self, function: &WatchedFunction, look: &mut Look) {
+        let name = &function.function.name;
+        // Several schedules share the records of their function.
+        let limit = LAST_RUNS * function.schedules.len().clamp(1, MOST_LINES);
+        let queues = function.queues();
+        let Some(runs) = look.failures.ask(self.parts.broker.runs(name, &queues, limit)).await else {
+            // What is not known now has not changed.
+            let before = self.failing.iter().filter(|((function, _), _)| function == name);
+            look.failing
+                .extend(before.map(|(line, failure)| (line.clone(), failure.clone())));
+            return;
+        };
+        let now = self.parts.clock.now();
+        for (schedule, runs_of_line) in transitions::lines(&runs) {
+            let line = (name.clone(), schedule.map(ToString::to_string).unwrap_or_default());
+            let before = self.failing.get(&line).map(String::as_str);
+            let all = transitions::transitions(&runs_of_line, runs.len() < limit, before, now).into_iter();
+            look.found
+                .extend(all.map(|transition| of_run(function, transition, now)));
+            let failure = transitions::present_failure(&runs_of_line);
+            look.failing.extend(failure.map(|failure| (line, failure)));
+        }
     }
 
     /// What was decided about the occurrences of each schedule, of any source.
-    async fn look_at_schedules(&self, found: &mut Vec<NoticedEvent>) -> BrokerResult<()> {
+    async fn look_at_schedules(&self, look: &mut Look) {
         let (plan, functions) = (Arc::clone(&self.parts.plan.borrow()), self.parts.functions.all());
         for definition in plan.schedules.values() {
             let rules = rules_of(definition, &functions).or(&self.parts.settings.default);
@@ -195,26 +166,25 @@ impl NotificationWatch {
             if rules.channels(NotifyOn::Missed).is_empty() && within.is_none() {
                 continue;
             }
-            let decisions = self
-                .parts
-                .broker
-                .decisions(Some(&definition.id), LAST_DECISIONS)
-                .await?;
+            let asked = self.parts.broker.decisions(Some(&definition.id), LAST_DECISIONS);
+            let Some(decisions) = look.failures.ask(asked).await else {
+                continue;
+            };
             let now = self.parts.clock.now();
             let name = definition.function().unwrap_or(&definition.name);
             let of_schedule = |made: (Notification, String)| of_definition(definition, &rules, made);
             let missed = decisions
                 .iter()
                 .filter_map(|decision| expected::missed(name, decision, now));
-            found.extend(missed.map(of_schedule));
+            look.found.extend(missed.map(of_schedule));
             let Some(within) = within else { continue };
             for decision in decisions.iter().filter(|d| expected::may_be_late(d, within, now)) {
-                if self.waits(decision).await? {
-                    found.push(of_schedule(expected::late(name, decision, within, now)));
+                if look.failures.ask(self.waits(decision)).await == Some(true) {
+                    look.found
+                        .push(of_schedule(expected::late(name, decision, within, now)));
                 }
             }
         }
-        Ok(())
     }
 
     /// Whether the task of a decision has not started yet. One that is not there any more has.
@@ -227,12 +197,14 @@ impl NotificationWatch {
     }
 
     /// What the workers are running.
-    async fn look_at_attempts(&self, watched: &[WatchedFunction], found: &mut Vec<NoticedEvent>) -> BrokerResult<()> {
+    async fn look_at_attempts(&self, watched: &[WatchedFunction], look: &mut Look) {
         let bounded: Vec<&WatchedFunction> = watched.iter().filter(|function| function.is_bounded()).collect();
         if bounded.is_empty() {
-            return Ok(());
+            return;
         }
-        let servers = self.parts.broker.servers().await?;
+        let Some(servers) = look.failures.ask(self.parts.broker.servers()).await else {
+            return;
+        };
         let now = self.parts.clock.now();
         for run in servers.iter().flat_map(|server| &server.working) {
             let kind = |function: &&&WatchedFunction| function.function.task_type() == run.kind;
@@ -248,14 +220,13 @@ impl NotificationWatch {
                 notification.function = Some(function.function.name.clone());
                 notification.schedule = schedule;
                 let channels = rules.channels(NotifyOn::TooLong).to_vec();
-                found.push(NoticedEvent {
+                look.found.push(NoticedEvent {
                     notification,
                     what,
                     channels,
                 });
             }
         }
-        Ok(())
     }
 
     /// Enqueues what the last look did not find.
@@ -289,7 +260,12 @@ fn of_definition(definition: &Definition, rules: &NotifyRules, made: (Notificati
 }
 
 fn of_run(function: &WatchedFunction, transition: Transition<'_>, now: Timestamp) -> NoticedEvent {
-    let Transition { on, run, failure } = transition;
+    let Transition {
+        on,
+        run,
+        failure,
+        retried,
+    } = transition;
     let name = &function.function.name;
     let schedule = run.schedule.as_ref().map(ToString::to_string);
     let title = match on {
@@ -308,7 +284,12 @@ fn of_run(function: &WatchedFunction, transition: Transition<'_>, now: Timestamp
     notification.function = Some(name.clone());
     notification.task = Some(run.task.to_string());
     notification.queue = Some(run.queue.to_string());
-    let channels = function.channels(on, schedule.as_deref());
+    let mut channels = function.channels(on, schedule.as_deref());
+    if retried {
+        // Only those who heard of the failure hear that it is over.
+        let heard = function.channels(NotifyOn::FirstFailure, schedule.as_deref());
+        channels.retain(|channel| heard.contains(channel));
+    }
     notification.schedule = schedule;
     NoticedEvent {
         notification,
@@ -328,15 +309,40 @@ impl BackgroundLoop for NotificationWatch {
     }
 
     async fn turn(&mut self) -> Option<Duration> {
-        let watched = self.watched();
-        let done = match self.look(&watched).await {
-            Ok(look) => self.report(look).await,
-            Err(error) => Err(error),
-        };
-        if let Err(error) = done {
+        let (plan, functions) = (Arc::clone(&self.parts.plan.borrow()), self.parts.functions.all());
+        let watched = watched(&functions, &plan, &self.parts.settings.default);
+        let mut look = self.look(&watched).await;
+        let failed = look.failures.first.take();
+        let failed = failed.or(self.report(look).await.err());
+        if let Some(error) = failed {
             self.parts.health.failed("look for what is to be reported", &error);
         }
         let many = u32::try_from(watched.len()).unwrap_or(u32::MAX);
         Some(EVERY.max(EACH * many))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_failed_call_does_not_end_a_look_and_many_in_a_row_do() {
+        let failed = || async {
+            Err::<u8, _>(BrokerError::Unreachable {
+                doing: "look",
+                source: "gone".into(),
+            })
+        };
+        let mut failures = LookFailures::default();
+        for _ in 0..2 {
+            assert_eq!(failures.ask(failed()).await, None);
+            assert_eq!(failures.ask(async { Ok(1) }).await, Some(1));
+        }
+        for _ in 0..MOST_FAILURES {
+            assert_eq!(failures.ask(failed()).await, None);
+        }
+        assert_eq!(failures.ask(async { Ok(1) }).await, None);
+        assert!(failures.first.is_some());
     }
 }
