@@ -7,6 +7,7 @@ mod channel;
 mod combine;
 mod escape;
 mod hide;
+mod line;
 mod send;
 mod sign;
 mod template;
@@ -17,6 +18,7 @@ pub use escape::Escapes;
 pub use sign::RobotSignature;
 pub use template::{CHANNEL_VALUES, ChannelTemplate, NOTIFICATION_VALUES};
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -29,6 +31,7 @@ use crate::http::{Caller, HttpSettings};
 use crate::kinds::HandlerSettings;
 use crate::mail::MailSettings;
 use budget::ChannelBudget;
+use line::ChannelLine;
 
 /// The services that a channel can name as its kind, in YAML.
 pub const SERVICES: &str = include_str!("services.yaml");
@@ -40,12 +43,16 @@ const ELSEWHERE: Duration = Duration::from_secs(10);
 /// How long it waits for such an instance: as long as for a receiver.
 const UNCLAIMED: Duration = Duration::from_secs(9 * 3600);
 
+/// When a notification is tried again whose receiver has not answered the calls before it.
+const IN_LINE: Duration = Duration::from_secs(5);
+
 /// What sending needs.
 pub(crate) struct ChannelSender {
     channels: Channels,
     caller: Caller,
     mail: Option<MailSettings>,
     budget: ChannelBudget,
+    lines: BTreeMap<String, ChannelLine>,
 }
 
 impl ChannelSender {
@@ -60,6 +67,12 @@ impl ChannelSender {
             caller: Caller::new(http),
             mail: settings.mail.clone(),
             budget: ChannelBudget::default(),
+            lines: settings
+                .channels
+                .names()
+                .into_iter()
+                .map(|name| (name, ChannelLine::default()))
+                .collect(),
         }
     }
 }
@@ -72,9 +85,10 @@ pub(crate) async fn run(State(sender): State<ChannelSender>, cx: Ctx) -> Result<
     let Some(channel) = sender.channels.get(&notification.channel) else {
         return elsewhere(&notification, now, &cx);
     };
+    let is_test = notification.event == NotifyOn::Test;
     // A test is there for its answer, and what combines others is rare. Later attempts are part of what the first one took: the
     // receiver may have got it, and must get it with the same key.
-    let counts = notification.event != NotifyOn::Test && notification.combined == 0 && cx.attempt() == 1;
+    let counts = !is_test && notification.combined == 0 && cx.attempt() == 1;
     let budget = &sender.budget;
     if counts && !budget.take(&notification.channel, channel.per_minute, Instant::now()) {
         let waits_in = combine::group_of(&notification, channel.channel.has_incidents(), now);
@@ -82,6 +96,13 @@ pub(crate) async fn run(State(sender): State<ChannelSender>, cx: Ctx) -> Result<
             .push("log", "too many in this minute: it is combined with others");
         return Ok(Outcome::success(PutOff { waits_in }.to_result()));
     }
+    let _permit = match sender.lines.get(&notification.channel).filter(|_| !is_test) {
+        Some(line) => match line.enter().await {
+            Some(permit) => Some(permit),
+            None => return Err(TaskError::snooze(IN_LINE)),
+        },
+        None => None,
+    };
     send::send(&channel.channel, &notification, &sender, &cx).await
 }
 

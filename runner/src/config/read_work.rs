@@ -62,6 +62,7 @@ pub fn worker(root: &Section<'_>) -> WorkerSettings {
             .unwrap_or(default.poison_after),
         groups: groups(&section, default.groups),
         limits: limits(&section),
+        notification_slots: default.notification_slots,
     };
     section.finish();
     settings

@@ -138,7 +138,7 @@ impl WorkerContext {
             health,
             events,
             before_run,
-            served: ServedQueues::new(&settings.queues),
+            served: ServedQueues::new(&settings.queues).with_notifications(settings.notification_slots),
             configured: SetConcurrency::new(settings.concurrency),
             concurrency: watch::Sender::new(settings.concurrency),
             settings,

@@ -6,6 +6,7 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use runner_core::notification::NOTIFICATION_QUEUE;
 use runner_core::task::{QueueName, priority_of};
 use tokio::sync::Notify;
 
@@ -17,6 +18,8 @@ const FEW: usize = 16;
 pub(super) struct ServedQueues {
     /// Names and patterns as configured.
     named: BTreeMap<QueueName, u32>,
+    /// The queue of notifications, if they have slots of their own: it is asked by itself.
+    notifications: Option<QueueName>,
     patterns: bool,
     known: Mutex<KnownQueues>,
     /// Notified when the claim loop has other queues to ask.
@@ -39,12 +42,25 @@ impl ServedQueues {
         Self {
             patterns: named.keys().any(is_pattern),
             named: named.clone(),
+            notifications: None,
             known: Mutex::new(KnownQueues {
                 all,
                 ready: Arc::default(),
             }),
             changed: Notify::new(),
         }
+    }
+
+    /// The same where notifications have this many slots of their own, unless nothing else is served.
+    pub(super) fn with_notifications(mut self, slots: usize) -> Self {
+        let own = self.named.keys().find(|queue| queue.as_str() == NOTIFICATION_QUEUE);
+        self.notifications = own.filter(|_| slots > 0 && self.named.len() > 1).cloned();
+        self
+    }
+
+    /// The queue of notifications, if they have slots of their own.
+    pub(super) fn notifications(&self) -> Option<QueueName> {
+        self.notifications.clone()
     }
 
     fn lock(&self) -> MutexGuard<'_, KnownQueues> {
@@ -71,8 +87,15 @@ impl ServedQueues {
         !self.patterns || self.lock().all.len() <= FEW
     }
 
-    /// Those to claim from: all, or of very many those that are named and those that had tasks.
+    /// Those to claim from: all, or of very many those that are named and those that had tasks; without notifications that have slots
+    /// of their own.
     pub(super) fn to_ask(&self) -> Vec<(QueueName, u32)> {
+        let mut all = self.with_tasks();
+        all.retain(|(queue, _)| Some(queue) != self.notifications.as_ref());
+        all
+    }
+
+    fn with_tasks(&self) -> Vec<(QueueName, u32)> {
         if self.are_few() {
             return self.all().to_vec();
         }
@@ -147,6 +170,18 @@ mod tests {
         assert_eq!(served.to_ask(), expected);
         served.discover(&[]);
         assert_eq!(served.to_ask().len(), 2, "a queue that was removed is not asked");
+    }
+
+    #[test]
+    fn notifications_with_slots_of_their_own_are_asked_by_themselves() {
+        let served = served(&[("default", 3), (NOTIFICATION_QUEUE, 4)]).with_notifications(1);
+        assert_eq!(served.to_ask(), [(queue("default"), 3)]);
+        assert_eq!(
+            (served.all().len(), served.notifications()),
+            (2, Some(queue(NOTIFICATION_QUEUE)))
+        );
+        let alone = ServedQueues::new(&[(queue(NOTIFICATION_QUEUE), 1)].into()).with_notifications(1);
+        assert_eq!((alone.to_ask().len(), alone.notifications()), (1, None));
     }
 
     #[test]

@@ -45,7 +45,12 @@ pub struct WorkerSettings {
     pub groups: GroupRule,
     /// Limits of queues, and of types where code states them.
     pub limits: Limits,
+    /// Slots beside `concurrency` that only notifications use; 0 where the worker does not serve them.
+    pub notification_slots: usize,
 }
+
+/// Notifications that are sent beside other tasks: a receiver that does not answer holds at most half of them.
+const NOTIFICATION_SLOTS: usize = 8;
 
 impl Default for WorkerSettings {
     fn default() -> Self {
@@ -62,17 +67,19 @@ impl Default for WorkerSettings {
             poison_after: 3,
             groups: GroupRule::default(),
             limits: Limits::default(),
+            notification_slots: 0,
         }
     }
 }
 
 impl WorkerSettings {
-    /// Serves the queue of notifications as well, before the others.
+    /// Serves the queue of notifications as well, before the others, and while they take all slots.
     pub fn serve_notifications(&mut self) {
         let highest = self.queues.values().max().copied().unwrap_or(1);
         // The names are ours, so this cannot fail.
         if let Ok(queue) = QueueName::new(NOTIFICATION_QUEUE) {
             self.queues.insert(queue, highest.saturating_add(1));
+            self.notification_slots = NOTIFICATION_SLOTS;
         }
     }
 

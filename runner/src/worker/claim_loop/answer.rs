@@ -9,7 +9,10 @@ use super::state::ClaimLoop;
 impl ClaimLoop {
     /// Processes an answer. Verdicts come before claims, which start in the slots that these free.
     pub(super) fn take_answer(&mut self, result: CallResult) {
-        self.slots.reserved -= result.reserved;
+        match result.notifications {
+            true => self.spare.reserved -= result.reserved,
+            false => self.slots.reserved -= result.reserved,
+        }
         self.unanswered.may_exist |= self.shared.worker.broker.has_unanswered();
         self.give_up(result.given_up);
         let Exchanged { settled, claims } = match result.answer {
@@ -23,8 +26,12 @@ impl ClaimLoop {
         match claims {
             Ok(claims) => {
                 let served = &self.shared.worker.served;
-                self.queues
-                    .learn(served, result.asked, result.queues.as_deref(), &claims);
+                match result.notifications {
+                    true => self.spare.learn(result.asked, claims.len()),
+                    false => self
+                        .queues
+                        .learn(served, result.asked, result.queues.as_deref(), &claims),
+                }
                 self.pause.succeeded();
                 self.take_claims(claims, result.began);
             }
@@ -85,6 +92,7 @@ impl ClaimLoop {
         self.give_up(given_up);
         // The queues were not asked.
         self.queues.may_have_tasks = true;
+        self.spare.may_have_tasks = true;
         self.pause.failed(!self.verdicts.is_empty());
     }
 
@@ -92,9 +100,23 @@ impl ClaimLoop {
     pub(super) fn take_claims(&mut self, mut claims: Vec<Claim>, began: Instant) {
         // There may be fewer free slots than were requested: verdicts of the same call were refused and keep their
         // slots, or the worker was stopped or quieted while the call was under way.
-        let startable = if self.takes_tasks() { self.slots.free() } else { 0 };
-        if claims.len() > startable {
-            self.hand_back(claims.split_off(startable), began);
+        let (mut free, mut spare) = match self.takes_tasks() {
+            true => (self.slots.free(), self.spare.free_after(0)),
+            false => (0, 0),
+        };
+        let refused = claims.extract_if(.., |claim| {
+            let left = if self.spare.is_own(claim) {
+                &mut spare
+            } else {
+                &mut free
+            };
+            let refused = *left == 0;
+            *left = left.saturating_sub(1);
+            refused
+        });
+        let refused: Vec<Claim> = refused.collect();
+        if !refused.is_empty() {
+            self.hand_back(refused, began);
         }
         let suspects = claims.extract_if(.., |claim| self.is_suspect(claim)).collect();
         self.start(claims, began);

@@ -15,6 +15,16 @@ const BATCH: usize = 128;
 /// The longest wait for a wake-up while all queues are empty.
 const IDLE: Duration = Duration::from_secs(15);
 
+/// What a call asks for.
+struct Wanted {
+    /// How many tasks.
+    asked: usize,
+    /// Slots that its verdicts free for these.
+    freed: usize,
+    /// Only notifications; else anything else.
+    notifications: bool,
+}
+
 impl ClaimLoop {
     /// Makes calls while there is something to send or to claim, and fewer than `most_calls` are under way.
     pub(super) fn make_calls(&mut self) {
@@ -23,15 +33,29 @@ impl ClaimLoop {
         }
         while !self.pause.is_on() && self.calls.len() < self.most_calls {
             let sent = self.next_batch();
-            let asked = self.room_for(sent.len());
+            let own = self.spare.count(&sent.slots);
+            // First: they are few, and mostly there are none.
+            let wanted = match self.room_for_notifications(own) {
+                0 => Wanted {
+                    asked: self.room_for(sent.len() - own),
+                    freed: sent.len() - own,
+                    notifications: false,
+                },
+                asked => Wanted {
+                    asked,
+                    freed: own,
+                    notifications: true,
+                },
+            };
             // A second call that only claims would mostly find what the first one left: nothing.
             let may_ask = self.calls.is_empty() || self.queues.last_claim_was_full;
-            if sent.is_empty() && (asked == 0 || !may_ask) {
+            if sent.is_empty() && (wanted.asked == 0 || !may_ask) {
                 break;
             }
-            self.send(sent, asked);
+            self.send(sent, wanted);
         }
         self.wait_while_empty();
+        self.wait_for_notifications();
     }
 
     /// Other queues are served, or others have tasks.
@@ -65,14 +89,25 @@ impl ClaimLoop {
         self.slots.free_after(freed).min(share.max(ending)).min(BATCH)
     }
 
-    fn send(&mut self, sent: VerdictBatch, asked: usize) {
+    fn send(&mut self, sent: VerdictBatch, wanted: Wanted) {
+        let Wanted {
+            asked,
+            freed,
+            notifications,
+        } = wanted;
         // Claims take the slots of the verdicts first, which are counted as taken until the answer. Without a
         // reservation for the rest a second call would fill the same free slots.
-        let reserved = asked.saturating_sub(sent.len());
-        self.slots.reserved += reserved;
+        let reserved = asked.saturating_sub(freed);
+        match notifications {
+            true => self.spare.reserved += reserved,
+            false => self.slots.reserved += reserved,
+        }
         let worker = &self.shared.worker;
         let (broker, lease) = (worker.broker.clone(), worker.settings.lease);
-        let (queues, report_queues) = self.queues.next();
+        let (queues, report_queues) = match notifications {
+            true => (self.spare.queues(), false),
+            false => self.queues.next(),
+        };
         self.calls.push(Box::pin(async move {
             let began = Instant::now();
             let answer = broker.exchange(&sent.settlements, &queues, asked, lease).await;
@@ -84,6 +119,7 @@ impl ClaimLoop {
             CallResult {
                 sent: each.sent,
                 asked,
+                notifications,
                 reserved,
                 began,
                 answer: each.answer,

@@ -40,6 +40,8 @@ pub(super) struct CallResult {
     /// How many tasks were requested, and how many slots were reserved for them besides those of the verdicts.
     pub asked: usize,
     pub reserved: usize,
+    /// Only notifications were requested.
+    pub notifications: bool,
     /// Just before the call: leases of its claims are counted from then.
     pub began: Instant,
     pub answer: BrokerResult<Exchanged>,

@@ -15,7 +15,7 @@
 //! | start | `start` | gives each claim a slot and starts its handler, mostly by `spawn` |
 //!
 //! Parts with rules of their own: `inline` (calls quick handlers in the loop; a reader can skip it), `settle_each`
-//! (verdicts that the broker refuses), `suspects` (which suspect starts, and when), `queue_order`, `pause`. Not here:
+//! (verdicts that the broker refuses), `spare` (slots of notifications), `suspects` (which suspect starts, and when), `queue_order`, `pause`. Not here:
 //! what a handler is given and what its end means (`attempt`, `verdict`), and keeping leases (`heartbeat`).
 
 mod answer;
@@ -28,6 +28,8 @@ mod pause;
 mod queue_order;
 mod queues;
 mod settle_each;
+mod spare;
+mod spare_steps;
 mod spawn;
 mod start;
 mod state;
@@ -82,9 +84,15 @@ pub(super) async fn run(ctx: Arc<WorkerContext>, stop: CancellationToken, intake
                 _ => tokio::task::yield_now().await,
             },
             // The switch lives as long as the settings. When the quiet time ends there may be much to claim.
-            Ok(()) = quiet.changed() => state.queues.may_have_tasks = true,
+            Ok(()) = quiet.changed() => {
+                state.queues.may_have_tasks = true;
+                state.spare.may_have_tasks = true;
+            }
             Ok(()) = concurrency.changed() => state.resize(*concurrency.borrow_and_update()),
-            () = until_done(&mut state.wake_up) => state.queues.may_have_tasks = true,
+            () = until_done(&mut state.wake_up) => {
+                state.queues.may_have_tasks = true;
+            }
+            () = until_done(&mut state.spare.wake_up) => state.spare.may_have_tasks = true,
             () = until_done(&mut state.pause.timer) => (),
             () = shared.worker.served.changed.notified() => state.renew_queues(),
             () = until_done(&mut state.suspects.timer) => (),

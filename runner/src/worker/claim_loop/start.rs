@@ -53,7 +53,12 @@ impl ClaimLoop {
             })
             .collect();
         let slots = worker.in_flight.add(tasks.iter().cloned());
-        self.slots.taken += slots.len();
+        for (slot, task) in slots.iter().zip(&tasks) {
+            match self.spare.is_own(&task.claim) {
+                true => self.spare.take(*slot),
+                false => self.slots.taken += 1,
+            }
+        }
         slots.into_iter().zip(tasks).collect()
     }
 }

@@ -14,9 +14,9 @@
 //! From *on trial* to *settling* a slot counts as taken. Its lease is extended all that time, because the task is in
 //! the table; a slot is free again only when the verdict is written or given up.
 //!
-//! Invariants: `slots.taken` equals the length of the table, since only this loop adds to it and removes from it.
-//! Taken and reserved slots together are at most `total`, except for claims that are handed back at once, which are in the
-//! table until the broker has them again, and after an order to run fewer tasks, until enough have ended.
+//! Invariants: `slots.taken` and the slots of notifications (`spare`) together are the length of the table, since only this loop adds to
+//! it and removes from it. Taken and reserved slots together are at most `total`, except for claims that are handed back at once, which
+//! are in the table until the broker has them again, and after an order to run fewer tasks, until enough have ended.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -32,6 +32,7 @@ use super::inline_types::InlineTypes;
 use super::outbox::Outbox;
 use super::pause::FailurePause;
 use super::queues::QueuesToAsk;
+use super::spare::SpareSlots;
 use super::suspects::Suspects;
 use super::unanswered::Unanswered;
 use crate::worker::context::WorkerContext;
@@ -61,7 +62,7 @@ pub(super) struct LoopShared {
 pub(super) struct SlotCounts {
     /// The worker's concurrency.
     pub total: usize,
-    /// Tasks in flight, from their claim until their verdict is written.
+    /// Tasks in flight, from their claim until their verdict is written; without notifications, which have slots of their own.
     pub taken: usize,
     /// Slots that calls under way may fill.
     pub reserved: usize,
@@ -88,6 +89,8 @@ pub(super) struct ClaimLoop {
     pub slots: SlotCounts,
     /// Which queues are asked, and whether a claim may find something.
     pub queues: QueuesToAsk,
+    /// The slots of notifications.
+    pub spare: SpareSlots,
     /// Verdicts to write, oldest first.
     pub verdicts: VecDeque<(Slot, Settlement)>,
     /// Calls under way, at most `most_calls`.
@@ -120,6 +123,7 @@ impl ClaimLoop {
                 settings.strict_priority,
                 stable_hash(&[&worker.instance.id]),
             ),
+            spare: SpareSlots::new(worker.served.notifications(), settings.notification_slots),
             verdicts: VecDeque::new(),
             calls: FuturesUnordered::new(),
             most_calls: calls_for(worker.concurrency()),
@@ -160,7 +164,7 @@ impl ClaimLoop {
     /// Whether nothing is left to do. A call under way may still bring claims, which must be handed back.
     pub(super) fn is_done(&self) -> bool {
         let calls_under_way = !self.calls.is_empty() || self.unanswered.may_bring_claims();
-        !self.is_open() && self.slots.taken == 0 && !calls_under_way
+        !self.is_open() && self.slots.taken == 0 && self.spare.taken() == 0 && !calls_under_way
     }
 
     /// Ends a claim whose handler was not called.
@@ -187,7 +191,12 @@ impl ClaimLoop {
     /// Frees slots whose verdicts are written or given up. The only place where a taken slot becomes free.
     pub(super) fn free(&mut self, slots: Vec<Slot>) {
         if !slots.is_empty() {
-            self.slots.taken -= slots.len();
+            for slot in &slots {
+                match self.spare.free_slot(*slot) {
+                    true => self.spare.may_have_tasks = true,
+                    false => self.slots.taken -= 1,
+                }
+            }
             // Tasks that were not claimed for the sake of a suspect have to be asked for now.
             self.queues.may_have_tasks |= self.suspects.freed(&slots);
             self.shared.worker.in_flight.remove(slots);

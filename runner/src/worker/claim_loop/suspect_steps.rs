@@ -56,7 +56,9 @@ impl ClaimLoop {
         let load = WorkerLoad {
             open: self.is_open(),
             // A call under way may bring claims that start beside it, and so may the answer that one did not bring.
-            alone: self.slots.taken == 1 && self.calls.is_empty() && !self.unanswered.may_bring_claims(),
+            alone: self.slots.taken + self.spare.taken() == 1
+                && self.calls.is_empty()
+                && !self.unanswered.may_bring_claims(),
         };
         match self.suspects.next(&load) {
             Step::Wait => (),

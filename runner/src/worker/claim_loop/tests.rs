@@ -24,6 +24,7 @@ fn back(sent: VerdictBatch, settled: Settled, claims: Vec<Claim>) -> CallResult 
     let settled = Ok(vec![settled; sent.len()]);
     CallResult {
         asked: sent.len(),
+        notifications: false,
         reserved: 0,
         began: Instant::now(),
         answer: Ok(Exchanged {
