@@ -51,6 +51,14 @@ pub enum NotifyOn {
     Late,
     /// An attempt takes longer than expected, and continues.
     TooLong,
+    /// There was no success for longer than expected.
+    Overdue,
+    /// Two runs began sooner after each other than expected.
+    TooOften,
+    /// A schedule is paused for longer than expected.
+    Paused,
+    /// A source cannot be read, or something in it is refused.
+    Problem,
     /// More than a channel takes in a minute, combined.
     Several,
     /// An operator asked for a test.
@@ -59,14 +67,20 @@ pub enum NotifyOn {
 
 impl NotifyOn {
     /// Those that rules name, by their keys.
-    pub const KEYS: [(&'static str, Self); 6] = [
+    pub const KEYS: [(&'static str, Self); 9] = [
         ("on_failure", Self::Failure),
         ("on_first_failure", Self::FirstFailure),
         ("on_recovery", Self::Recovery),
         ("on_missed", Self::Missed),
         ("on_late", Self::Late),
         ("on_too_long", Self::TooLong),
+        ("on_overdue", Self::Overdue),
+        ("on_too_often", Self::TooOften),
+        ("on_paused", Self::Paused),
     ];
+
+    /// That of the settings alone: a source belongs to no function.
+    pub const PROBLEM_KEY: (&'static str, Self) = ("on_problem", Self::Problem);
 
     /// Its word in payloads and ids.
     #[must_use]
@@ -78,6 +92,10 @@ impl NotifyOn {
             Self::Missed => "missed",
             Self::Late => "late",
             Self::TooLong => "too_long",
+            Self::Overdue => "overdue",
+            Self::TooOften => "too_often",
+            Self::Paused => "paused",
+            Self::Problem => "problem",
             Self::Several => "several",
             Self::Test => "test",
         }
@@ -100,6 +118,12 @@ pub struct Expectations {
     pub start_within: Option<Duration>,
     /// How long an attempt takes at most.
     pub max_duration: Option<Duration>,
+    /// How long there may be no success.
+    pub success_within: Option<Duration>,
+    /// How long after the beginning of a run the next one begins at the earliest.
+    pub min_interval: Option<Duration>,
+    /// How long a schedule is paused at most.
+    pub paused_within: Option<Duration>,
 }
 
 impl Expectations {
@@ -109,6 +133,9 @@ impl Expectations {
         Self {
             start_within: self.start_within.or(wider.start_within),
             max_duration: self.max_duration.or(wider.max_duration),
+            success_within: self.success_within.or(wider.success_within),
+            min_interval: self.min_interval.or(wider.min_interval),
+            paused_within: self.paused_within.or(wider.paused_within),
         }
     }
 }

@@ -31,7 +31,7 @@ use crate::events::{self, Events};
 use crate::health::{self, Health};
 use crate::log::{LogControl, LostLines};
 use crate::metrics::Metrics;
-use crate::notification::{self, FailureNotifications, NotificationWatchParts, PutOffNotifications};
+use crate::notification::{self, FailureNotifications, NotificationWatchParts, PutOffNotifications, SourceProblem};
 use crate::scheduler::{self, Differences, InstanceScope, SchedulerParts, coming};
 use crate::source::{self, Catalog};
 use crate::trigger::{self, AfterTriggers, Board, HookParts, Hooks, TriggerParts};
@@ -496,7 +496,35 @@ fn watched_for_notifications(components: &Components, settings: &Settings) -> No
         settings: settings.notification.clone(),
         clock: components.clock.clone(),
         health: components.health.clone(),
+        problems: {
+            let catalog = components.catalog.clone();
+            Box::new(move || source_problems(&catalog))
+        },
     }
+}
+
+/// Sources that cannot be read, and functions and rows of which nothing is in force.
+fn source_problems(catalog: &Catalog) -> Vec<SourceProblem> {
+    let away = catalog.statuses().into_iter().filter(|status| !status.is_absent());
+    let away = away.filter_map(|status| {
+        let why = status.state.reason()?.to_owned();
+        let title = format!("the source {} cannot be read", status.source.as_str());
+        let place = status.place;
+        Some(SourceProblem { place, title, why })
+    });
+    let refused = catalog.rejected().into_iter().map(|one| {
+        let why: Vec<String> = one
+            .problems
+            .iter()
+            .map(|problem| format!("{} {}", problem.code, problem.message))
+            .collect();
+        SourceProblem {
+            title: format!("{} is refused", one.name),
+            place: one.origin.place,
+            why: why.join("; "),
+        }
+    });
+    away.chain(refused).collect()
 }
 
 /// Whether commands run under guards, where this program can be started a second time.

@@ -198,7 +198,7 @@ fn text(secret: Secret) -> ChannelText {
 
 fn default_rules(section: &Section<'_>, known: &[String]) -> NotifyRules {
     let mut rules = NotifyRules::default();
-    for (key, on) in NotifyOn::KEYS {
+    for (key, on) in NotifyOn::KEYS.into_iter().chain([NotifyOn::PROBLEM_KEY]) {
         let Some(named) = section.list(key) else { continue };
         for found in named.iter().filter(|found| !known.contains(&found.value)) {
             let message = format!(

@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use runner_core::notification::{Notification, NotifyOn};
-use runner_queue::{Decision, DecisionKind, Working};
+use runner_core::schedule::ScheduleId;
+use runner_queue::{Decision, DecisionKind, Pause, RunRecord, Working};
 
 use super::identity::joined;
 
@@ -74,12 +75,63 @@ pub(super) fn too_long(name: &str, run: &Working, most: Duration, now: Timestamp
     Some((notification, what))
 }
 
+/// The notifications of runs that began sooner than `least` after the one before. Retries do not count: their delay is another one.
+pub(super) fn too_often<'a>(
+    name: &str,
+    runs: &[&'a RunRecord],
+    least: Duration,
+    now: Timestamp,
+) -> Vec<(Notification, String, &'a RunRecord)> {
+    let mut firsts: Vec<&'a RunRecord> = runs.iter().filter(|run| run.attempt == 1).copied().collect();
+    firsts.sort_by_key(|run| run.started_at);
+    let pairs = firsts.windows(2).filter_map(|pair| match pair {
+        [before, run] => Some((*before, *run)),
+        _ => None,
+    });
+    let soon = pairs.filter(|(before, run)| {
+        let news = since(run.started_at, now).is_none_or(|age| age <= STILL_NEWS);
+        news && since(before.started_at, run.started_at).is_some_and(|apart| apart < least)
+    });
+    let made = soon.map(|(before, run)| {
+        let title = format!("{name} ran again within {}", runner_core::duration::format(least));
+        let mut notification = Notification::new("", NotifyOn::TooOften, now, title);
+        notification.text = format!(
+            "{}: at {:.0}, and before at {:.0}\ntask {} in queue {}",
+            notification.title, run.started_at, before.started_at, run.task, run.queue
+        );
+        notification.task = Some(run.task.to_string());
+        notification.queue = Some(run.queue.to_string());
+        let started = run.started_at.as_millisecond().to_string();
+        let what = joined([run.queue.as_str(), run.task.as_str(), &started]);
+        (notification, what, run)
+    });
+    made.collect()
+}
+
+/// The notification of a schedule that is paused for longer than `most`.
+pub(super) fn paused(
+    (name, schedule): (&str, &ScheduleId),
+    pause: &Pause,
+    most: Duration,
+    now: Timestamp,
+) -> Option<(Notification, String)> {
+    let at = pause.at.filter(|at| since(*at, now).is_some_and(|long| long > most))?;
+    let title = format!(
+        "{name} is paused for longer than {}",
+        runner_core::duration::format(most)
+    );
+    let mut notification = Notification::new("", NotifyOn::Paused, now, title);
+    notification.text = format!("{}: {pause}\nschedule {schedule}", notification.title);
+    let what = joined([schedule.as_str(), &at.as_second().to_string()]);
+    Some((notification, what))
+}
+
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
-    use runner_core::schedule::ScheduleId;
-    use runner_core::task::{QueueName, TaskId};
+    use runner_core::task::{AttemptOutcome, QueueName, TaskId};
 
+    use super::super::transitions::tests::run;
     use super::*;
 
     fn at(seconds: i64) -> Timestamp {
@@ -120,6 +172,37 @@ mod tests {
         assert!(may_be_late(&fired, within, at(1061)));
         assert!(!may_be_late(&decision(DecisionKind::Skipped), within, at(1061)));
         assert_eq!(late("a", &fired, within, at(1061)).1, "code:a~1000");
+    }
+
+    #[test]
+    fn runs_that_begin_too_soon_are_reported_and_retries_are_not() {
+        let retry = RunRecord {
+            attempt: 2,
+            ..run(105, AttemptOutcome::Retry)
+        };
+        let runs = [
+            run(200, AttemptOutcome::Success),
+            retry,
+            run(100, AttemptOutcome::Success),
+        ];
+        let runs: Vec<&RunRecord> = runs.iter().collect();
+        let found = |least| too_often("f", &runs, Duration::from_secs(least), at(300)).len();
+        assert_eq!((found(100), found(101)), (0, 1));
+        assert!(too_often("f", &runs, Duration::from_secs(101), at(3801)).is_empty());
+    }
+
+    #[test]
+    fn a_pause_is_reported_by_its_beginning() {
+        let pause = Pause {
+            at: Some(at(100)),
+            ..Pause::by("ann")
+        };
+        let schedule = ScheduleId::from_text("m:f:a");
+        let found = |now| paused(("f", &schedule), &pause, Duration::from_secs(60), at(now));
+        assert!(found(160).is_none());
+        let (notification, what) = found(161).unwrap();
+        assert_eq!(what, "m:f:a~100");
+        assert!(notification.text.contains("by ann"), "{}", notification.text);
     }
 
     #[test]

@@ -6,13 +6,18 @@
 mod expected;
 mod failures;
 mod identity;
+mod look;
+mod problems;
 mod put_off;
 mod settings;
+mod successes;
 mod transitions;
 mod watch;
+mod watch_runs;
 mod watched;
 
 pub use failures::FailureNotifications;
+pub use problems::SourceProblem;
 pub use put_off::PutOffNotifications;
 pub use settings::NotificationSettings;
 pub use watch::{NotificationWatchParts, watch};

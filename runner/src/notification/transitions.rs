@@ -136,14 +136,15 @@ fn succeeded(before: Option<&(Went, &RunRecord)>, whole: bool) -> bool {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     #![allow(clippy::unwrap_used)]
     use runner_core::task::{QueueName, TaskId};
     use runner_queue::Trigger;
 
     use super::*;
 
-    fn run(n: i64, outcome: AttemptOutcome) -> RunRecord {
+    /// A run of this second.
+    pub(in super::super) fn run(n: i64, outcome: AttemptOutcome) -> RunRecord {
         let at = Timestamp::from_second(n).unwrap();
         RunRecord {
             task: TaskId::new(format!("t{n}")).unwrap(),
@@ -219,12 +220,7 @@ mod tests {
         let (mut one, mut other) = (run(1, AttemptOutcome::Retry), run(60, AttemptOutcome::Retry));
         other.task = one.task.clone();
         let id = |run: &RunRecord| {
-            let all = transitions(
-                std::slice::from_ref(run),
-                true,
-                None,
-                Timestamp::from_second(100).unwrap(),
-            );
+            let all = transitions(&[run], true, None, Timestamp::from_second(100).unwrap());
             all.first().map(|found| found.failure.clone())
         };
         assert_ne!(id(&one), id(&other));

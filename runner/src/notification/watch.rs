@@ -6,18 +6,18 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use jiff::Timestamp;
 use runner_core::clock::Clock;
 use runner_core::function::Functions;
 use runner_core::notification::{Notification, NotifyOn, NotifyRules};
-use runner_core::schedule::{Definition, Plan, SCHEDULE_HEADER, headers_in_id};
+use runner_core::schedule::{Definition, Plan, SCHEDULE_HEADER, ScheduleId, headers_in_id};
 use runner_core::task::TaskState;
-use runner_queue::{Broker, BrokerError, BrokerResult, Decision, Delivery};
+use runner_queue::{Broker, BrokerResult, Decision, Delivery};
 use tokio::sync::{Notify, watch};
 use tokio_util::sync::CancellationToken;
 
 use super::failures::rules_of;
-use super::transitions::{self, Transition};
+use super::look::{KnownSuccesses, Line, Look, keep_successes};
+use super::problems::{KnownProblems, SourceProblem};
 use super::watched::{NoticedEvent, WatchedFunction, watched};
 use super::{NotificationSettings, expected};
 use crate::background::{self, BackgroundLoop};
@@ -29,14 +29,16 @@ const EVERY: Duration = Duration::from_secs(2);
 /// The time for each function that is looked at: with very many of them the looks become rarer.
 const EACH: Duration = Duration::from_millis(10);
 
-/// How many runs of a function are looked at; each comes with its output.
-const LAST_RUNS: usize = 10;
+/// What the records of runs tell.
+const OF_RUNS: &[NotifyOn] = &[
+    NotifyOn::FirstFailure,
+    NotifyOn::Recovery,
+    NotifyOn::Overdue,
+    NotifyOn::TooOften,
+];
 
-/// Of how many schedules of a function there are runs among these.
-const MOST_LINES: usize = 5;
-
-/// After so many failed calls in a row a look asks nothing more.
-const MOST_FAILURES: u32 = 3;
+/// Schedules of one question.
+const MOST_STANDINGS: usize = 500;
 
 /// How many decisions of a schedule are looked at.
 const LAST_DECISIONS: usize = 100;
@@ -55,6 +57,8 @@ pub struct NotificationWatchParts {
     pub clock: Arc<dyn Clock>,
     /// Where failures of the broker are reported.
     pub health: Arc<Health>,
+    /// The present problems of sources; must answer at once.
+    pub problems: Box<dyn Fn() -> Vec<SourceProblem> + Send + Sync>,
 }
 
 /// Looks until `stop`, if there are channels.
@@ -66,91 +70,75 @@ pub fn watch(parts: NotificationWatchParts, stop: CancellationToken) {
         parts,
         sent: BTreeSet::new(),
         failing: BTreeMap::new(),
+        successes: BTreeMap::new(),
+        problems: KnownProblems::default(),
     };
     tokio::spawn(async move { background::run(role, &Notify::new(), &stop).await });
 }
 
-struct NotificationWatch {
-    parts: NotificationWatchParts,
+pub(super) struct NotificationWatch {
+    pub(super) parts: NotificationWatchParts,
     /// The ids that the last look found, which the broker has.
     sent: BTreeSet<String>,
     /// The failures in which functions were when they were last looked at.
-    failing: BTreeMap<Line, String>,
-}
-
-/// A function, and one of its schedules, or nothing.
-type Line = (String, String);
-
-/// What a look has found.
-#[derive(Default)]
-struct Look {
-    found: Vec<NoticedEvent>,
-    failing: BTreeMap<Line, String>,
-    failures: LookFailures,
-}
-
-/// The calls of a look that failed: one of them must not end the look for all that comes after it.
-#[derive(Default)]
-struct LookFailures {
-    first: Option<BrokerError>,
-    in_a_row: u32,
-}
-
-impl LookFailures {
-    /// Makes a call unless too many have failed in a row: each may take as long as a call to a store that is gone.
-    async fn ask<T>(&mut self, call: impl Future<Output = BrokerResult<T>>) -> Option<T> {
-        if self.in_a_row >= MOST_FAILURES {
-            return None;
-        }
-        match call.await {
-            Ok(answer) => {
-                self.in_a_row = 0;
-                Some(answer)
-            }
-            Err(error) => {
-                self.in_a_row += 1;
-                self.first.get_or_insert(error);
-                None
-            }
-        }
-    }
+    pub(super) failing: BTreeMap<Line, String>,
+    /// What is known of successes, by function and schedule.
+    pub(super) successes: BTreeMap<Line, KnownSuccesses>,
+    problems: KnownProblems,
 }
 
 impl NotificationWatch {
-    async fn look(&self, watched: &[WatchedFunction]) -> Look {
+    async fn look(&mut self, watched: &[WatchedFunction]) -> Look {
         let mut look = Look::default();
+        self.look_at_problems(&mut look);
         for function in watched {
-            if function.hears(&[NotifyOn::FirstFailure, NotifyOn::Recovery]) {
+            if function.hears(OF_RUNS) {
                 self.look_at_runs(function, &mut look).await;
             }
         }
         self.look_at_schedules(&mut look).await;
+        self.look_at_pauses(&mut look).await;
         self.look_at_attempts(watched, &mut look).await;
         look.found.retain(|finding| !finding.channels.is_empty());
         look
     }
 
-    async fn look_at_runs(&self, function: &WatchedFunction, look: &mut Look) {
-        let name = &function.function.name;
-        // Several schedules share the records of their function.
-        let limit = LAST_RUNS * function.schedules.len().clamp(1, MOST_LINES);
-        let queues = function.queues();
-        let Some(runs) = look.failures.ask(self.parts.broker.runs(name, &queues, limit)).await else {
-            // What is not known now has not changed.
-            let before = self.failing.iter().filter(|((function, _), _)| function == name);
-            look.failing
-                .extend(before.map(|(line, failure)| (line.clone(), failure.clone())));
+    fn look_at_problems(&mut self, look: &mut Look) {
+        let channels = self.parts.settings.default.channels(NotifyOn::Problem).to_vec();
+        if channels.is_empty() {
             return;
-        };
-        let now = self.parts.clock.now();
-        for (schedule, runs_of_line) in transitions::lines(&runs) {
-            let line = (name.clone(), schedule.map(ToString::to_string).unwrap_or_default());
-            let before = self.failing.get(&line).map(String::as_str);
-            let all = transitions::transitions(&runs_of_line, runs.len() < limit, before, now).into_iter();
-            look.found
-                .extend(all.map(|transition| of_run(function, transition, now)));
-            let failure = transitions::present_failure(&runs_of_line);
-            look.failing.extend(failure.map(|failure| (line, failure)));
+        }
+        let found = self.problems.look((self.parts.problems)(), self.parts.clock.now());
+        look.found
+            .extend(found.into_iter().map(|(notification, what)| NoticedEvent {
+                notification,
+                what,
+                channels: channels.clone(),
+            }));
+    }
+
+    /// How long schedules are paused.
+    async fn look_at_pauses(&self, look: &mut Look) {
+        let (plan, functions) = (Arc::clone(&self.parts.plan.borrow()), self.parts.functions.all());
+        let bounded = plan.schedules.values().filter_map(|definition| {
+            let rules = rules_of(definition, &functions).or(&self.parts.settings.default);
+            let most = rules.expect.paused_within?;
+            (!rules.channels(NotifyOn::Paused).is_empty()).then_some((definition, rules, most))
+        });
+        let bounded: Vec<_> = bounded.collect();
+        for some in bounded.chunks(MOST_STANDINGS) {
+            let ids: Vec<ScheduleId> = some.iter().map(|(definition, ..)| definition.id.clone()).collect();
+            let Some(standings) = look.failures.ask(self.parts.broker.standings(&ids)).await else {
+                return;
+            };
+            let now = self.parts.clock.now();
+            for ((definition, rules, most), standing) in some.iter().zip(standings) {
+                let name = definition.function().unwrap_or(&definition.name);
+                let pause = standing.and_then(|standing| standing.paused);
+                let made = pause.and_then(|pause| expected::paused((name, &definition.id), &pause, *most, now));
+                look.found
+                    .extend(made.map(|made| of_definition(definition, rules, made)));
+            }
         }
     }
 
@@ -243,6 +231,14 @@ impl NotificationWatch {
         }
         self.sent = all.into_keys().collect();
         self.failing = look.failing;
+        // After the report: what is written down as reported must have been enqueued.
+        for (line, (mut known, news)) in look.successes {
+            if news && let Some(state) = &known.state {
+                keep_successes(&*self.parts.broker, &line, state).await?;
+                known.stored = Some(state.clone());
+            }
+            self.successes.insert(line, known);
+        }
         Ok(())
     }
 }
@@ -255,45 +251,6 @@ fn of_definition(definition: &Definition, rules: &NotifyRules, made: (Notificati
     NoticedEvent {
         notification,
         what,
-        channels,
-    }
-}
-
-fn of_run(function: &WatchedFunction, transition: Transition<'_>, now: Timestamp) -> NoticedEvent {
-    let Transition {
-        on,
-        run,
-        failure,
-        retried,
-    } = transition;
-    let name = &function.function.name;
-    let schedule = run.schedule.as_ref().map(ToString::to_string);
-    let title = match on {
-        NotifyOn::Recovery => format!("{name} has recovered"),
-        _ => format!("{name} failed and is tried again"),
-    };
-    let mut notification = Notification::new("", on, now, title);
-    if let Some(error) = run.error.as_deref().filter(|_| on == NotifyOn::FirstFailure) {
-        notification = notification.error(error);
-    }
-    let why = notification
-        .error
-        .as_ref()
-        .map_or_else(String::new, |error| format!(": {error}"));
-    notification.text = format!("{}{why}\ntask {} in queue {}", notification.title, run.task, run.queue);
-    notification.function = Some(name.clone());
-    notification.task = Some(run.task.to_string());
-    notification.queue = Some(run.queue.to_string());
-    let mut channels = function.channels(on, schedule.as_deref());
-    if retried {
-        // Only those who heard of the failure hear that it is over.
-        let heard = function.channels(NotifyOn::FirstFailure, schedule.as_deref());
-        channels.retain(|channel| heard.contains(channel));
-    }
-    notification.schedule = schedule;
-    NoticedEvent {
-        notification,
-        what: failure,
         channels,
     }
 }
@@ -319,30 +276,5 @@ impl BackgroundLoop for NotificationWatch {
         }
         let many = u32::try_from(watched.len()).unwrap_or(u32::MAX);
         Some(EVERY.max(EACH * many))
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[tokio::test]
-    async fn a_failed_call_does_not_end_a_look_and_many_in_a_row_do() {
-        let failed = || async {
-            Err::<u8, _>(BrokerError::Unreachable {
-                doing: "look",
-                source: "gone".into(),
-            })
-        };
-        let mut failures = LookFailures::default();
-        for _ in 0..2 {
-            assert_eq!(failures.ask(failed()).await, None);
-            assert_eq!(failures.ask(async { Ok(1) }).await, Some(1));
-        }
-        for _ in 0..MOST_FAILURES {
-            assert_eq!(failures.ask(failed()).await, None);
-        }
-        assert_eq!(failures.ask(async { Ok(1) }).await, None);
-        assert!(failures.first.is_some());
     }
 }

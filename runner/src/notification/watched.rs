@@ -2,12 +2,13 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use std::time::Duration;
 
 use runner_core::function::Function;
 use runner_core::notification::{Notification, NotifyOn, NotifyRules};
-use runner_core::schedule::{Definition, Plan};
+use runner_core::schedule::{Definition, Plan, ScheduleId};
 use runner_core::task::QueueName;
-use runner_queue::Delivery;
+use runner_queue::{Delivery, RunRecord};
 
 use super::identity::to_delivery;
 
@@ -73,6 +74,44 @@ impl WatchedFunction {
         let own = self.function.task_options().queue.unwrap_or_default();
         let all = self.schedules.iter().map(|schedule| schedule.task.queue.clone());
         all.chain([own]).collect::<BTreeSet<_>>().into_iter().collect()
+    }
+}
+
+/// An expectation of success: of a function, or of one of its schedules that states another one.
+pub(super) struct ExpectedSuccess {
+    pub(super) schedule: Option<String>,
+    pub(super) within: Duration,
+    /// They hear that there is none, and that there is one again.
+    pub(super) channels: Vec<String>,
+}
+
+impl ExpectedSuccess {
+    /// Whether this run is one of those that are expected to succeed. Those of no schedule count for each.
+    pub(super) fn concerns(&self, run: &RunRecord) -> bool {
+        let own = run.schedule.as_ref().map(ScheduleId::as_str);
+        self.schedule.is_none() || own.is_none() || own == self.schedule.as_deref()
+    }
+}
+
+impl WatchedFunction {
+    /// Which successes are expected.
+    pub(super) fn successes(&self) -> Vec<ExpectedSuccess> {
+        let of_function = self.function.notify.expect.success_within;
+        let stated = |schedule: &&Definition| schedule.notify.expect.success_within != of_function;
+        let schedules = self
+            .schedules
+            .iter()
+            .filter(stated)
+            .map(|schedule| Some(schedule.id.as_str()));
+        let all = std::iter::once(None).chain(schedules).filter_map(|schedule| {
+            let rules = self.rules(schedule);
+            Some(ExpectedSuccess {
+                schedule: schedule.map(str::to_owned),
+                within: rules.expect.success_within?,
+                channels: rules.channels(NotifyOn::Overdue).to_vec(),
+            })
+        });
+        all.filter(|expected| !expected.channels.is_empty()).collect()
     }
 }
 

@@ -22,6 +22,9 @@ const SHORTEST: Duration = Duration::from_secs(1);
 /// The longest time limit of an attempt.
 const LONGEST: Duration = Duration::from_secs(7 * 86_400);
 
+/// Runs are remembered for so long.
+const LONGEST_SILENCE: Duration = Duration::from_secs(90 * 86_400);
+
 /// The most channels of one event.
 const MAX_CHANNELS: usize = 20;
 
@@ -44,17 +47,26 @@ pub(super) fn read_notify(field: &Field<'_>, known: &[String], report: &mut Repo
 
 /// Reads what is expected of a function or a schedule.
 pub(super) fn read_expect(field: &Field<'_>, report: &mut Report<'_>) -> Expectations {
-    let known = ["start_within", "max_duration"];
+    let known = [
+        "start_within",
+        "max_duration",
+        "success_within",
+        "min_interval",
+        "paused_within",
+    ];
     let Some(map) = Fields::read(field.node, &field.path, &known, report) else {
         return Expectations::default();
     };
-    let mut span = |key: &str| {
+    let mut span = |key: &str, longest: Duration| {
         let field = map.get(key, report)?;
-        field.seconds(EXPECT, SHORTEST..=LONGEST, report)
+        field.seconds(EXPECT, SHORTEST..=longest, report)
     };
     Expectations {
-        start_within: span("start_within"),
-        max_duration: span("max_duration"),
+        start_within: span("start_within", LONGEST),
+        max_duration: span("max_duration", LONGEST),
+        success_within: span("success_within", LONGEST_SILENCE),
+        min_interval: span("min_interval", LONGEST),
+        paused_within: span("paused_within", LONGEST_SILENCE),
     }
 }
 
