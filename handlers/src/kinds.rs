@@ -2,17 +2,20 @@
 //!
 //! One line for each kind in each method here; a kind itself is a folder.
 
-use runner_core::function::{CheckFinding, FunctionKind, Functions};
+use std::sync::Arc;
+
+use runner_core::function::{CheckFinding, Function, FunctionKind, Functions};
 use runner_core::task::FUNCTION_PREFIX;
-use runner_sdk::{Ctx, Outcome, State, TaskError};
+use runner_sdk::{Ctx, Outcome, State, StopReason, TaskError};
 
 use crate::enqueue;
 use crate::exec::{self, ExecSettings};
 use crate::guard::IdleGuards;
-use crate::http::{self, Caller, HttpSettings};
+use crate::http::{self, Caller, HttpSettings, Ping, Pinger};
 use crate::mail::{self, MailSettings};
 use crate::notification::Channels;
 use crate::publish::{self, PublishConnections};
+use crate::secret::Secrets;
 use crate::sql::{self, SqlConnections};
 
 /// The settings of all kinds.
@@ -88,7 +91,8 @@ impl HandlerSettings {
 pub(crate) struct Kinds {
     exec: ExecSettings,
     guards: IdleGuards,
-    http: Caller,
+    http: Arc<Caller>,
+    pinger: Pinger,
     mail: Option<MailSettings>,
     sql: SqlConnections,
     publish: PublishConnections,
@@ -96,10 +100,12 @@ pub(crate) struct Kinds {
 
 impl Kinds {
     pub(crate) fn new(settings: HandlerSettings) -> Self {
+        let http = Arc::new(Caller::new(settings.http));
         Self {
             exec: settings.exec,
             guards: IdleGuards::default(),
-            http: Caller::new(settings.http),
+            pinger: Pinger::new(http.clone()),
+            http,
             mail: settings.mail,
             sql: settings.sql,
             publish: settings.publish,
@@ -120,13 +126,52 @@ pub(crate) async fn run(
             "function `{name}` is not defined on this worker"
         )));
     };
+    let Some(url) = function.notify.ping_url.as_deref() else {
+        return run_kind(&function, &kinds, &cx).await;
+    };
+    let url = match Secrets::default().resolve(url) {
+        Ok(url) => url,
+        Err(error) => {
+            cx.log().push("log", &format!("ping_url: {error}"));
+            return run_kind(&function, &kinds, &cx).await;
+        }
+    };
+    kinds.pinger.send(name, &url, Ping::Start);
+    let outcome = run_kind(&function, &kinds, &cx).await;
+    if let Some(ping) = end_of(&outcome, &cx) {
+        kinds.pinger.send(name, &url, ping);
+    }
+    outcome
+}
+
+/// What is said of the end of an attempt; nothing while the task is tried again.
+fn end_of(outcome: &Result<Outcome, TaskError>, cx: &Ctx) -> Option<Ping> {
+    if matches!(cx.stop_reason(), Some(StopReason::Shutdown | StopReason::LeaseLost)) {
+        return None;
+    }
+    let outcome = match outcome {
+        Ok(outcome) => outcome.clone(),
+        Err(error) => error.clone().into_outcome(),
+    };
+    match outcome {
+        Outcome::Success(_) | Outcome::Revoke(_) => Some(Ping::Success),
+        Outcome::Skip(error) => Some(Ping::Fail(error)),
+        Outcome::Retry(error) | Outcome::RetryAfter { error, .. } => {
+            (cx.attempt() >= cx.max_attempts()).then_some(Ping::Fail(error))
+        }
+        Outcome::Snooze { .. } => None,
+    }
+}
+
+async fn run_kind(function: &Function, kinds: &Kinds, cx: &Ctx) -> Result<Outcome, TaskError> {
+    let name = function.name.as_str();
     match &function.kind {
-        FunctionKind::Exec(spec) => exec::run(spec, name, &kinds.exec, &kinds.guards, &cx).await,
-        FunctionKind::Http(spec) => http::run(spec, name, &kinds.http, &cx).await,
-        FunctionKind::Mail(spec) => mail::run(spec, name, kinds.mail.as_ref(), &cx).await,
-        FunctionKind::Sql(spec) => sql::run(spec, name, &kinds.sql, &cx).await,
-        FunctionKind::Enqueue(spec) => enqueue::run(spec, name, &cx).await,
-        FunctionKind::Publish(spec) => publish::run(spec, name, &kinds.publish, &cx).await,
+        FunctionKind::Exec(spec) => exec::run(spec, name, &kinds.exec, &kinds.guards, cx).await,
+        FunctionKind::Http(spec) => http::run(spec, name, &kinds.http, cx).await,
+        FunctionKind::Mail(spec) => mail::run(spec, name, kinds.mail.as_ref(), cx).await,
+        FunctionKind::Sql(spec) => sql::run(spec, name, &kinds.sql, cx).await,
+        FunctionKind::Enqueue(spec) => enqueue::run(spec, name, cx).await,
+        FunctionKind::Publish(spec) => publish::run(spec, name, &kinds.publish, cx).await,
         FunctionKind::Handler { kind } => Err(TaskError::skip(format!(
             "function `{name}` is run by the handler `{kind}`; its tasks have that type"
         ))),

@@ -9,6 +9,7 @@ mod client;
 mod follow;
 mod guard;
 mod later;
+mod ping;
 mod proxy;
 mod request;
 mod sign;
@@ -25,6 +26,7 @@ use crate::secret::Secrets;
 use crate::stopped::stopped;
 use answer::Answer;
 pub(crate) use client::Caller;
+pub(crate) use ping::{Ping, Pinger};
 pub use proxy::{HttpProxy, ProxyUrl};
 
 /// How long connecting may take: a server that does not answer for longer is down.

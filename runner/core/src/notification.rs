@@ -109,6 +109,8 @@ pub struct NotifyRules {
     channels: BTreeMap<NotifyOn, Vec<String>>,
     /// What is expected.
     pub expect: Expectations,
+    /// Where each run of the function says that it began and how it ended; may refer to secrets.
+    pub ping_url: Option<String>,
 }
 
 /// What is expected of a function or schedule; `None` where unstated.
@@ -166,6 +168,7 @@ impl NotifyRules {
         Self {
             channels,
             expect: self.expect.or(wider.expect),
+            ping_url: self.ping_url.clone().or_else(|| wider.ping_url.clone()),
         }
     }
 }

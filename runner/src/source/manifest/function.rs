@@ -9,7 +9,7 @@ use runner_core::trigger::{ON_START, TRIGGER_HEADER, TriggerDefinition, TriggerI
 
 use super::kinds;
 use super::limits::{LIMITS, read_limits};
-use super::notification::{read_expect, read_notify};
+use super::notification::{read_expect, read_notify, read_ping_url};
 use super::options::{TASK_OPTIONS, read_task_options};
 use super::payload::ManifestPayload;
 use super::payload_schema::read_payload_schema;
@@ -20,7 +20,7 @@ use crate::source::calls::{BAD_PAYLOAD, NOT_TRIGGERED};
 use crate::text::yaml::{Mark, Node, Value};
 use crate::text::{Field, Fields, Report, quoted};
 
-const ABOUT: [&str; 10] = [
+const ABOUT: [&str; 11] = [
     "apiVersion",
     "kind",
     "name",
@@ -31,6 +31,7 @@ const ABOUT: [&str; 10] = [
     ON_START,
     "notify",
     "expect",
+    "ping_url",
 ];
 
 /// A function and what triggers it.
@@ -150,6 +151,7 @@ fn read_rules(fields: &Fields<'_>, context: &ScheduleContext, report: &mut Repor
     if let Some(f) = fields.get("expect", report) {
         rules.expect = read_expect(f, report);
     }
+    rules.ping_url = fields.get("ping_url", report).and_then(|f| read_ping_url(f, report));
     rules
 }
 

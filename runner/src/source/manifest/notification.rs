@@ -16,6 +16,12 @@ const CODE: &str = "E155";
 /// The code of what cannot be expected.
 const EXPECT: &str = "E156";
 
+/// The code of an address that cannot be called.
+const PING: &str = "E157";
+
+/// The longest address that is called.
+const MAX_URL: usize = 2048;
+
 /// Looks are some seconds apart.
 const SHORTEST: Duration = Duration::from_secs(1);
 
@@ -68,6 +74,22 @@ pub(super) fn read_expect(field: &Field<'_>, report: &mut Report<'_>) -> Expecta
         min_interval: span("min_interval", LONGEST),
         paused_within: span("paused_within", LONGEST_SILENCE),
     }
+}
+
+/// Reads where runs of a function are announced.
+pub(super) fn read_ping_url(field: &Field<'_>, report: &mut Report<'_>) -> Option<String> {
+    let url = field.text(PING, report)?;
+    let known = ["https://", "http://", "${"].iter().any(|begin| url.starts_with(begin));
+    if known && url.len() <= MAX_URL {
+        return Some(url.to_owned());
+    }
+    // The text itself may hold a token.
+    let text = format!(
+        "{} must begin with https:// or http://, and have at most {MAX_URL} bytes",
+        field.path
+    );
+    report.error(PING, field.node.mark, text).hint = Some("https://hc.example.com/ping/${env:BACKUP_CHECK}".to_owned());
+    None
 }
 
 /// A name, or a list of names.
