@@ -9,7 +9,7 @@ use crate::kit;
 pub fn tests() -> Vec<kit::Trial> {
     kit::trials![
         needs(): tasks_are_run_archived_and_deleted, a_task_of_a_worker_in_go_cannot_be_stopped, refused_actions_are_reported, queues_are_paused_and_resumed,
-            schedules_are_paused_and_resumed, a_schedule_runs_by_hand, a_run_beside_another_one_requires_confirmation, sources_are_read_on_demand
+            a_channel_is_tested, schedules_are_paused_and_resumed, a_schedule_runs_by_hand, a_run_beside_another_one_requires_confirmation, sources_are_read_on_demand
     ]
 }
 
@@ -60,6 +60,17 @@ async fn tasks_are_run_archived_and_deleted() {
         ("held", Some("stopped by local"))
     );
     assert_eq!(request.queue.unwrap().as_str(), "default");
+}
+
+async fn a_channel_is_tested() {
+    let site = Site::full().await;
+    let there = says(&site, "/queue/notifications/ops/test", "A test of ops is on its way").await;
+    assert!(there.starts_with("/queue/tasks/runner-notifications/"), "{there}");
+    let list = site.http.get("/queue/notifications").await.body;
+    assert!(list.contains(&there) && list.contains("test of this channel"), "{list}");
+    let answer = site.act("/queue/notifications/other/test", &[]).await;
+    assert_eq!(answer.status, 404, "{}", answer.body);
+    assert!(answer.body.contains("notify.channels"), "{}", answer.body);
 }
 
 async fn a_task_of_a_worker_in_go_cannot_be_stopped() {

@@ -20,13 +20,14 @@ pub fn tests() -> Vec<kit::Trial> {
 }
 
 /// Every address of an empty dashboard.
-pub const EMPTY: [&str; 6] = [
+pub const EMPTY: [&str; 7] = [
     "/queue",
     "/queue/schedules",
     "/queue/servers",
     "/queue/functions",
     "/queue/tasks",
     "/queue/decisions",
+    "/queue/notifications",
 ];
 
 /// Further addresses of a full one.
@@ -62,6 +63,7 @@ async fn every_page_of_an_empty_store_explains_the_next_step() {
         "No function yet",
         "No pending tasks",
         "No such decision",
+        "Nothing was reported",
     ]) {
         let page = site.http.get(path).await;
         assert_eq!(page.status, 200, "{path}: {}", page.body);

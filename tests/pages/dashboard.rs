@@ -241,6 +241,7 @@ fn settings(order: Order) -> WebSettings {
         trusted_proxies: order.trusted_proxies,
         metrics_open: false,
         queues: vec![queue("mail")],
+        channels: vec!["ops".to_owned()],
         zone: zone("Asia/Shanghai"),
         zone_name: "Asia/Shanghai".to_owned(),
         instance: "test-host:4711".to_owned(),

@@ -264,6 +264,14 @@ impl Notification {
         self
     }
 
+    /// The task that sends a test over a channel. Its answer is awaited, so the first one counts.
+    #[must_use]
+    pub fn test(channel: &str, now: Timestamp) -> Task {
+        let mut test = Self::new(channel, NotifyOn::Test, now, "test of this channel");
+        test.text = format!("This is a test of the channel {channel}. Nothing has happened.");
+        test.task().retry(0)
+    }
+
     /// The task that sends it, without an id.
     #[must_use]
     pub fn task(&self) -> Task {

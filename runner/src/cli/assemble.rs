@@ -113,6 +113,7 @@ pub(super) fn web(settings: &Settings, access: Access, address: SocketAddr, inst
         },
         key: access.key,
         queues: queues.filter(|name| !name.as_str().contains('*')).cloned().collect(),
+        channels: settings.notification.channels.clone(),
         instance: instance.name(),
         ..settings.web.clone()
     }

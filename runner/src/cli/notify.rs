@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use anyhow::bail;
 use clap::{Args, Subcommand};
-use runner_core::notification::{Notification, NotifyOn};
+use runner_core::notification::Notification;
 use runner_core::task::{AttemptOutcome, QueueName, TaskId};
 use runner_queue::{Broker, Refusal};
 
@@ -61,11 +61,7 @@ impl NotifyCommand {
 }
 
 async fn enqueue(broker: &dyn Broker, channel: &str, context: &CommandContext) -> anyhow::Result<(QueueName, TaskId)> {
-    let now = context.clock.now();
-    let mut test = Notification::new(channel, NotifyOn::Test, now, "test of this channel");
-    test.text = format!("This is a test of the channel {channel}. Nothing has happened.");
-    // Its answer is awaited, so the first one counts.
-    let task = test.task().retry(0);
+    let task = Notification::test(channel, context.clock.now());
     match broker.enqueue(&[task]).await?.into_iter().next() {
         Some(Ok(enqueued)) => Ok((enqueued.queue, enqueued.id)),
         Some(Err(Refusal::Invalid(error))) => bail!("{error}"),

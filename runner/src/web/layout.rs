@@ -27,6 +27,8 @@ pub enum NavSection {
     Schedules,
     /// `/queue/servers`
     Servers,
+    /// `/queue/notifications`
+    Notifications,
     /// None of them.
     None,
 }

@@ -116,6 +116,8 @@ pub struct WebSettings {
     pub metrics_open: bool,
     /// Queues that the worker's settings name: their figures come first.
     pub queues: Vec<QueueName>,
+    /// The channels of notifications that the settings name.
+    pub channels: Vec<String>,
     /// The zone that times are shown in.
     pub zone: TimeZone,
     /// The name of the zone, for people.
@@ -147,6 +149,7 @@ impl Default for WebSettings {
             trusted_proxies: TrustedProxies::default(),
             metrics_open: true,
             queues: Vec::new(),
+            channels: Vec::new(),
             zone: TimeZone::UTC,
             zone_name: "UTC".to_owned(),
             templates: None,

@@ -130,6 +130,12 @@ pub fn decisions(only: Option<&str>, range: Option<(Timestamp, Timestamp)>) -> S
     format!("{}/decisions?{}", root(), query.join("&"))
 }
 
+/// A channel of notifications; it has actions and no page.
+#[must_use]
+pub fn channel(name: &str) -> String {
+    format!("{}/notifications/{}", root(), segment(name.as_bytes()))
+}
+
 /// The login page, and where to go from there.
 #[must_use]
 pub fn login(next: &str) -> String {

@@ -10,6 +10,7 @@ mod foreign;
 pub mod function;
 pub mod functions;
 pub mod login;
+pub mod notifications;
 pub mod overview;
 mod problem_groups;
 pub mod raw;
@@ -52,6 +53,7 @@ pub fn routes() -> Router<AppState> {
         .route("/queue/functions/{name}", get(function::show))
         .route("/queue/decisions", get(decisions::show))
         .route("/queue/servers", get(servers::show))
+        .route("/queue/notifications", get(notifications::show))
         .route("/queue/login", get(login::show).post(login::enter))
         .route("/queue/logout", post(login::leave))
         .route("/queue/prefs", post(login::prefer))
