@@ -6,6 +6,7 @@ mod broker;
 mod diagnosis;
 mod fix;
 mod machine;
+mod notifications;
 mod schedules;
 mod texts;
 mod triggers;
@@ -53,6 +54,7 @@ impl DoctorCommand {
                 found.extend(work::look(context, broker.as_ref()).await);
                 found.extend(schedules::look(context, settings, broker.as_ref()).await);
                 found.extend(triggers::look(broker.as_ref()).await);
+                found.extend(notifications::look(settings, broker.as_ref()).await);
             }
             found.push(web::look(settings).await);
         }
