@@ -29,6 +29,7 @@ mod kit;
 mod limits;
 mod model;
 mod monitoring;
+mod noticed;
 mod notifications;
 mod on_start;
 mod pages;
@@ -95,6 +96,7 @@ fn main() -> std::process::ExitCode {
         limits::tests(),
         model::tests(),
         monitoring::tests(),
+        noticed::tests(),
         notifications::tests(),
         on_start::tests(),
         traps::tests(),
