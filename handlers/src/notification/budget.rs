@@ -33,6 +33,14 @@ impl ChannelBudget {
         window.sent += u32::from(free);
         free
     }
+
+    /// Gives back what was taken and not used.
+    pub(super) fn give_back(&self, channel: &str) {
+        let mut windows = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(window) = windows.get_mut(channel) {
+            window.sent = window.sent.saturating_sub(1);
+        }
+    }
 }
 
 #[cfg(test)]
@@ -45,6 +53,9 @@ mod tests {
         for _ in 0..20 {
             assert!(budget.take("ops", 20, now));
         }
+        assert!(!budget.take("ops", 20, now + MINUTE / 2));
+        budget.give_back("ops");
+        assert!(budget.take("ops", 20, now + MINUTE / 2));
         assert!(!budget.take("ops", 20, now + MINUTE / 2));
         assert!(budget.take("chat", 20, now), "each has its own");
         for _ in 0..20 {

@@ -9,17 +9,30 @@ use tokio::time::{Instant, timeout};
 /// Calls at once.
 const AT_ONCE: usize = 4;
 
+/// Those that wait for them.
+const WAITING: usize = 4;
+
 /// How long one waits for the calls before it, as long as these end.
-const PATIENCE: Duration = Duration::from_millis(500);
+const PATIENCE: Duration = Duration::from_secs(2);
 
 /// After this long without an end of a call the receiver does not answer: then nothing waits.
-const SILENT: Duration = Duration::from_secs(1);
+const SILENT: Duration = Duration::from_secs(3);
+
+/// Why there is no turn now.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum NoTurn {
+    /// Others are before it.
+    Busy,
+    /// The receiver does not answer.
+    Silent,
+}
 
 /// The calls to one channel.
 pub(super) struct ChannelLine {
     calls: Semaphore,
-    /// When one ended last.
-    ended: Mutex<Instant>,
+    waiting: Semaphore,
+    /// When one ended last, or began while there was no other.
+    moved: Mutex<Instant>,
 }
 
 /// The right to make a call; given back when it is dropped.
@@ -31,7 +44,7 @@ pub(super) struct CallPermit<'a> {
 
 impl Drop for CallPermit<'_> {
     fn drop(&mut self) {
-        *self.line.ended.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now();
+        self.line.has_moved();
     }
 }
 
@@ -39,21 +52,35 @@ impl Default for ChannelLine {
     fn default() -> Self {
         Self {
             calls: Semaphore::new(AT_ONCE),
-            ended: Mutex::new(Instant::now()),
+            waiting: Semaphore::new(WAITING),
+            moved: Mutex::new(Instant::now()),
         }
     }
 }
 
 impl ChannelLine {
-    /// Waits a little for its turn; `None`: there is none now.
-    pub(super) async fn enter(&self) -> Option<CallPermit<'_>> {
-        let ended = *self.ended.lock().unwrap_or_else(PoisonError::into_inner);
+    fn has_moved(&self) {
+        *self.moved.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now();
+    }
+
+    /// Waits a little for its turn.
+    pub(super) async fn enter(&self) -> Result<CallPermit<'_>, NoTurn> {
+        if self.calls.available_permits() == AT_ONCE {
+            self.has_moved();
+        }
+        let moved = *self.moved.lock().unwrap_or_else(PoisonError::into_inner);
         let permit = match self.calls.try_acquire() {
             Ok(permit) => permit,
-            Err(_) if ended.elapsed() > SILENT => return None,
-            Err(_) => timeout(PATIENCE, self.calls.acquire()).await.ok()?.ok()?,
+            Err(_) if moved.elapsed() > SILENT => return Err(NoTurn::Silent),
+            Err(_) => {
+                let _waits = self.waiting.try_acquire().map_err(|_| NoTurn::Busy)?;
+                match timeout(PATIENCE, self.calls.acquire()).await {
+                    Ok(Ok(permit)) => permit,
+                    _ => return Err(NoTurn::Busy),
+                }
+            }
         };
-        Some(CallPermit {
+        Ok(CallPermit {
             line: self,
             _permit: permit,
         })
@@ -67,19 +94,20 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn what_comes_waits_for_calls_that_end_and_not_for_a_silent_receiver() {
         let line = ChannelLine::default();
+        tokio::time::advance(SILENT * 2).await;
         let mut held = Vec::new();
         for _ in 0..AT_ONCE {
             held.extend(line.enter().await);
         }
         assert_eq!(held.len(), AT_ONCE);
         let began = Instant::now();
-        assert!(line.enter().await.is_none());
+        assert_eq!(line.enter().await.err(), Some(NoTurn::Busy));
         assert_eq!(began.elapsed(), PATIENCE);
         tokio::time::advance(SILENT).await;
         let began = Instant::now();
-        assert!(line.enter().await.is_none());
+        assert_eq!(line.enter().await.err(), Some(NoTurn::Silent));
         assert_eq!(began.elapsed(), Duration::ZERO);
         held.pop();
-        assert!(line.enter().await.is_some());
+        assert!(line.enter().await.is_ok());
     }
 }

@@ -31,7 +31,7 @@ use crate::http::{Caller, HttpSettings};
 use crate::kinds::HandlerSettings;
 use crate::mail::MailSettings;
 use budget::ChannelBudget;
-use line::ChannelLine;
+use line::{ChannelLine, NoTurn};
 
 /// The services that a channel can name as its kind, in YAML.
 pub const SERVICES: &str = include_str!("services.yaml");
@@ -43,8 +43,9 @@ const ELSEWHERE: Duration = Duration::from_secs(10);
 /// How long it waits for such an instance: as long as for a receiver.
 const UNCLAIMED: Duration = Duration::from_secs(9 * 3600);
 
-/// When a notification is tried again whose receiver has not answered the calls before it.
-const IN_LINE: Duration = Duration::from_secs(5);
+/// When a notification is tried again that has others before it, and one whose receiver does not answer these.
+const BUSY: Duration = Duration::from_secs(1);
+const SILENT: Duration = Duration::from_secs(5);
 
 /// What sending needs.
 pub(crate) struct ChannelSender {
@@ -98,8 +99,17 @@ pub(crate) async fn run(State(sender): State<ChannelSender>, cx: Ctx) -> Result<
     }
     let _permit = match sender.lines.get(&notification.channel).filter(|_| !is_test) {
         Some(line) => match line.enter().await {
-            Some(permit) => Some(permit),
-            None => return Err(TaskError::snooze(IN_LINE)),
+            Ok(permit) => Some(permit),
+            Err(why) => {
+                if why == NoTurn::Silent {
+                    // What it has taken of the limit is lost: the rest is combined sooner.
+                    return Err(TaskError::snooze(SILENT));
+                }
+                if counts {
+                    budget.give_back(&notification.channel);
+                }
+                return Err(TaskError::snooze(BUSY));
+            }
         },
         None => None,
     };

@@ -50,7 +50,7 @@ pub struct WorkerSettings {
 }
 
 /// Notifications that are sent beside other tasks: a receiver that does not answer holds at most half of them.
-const NOTIFICATION_SLOTS: usize = 8;
+const NOTIFICATION_SLOTS: usize = 16;
 
 impl Default for WorkerSettings {
     fn default() -> Self {
