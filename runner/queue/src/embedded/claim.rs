@@ -208,7 +208,7 @@ pub(super) fn claim(tx: &mut Tx<'_>, wanted: &Wanted) -> Result<ClaimedRows, Sql
     let mut let_in = HashSet::new();
     for queue in &wanted.queues {
         if !wanted.limits.is_empty() && !is_paused(tx.conn, queue)? {
-            gates::look_at_due(tx, queue)?;
+            gates::look_at_due(tx, queue, &let_in)?;
         }
         loop {
             let room = wanted.max.saturating_sub(taken.claims.len());

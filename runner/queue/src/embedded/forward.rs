@@ -1,5 +1,7 @@
 //! Makes tasks pending again: those that are due, and those that waited for a handler.
 
+use std::collections::HashSet;
+
 use runner_core::task::{QueueName, TaskState, TypePattern};
 use rusqlite::params;
 
@@ -50,7 +52,7 @@ pub(super) fn forward(tx: &mut Tx<'_>, queues: &[QueueName], limit: usize) -> Re
             moves::to_back(tx, queue, state, &ready)?;
             moves::to_group(tx, queue, state, &grouped)?;
         }
-        let (next, more) = gates::look_at_due(tx, queue)?;
+        let (next, more) = gates::look_at_due(tx, queue, &HashSet::new())?;
         done.more |= more;
         done.next_due = [done.next_due, next].into_iter().flatten().min();
     }

@@ -23,6 +23,9 @@ const LOOK_AGAIN: i64 = 10_000_000;
 /// How long a task waits at most until it is looked at again, should nothing else do that, in microseconds.
 const WAITS: i64 = 60_000_000;
 
+/// The waits of many tasks end one after another within this many milliseconds.
+const SPREAD: i64 = 600_000;
+
 /// Tasks that one look lets go on.
 const MOVED: i64 = 100;
 
@@ -57,8 +60,15 @@ impl Gate {
     fn free(&mut self, tx: &Tx<'_>, let_in: &HashSet<String>) -> Result<(i64, i64), SqlError> {
         if let LimitRule::Rate(_) = self.rule {
             let (pause, lead) = (self.pause.max(1), self.most.saturating_mul(self.pause.max(1)));
-            // A later end was written with a wrong clock.
-            self.used_up = self.used_up.clamp(tx.now, tx.now.saturating_add(lead));
+            let latest = tx.now.saturating_add(lead);
+            if self.used_up > latest {
+                // Written with a wrong clock, or for a lower rate. In the row too: otherwise each look would begin there again.
+                tx.conn.exec(
+                    "UPDATE gates SET used_up = ? WHERE queue = ? AND gate = ?",
+                    params![latest, self.queue.as_str(), self.name],
+                )?;
+            }
+            self.used_up = self.used_up.clamp(tx.now, latest);
             let free = (tx.now + lead - self.used_up) / pause;
             return Ok((free, self.used_up + (free + 1) * pause - lead));
         }
@@ -92,17 +102,25 @@ impl Gate {
         Ok(dropped)
     }
 
-    /// Whether fewer tasks wait before this one, or at all, than there is room for.
+    /// Whether fewer tasks wait before this one than there is room for. All wait before one that has no turn.
     fn fits(&self, tx: &Tx<'_>, turn: Option<i64>, free: i64) -> Result<bool, SqlError> {
-        let before: i64 = tx.conn.value(
-            "SELECT count(*) FROM (SELECT 1 FROM gated WHERE queue = ?1 AND gate = ?2 AND holds = 0 \
-             AND (?3 IS NULL OR turn < ?3) LIMIT ?4)",
-            params![self.queue.as_str(), self.name, turn, free.max(0)],
-        )?;
+        let (queue, free) = (self.queue.as_str(), free.max(0));
+        // Two texts, so that both are answered by the index.
+        let before: i64 = match turn {
+            Some(turn) => tx.conn.value(
+                "SELECT count(*) FROM (SELECT 1 FROM gated WHERE queue = ? AND gate = ? AND holds = 0 \
+                 AND turn < ? LIMIT ?)",
+                params![queue, self.name, turn, free],
+            )?,
+            None => tx.conn.value(
+                "SELECT count(*) FROM (SELECT 1 FROM gated WHERE queue = ? AND gate = ? AND holds = 0 LIMIT ?)",
+                params![queue, self.name, free],
+            )?,
+        };
         Ok(before < free)
     }
 
-    /// Whether a task may pass. `turn`: its place, if it waits here.
+    /// Whether a task may pass. `turn`: its turn, if it waits here or elsewhere.
     fn lets_pass(&mut self, tx: &mut Tx<'_>, turn: Option<i64>, let_in: &HashSet<String>) -> Result<bool, SqlError> {
         let (free, _) = self.free(tx, let_in)?;
         if self.fits(tx, turn, free)? {
@@ -132,16 +150,16 @@ impl Gate {
     }
 
     /// Makes a task wait here. Returns about how many wait before it.
-    fn wait(&mut self, tx: &Tx<'_>, id: &str, turn: Option<i64>, let_in: &HashSet<String>) -> Result<i64, SqlError> {
+    fn wait(&mut self, tx: &Tx<'_>, id: &str, turn: i64, let_in: &HashSet<String>) -> Result<i64, SqlError> {
         let queue = self.queue.as_str();
-        let ends = "SELECT coalesce(min(turn), 0), coalesce(max(turn), 0) FROM gated \
-                    WHERE queue = ? AND gate = ? AND holds = 0";
-        let (first, last): (i64, i64) = tx
-            .conn
-            .one(ends, [queue, &self.name], |row| Ok((row.get(0)?, row.get(1)?)))?;
+        let first: Option<i64> = tx.conn.first(
+            "SELECT turn FROM gated WHERE queue = ? AND gate = ? AND holds = 0 ORDER BY turn LIMIT 1",
+            [queue, &self.name],
+            |row| Ok(row.get(0)?),
+        )?;
         tx.conn.exec(
             "INSERT INTO gated (queue, id, gate, holds, turn) VALUES (?, ?, ?, 0, ?) ON CONFLICT DO NOTHING",
-            params![queue, id, self.name, last + 1],
+            params![queue, id, self.name, turn],
         )?;
         let (_, again) = self.free(tx, let_in)?;
         let queue = self.queue.as_str();
@@ -149,8 +167,29 @@ impl Gate {
             "UPDATE gates SET look_at = min(coalesce(look_at, ?1), ?1) WHERE queue = ?2 AND gate = ?3",
             params![again, queue, self.name],
         )?;
-        Ok(turn.unwrap_or(last) - first)
+        Ok(first.map_or(0, |first| turn.saturating_sub(first).clamp(0, SPREAD)))
     }
+}
+
+/// The next turn of a queue. A task takes one when it first has to wait and keeps it at whichever gate it waits, so that all gates
+/// of a queue have one order: with an order of their own, the first of one gate could wait behind the first of another forever.
+/// The counter is a row that is no gate: it has no name and no look.
+fn next_turn(tx: &Tx<'_>, queue: &QueueName) -> Result<i64, SqlError> {
+    let next = tx.conn.first(
+        // A larger number is corrupt: adding to it would leave the range of integers.
+        "UPDATE gates SET used_up = min(used_up, 4000000000000000000) + 1 WHERE queue = ? AND gate = '' RETURNING used_up",
+        [queue.as_str()],
+        |row| Ok(row.get(0)?),
+    )?;
+    if let Some(next) = next {
+        return Ok(next);
+    }
+    // After those that an older program made wait.
+    tx.conn.value(
+        "INSERT INTO gates (queue, gate, rule, most, used_up) VALUES (?1, '', 'turns', 0, (SELECT 1 + \
+         coalesce(max(min(turn, 4000000000000000000)), 0) FROM gated WHERE queue = ?1 AND holds = 0)) RETURNING used_up",
+        [queue.as_str()],
+    )
 }
 
 fn drop_row(tx: &Tx<'_>, queue: &QueueName, id: &str, gate: &str) -> Result<(), SqlError> {
@@ -223,20 +262,24 @@ pub(super) fn admit(
         [task.queue.as_str(), id],
         |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)),
     )?;
+    let turn = known
+        .iter()
+        .filter(|(_, holds, _)| !holds)
+        .map(|(.., turn)| *turn)
+        .min();
     let mut ready = Vec::new();
     for scoped in list {
         let mut gate = gate_of(tx, scoped, task)?;
-        let here = known.iter().find(|(name, ..)| *name == gate.name);
-        if here.is_some_and(|(_, holds, _)| *holds) {
+        if known.iter().any(|(name, holds, _)| *holds && *name == gate.name) {
             continue;
         }
-        let turn = here.map(|(.., turn)| *turn);
         if !gate.lets_pass(tx, turn, let_in)? {
-            leave_others(tx, task, &known, Some(&gate.name))?;
+            leave_others(tx, task, &known, Some(&gate.name), let_in)?;
             if scoped.limit.on_limit == OnLimit::Skip {
                 drop_row(tx, &gate.queue, id, &gate.name)?;
                 return Ok(Admission::Refused(gate.name.replace('\t', ", key ")));
             }
+            let turn = turn.map_or_else(|| next_turn(tx, &gate.queue), Ok)?;
             let ahead = gate.wait(tx, id, turn, let_in)?;
             schedule(tx, task, seq, ahead)?;
             return Ok(Admission::Waits);
@@ -252,7 +295,7 @@ pub(super) fn admit(
         gate.pass(tx, id)?;
     }
     let_in.insert(id.to_owned());
-    leave_others(tx, task, &known, None)?;
+    leave_others(tx, task, &known, None, let_in)?;
     Ok(Admission::Passed)
 }
 
@@ -262,6 +305,7 @@ fn leave_others(
     task: &TaskRecord,
     known: &[(String, bool, i64)],
     but: Option<&str>,
+    let_in: &HashSet<String>,
 ) -> Result<(), SqlError> {
     for (gate, holds, _) in known {
         if *holds || Some(gate.as_str()) == but {
@@ -272,7 +316,7 @@ fn leave_others(
             [task.queue.as_str(), task.id.as_str(), gate],
         )?;
         if left > 0 {
-            look_at(tx, &task.queue, gate)?;
+            look_at(tx, &task.queue, gate, let_in)?;
         }
     }
     Ok(())
@@ -324,7 +368,7 @@ fn go_on(tx: &mut Tx<'_>, queue: &QueueName, gate: &str, most: i64) -> Result<i6
 }
 
 /// Lets waiters go on as far as there is room, and notes when to look again. Forgets a gate that nothing uses.
-fn look_at(tx: &mut Tx<'_>, queue: &QueueName, name: &str) -> Result<(), SqlError> {
+fn look_at(tx: &mut Tx<'_>, queue: &QueueName, name: &str, let_in: &HashSet<String>) -> Result<(), SqlError> {
     let waits = "SELECT EXISTS (SELECT 1 FROM gated WHERE queue = ? AND gate = ? AND holds = 0)";
     let row: Option<(String, i64, i64, i64)> = tx.conn.first(
         "SELECT rule, most, pause, used_up FROM gates WHERE queue = ? AND gate = ?",
@@ -353,7 +397,7 @@ fn look_at(tx: &mut Tx<'_>, queue: &QueueName, name: &str) -> Result<(), SqlErro
         pause,
         used_up,
     };
-    let (free, again) = gate.free(tx, &HashSet::new())?;
+    let (free, again) = gate.free(tx, let_in)?;
     if free > 0 {
         go_on(tx, queue, name, free)?;
     }
@@ -405,19 +449,24 @@ pub(super) fn leave<'a>(
         left.extend(gates.into_iter().map(|gate| (queue, gate)));
     }
     for (queue, gate) in left {
-        look_at(tx, queue, &gate)?;
+        look_at(tx, queue, &gate, &HashSet::new())?;
     }
     Ok(())
 }
 
-/// Looks at the gates whose time has come. Returns when to look next, and whether there are more that are due.
-pub(super) fn look_at_due(tx: &mut Tx<'_>, queue: &QueueName) -> Result<(Option<Timestamp>, bool), SqlError> {
+/// Looks at the gates whose time has come. `let_in`: the ids that passed in this transaction. Returns when to look next, and
+/// whether there are more that are due.
+pub(super) fn look_at_due(
+    tx: &mut Tx<'_>,
+    queue: &QueueName,
+    let_in: &HashSet<String>,
+) -> Result<(Option<Timestamp>, bool), SqlError> {
     let due: Vec<String> = tx.conn.values(
         "SELECT gate FROM gates WHERE queue = ? AND look_at <= ? ORDER BY look_at LIMIT ?",
         params![queue.as_str(), tx.now, column(GATES as u64)],
     )?;
     for gate in &due {
-        look_at(tx, queue, gate)?;
+        look_at(tx, queue, gate, let_in)?;
     }
     let next: Option<i64> = tx.conn.value(
         "SELECT min(look_at) FROM gates WHERE queue = ? AND look_at IS NOT NULL",

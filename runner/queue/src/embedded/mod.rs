@@ -27,6 +27,8 @@ mod file_size;
 mod file_size_tests;
 mod forward;
 mod gates;
+#[cfg(test)]
+mod gates_tests;
 mod group;
 #[cfg(test)]
 mod group_tests;
