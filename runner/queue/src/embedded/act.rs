@@ -8,7 +8,7 @@ use rusqlite::params;
 use super::connection::Statements as _;
 use super::error::SqlError;
 use super::writer::Tx;
-use super::{EmbeddedBroker, group, moves, remove, rows};
+use super::{EmbeddedBroker, gates, group, moves, remove, rows};
 use crate::{Acted, Action, ActionError, Actions, BrokerError, BrokerResult, MAX_ACTED, RemoveError};
 
 /// Why an action on one task was refused.
@@ -59,6 +59,9 @@ pub(super) fn act(
         Action::Delete => {
             moves::unlock(tx, queue, key.as_deref(), id.as_str())?;
             moves::delete(tx, queue, state, &[seq])?;
+            if gates::any(tx)? {
+                gates::leave(tx, [(queue, id.as_str(), false)])?;
+            }
         }
     }
     Ok(Ok(()))
@@ -86,7 +89,12 @@ pub(super) fn act_on_list(
             moves::to_back(tx, queue, state, &seqs)?;
         }
         Action::Archive => moves::archive(tx, queue, state, &moves::seqs(&found))?,
-        Action::Delete => moves::erase(tx, queue, state, &found)?,
+        Action::Delete => {
+            moves::erase(tx, queue, state, &found)?;
+            if gates::any(tx)? {
+                gates::leave(tx, found.iter().filter_map(|row| Some((queue, row.id()?, false))))?;
+            }
+        }
     }
     let tasks = found.len() as u64;
     Ok(Acted { tasks, more })

@@ -29,6 +29,9 @@ const SPREAD: i64 = 600_000;
 /// Tasks that one look lets go on.
 const MOVED: i64 = 100;
 
+/// The answer of a look that found only waiters that are gone, and ended before the last.
+const ENDED_EARLY: i64 = -1;
+
 /// Gates looked at in one call.
 const GATES: usize = 100;
 
@@ -342,11 +345,14 @@ fn go_on(tx: &mut Tx<'_>, queue: &QueueName, gate: &str, most: i64) -> Result<i6
         let first: Vec<(String, Option<i64>, Option<String>)> = tx.conn.all(
             "SELECT g.id, t.seq, t.state FROM gated g LEFT JOIN tasks t ON t.queue = g.queue AND t.id = g.id \
              WHERE g.queue = ? AND g.gate = ? AND g.holds = 0 ORDER BY g.turn LIMIT ?",
-            params![queue.as_str(), gate, most],
+            params![queue.as_str(), gate, MOVED],
             |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)),
         )?;
         let (mut front, mut there, mut gone) = (Vec::new(), 0, false);
         for (id, seq, state) in first {
+            if there == most {
+                break;
+            }
             match (state.as_deref(), seq) {
                 (Some("scheduled"), Some(seq)) => {
                     front.push(seq);
@@ -360,11 +366,11 @@ fn go_on(tx: &mut Tx<'_>, queue: &QueueName, gate: &str, most: i64) -> Result<i6
             }
         }
         moves::to_front(tx, queue, TaskState::Scheduled, &front)?;
-        if !gone {
+        if !gone || there == most {
             return Ok(there);
         }
     }
-    Ok(0)
+    Ok(ENDED_EARLY)
 }
 
 /// Lets waiters go on as far as there is room, and notes when to look again. Forgets a gate that nothing uses.
@@ -398,9 +404,9 @@ fn look_at(tx: &mut Tx<'_>, queue: &QueueName, name: &str, let_in: &HashSet<Stri
         used_up,
     };
     let (free, again) = gate.free(tx, let_in)?;
-    if free > 0 {
-        go_on(tx, queue, name, free)?;
-    }
+    // There are more to drop before one that is to come.
+    let early = free > 0 && go_on(tx, queue, name, free)? == ENDED_EARLY;
+    let again = if early { tx.now } else { again };
     let waits: bool = tx.conn.value(waits, [queue.as_str(), name])?;
     let look_at = waits.then_some(again);
     tx.conn.exec(

@@ -196,3 +196,54 @@ async fn what_a_claim_lets_pass_holds_its_place_in_the_same_claim() {
     assert_eq!(ids(&place.claim(9).await), ["a"]);
     sound(&place.broker).await;
 }
+
+#[tokio::test]
+async fn a_deleted_task_leaves_its_gates_at_once() {
+    let place = Place::open().await;
+    place.limits(Some(TaskLimit::new(LimitRule::Sequence)), None);
+    place.put("limited", &["a", "b", "c", "d"]).await;
+    let first = place.claim(9).await;
+    assert_eq!(ids(&first), ["a"]);
+    let retry = Verdict::Retry {
+        after: secs(600),
+        error: "not yet".to_owned(),
+        counts: true,
+    };
+    let verdict = Settlement {
+        verdict: retry,
+        ..done(&first[0])
+    };
+    place.broker.settle(&[verdict]).await.unwrap();
+    place.act("b", Action::Delete).await;
+    place.act("a", Action::Delete).await;
+    assert_eq!(ids(&place.claim(9).await), ["c"]);
+    // One of the same name is a new one.
+    place.put("limited", &["b"]).await;
+    place.act("d", Action::Delete).await;
+    assert!(place.claim(9).await.is_empty());
+    sound(&place.broker).await;
+}
+
+#[tokio::test]
+async fn many_waiters_that_are_gone_hold_up_none() {
+    let place = Place::open().await;
+    place.limits(Some(concurrency(1)), None);
+    let names: Vec<String> = (0..1500).map(|n| format!("t{n:04}")).collect();
+    let all: Vec<&str> = names.iter().map(String::as_str).collect();
+    for part in all.chunks(500) {
+        place.put("limited", part).await;
+    }
+    let mut first = place.claim(1).await;
+    assert_eq!(ids(&first), ["t0000"]);
+    assert!(place.claim(1).await.is_empty());
+    meddle(
+        &place.broker,
+        "DELETE FROM tasks WHERE id BETWEEN 't0001' AND 't1400'; \
+           UPDATE queues SET scheduled = (SELECT count(*) FROM tasks WHERE state = 'scheduled'), \
+           pending = (SELECT count(*) FROM tasks WHERE state = 'pending')",
+    );
+    place.done(&first).await;
+    first = place.claim(1).await;
+    assert_eq!(ids(&first), ["t1401"]);
+    sound(&place.broker).await;
+}

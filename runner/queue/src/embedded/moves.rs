@@ -27,6 +27,11 @@ impl TaskList {
             lock: row.get(2).unwrap_or_default(),
         })
     }
+
+    /// The id, if it is readable.
+    pub(super) fn id(&self) -> Option<&str> {
+        self.id.as_deref()
+    }
 }
 
 /// The row numbers.
