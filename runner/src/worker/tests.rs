@@ -93,6 +93,14 @@ impl Scene {
         self.ctx_at(registry, concurrency, Arc::new(SystemClock))
     }
 
+    /// The same, with slots for notifications.
+    pub(super) fn ctx_with_notifications(&self, registry: Registry, concurrency: usize) -> Arc<WorkerContext> {
+        let mut settings = Self::settings(concurrency);
+        settings.serve_notifications();
+        let parts = self.parts(registry.build().unwrap(), Arc::new(SystemClock), settings);
+        Arc::new(WorkerContext::new(parts))
+    }
+
     /// The same by this clock.
     pub(super) fn ctx_at(&self, registry: Registry, concurrency: usize, clock: Arc<dyn Clock>) -> Arc<WorkerContext> {
         let handlers = registry.build().unwrap();

@@ -9,38 +9,46 @@ use super::state::ClaimLoop;
 impl ClaimLoop {
     /// Processes an answer. Verdicts come before claims, which start in the slots that these free.
     pub(super) fn take_answer(&mut self, result: CallResult) {
-        match result.notifications {
-            true => self.spare.reserved -= result.reserved,
+        let notifications = result.notifications;
+        match notifications {
+            true => {
+                self.spare.reserved -= result.reserved;
+                self.spare.is_calling = false;
+            }
             false => self.slots.reserved -= result.reserved,
         }
         self.unanswered.may_exist |= self.shared.worker.broker.has_unanswered();
         self.give_up(result.given_up);
         let Exchanged { settled, claims } = match result.answer {
             Ok(exchanged) => exchanged,
-            Err(error) => return self.failed("settle and claim tasks", &error, result.sent),
+            Err(error) => return self.failed("settle and claim tasks", &error, (result.sent, notifications)),
         };
         match settled {
-            Ok(settled) => self.written(result.sent, &settled),
-            Err(error) => self.failed("write verdicts", &error, result.sent),
+            Ok(settled) => self.written((result.sent, notifications), &settled),
+            Err(error) => self.failed("write verdicts", &error, (result.sent, notifications)),
         }
         match claims {
             Ok(claims) => {
                 let served = &self.shared.worker.served;
-                match result.notifications {
-                    true => self.spare.learn(result.asked, claims.len()),
-                    false => self
-                        .queues
-                        .learn(served, result.asked, result.queues.as_deref(), &claims),
+                match notifications {
+                    true => {
+                        self.spare.learn(result.asked, claims.len());
+                        self.spare.pause.succeeded();
+                    }
+                    false => {
+                        self.queues
+                            .learn(served, result.asked, result.queues.as_deref(), &claims);
+                        self.pause.succeeded();
+                    }
                 }
-                self.pause.succeeded();
                 self.take_claims(claims, result.began);
             }
-            Err(error) => self.failed("claim tasks", &error, VerdictBatch::default()),
+            Err(error) => self.failed("claim tasks", &error, (VerdictBatch::default(), notifications)),
         }
     }
 
     /// These verdicts reached the broker; some answers may be missing.
-    fn written(&mut self, sent: VerdictBatch, settled: &[Settled]) {
+    fn written(&mut self, (sent, notifications): (VerdictBatch, bool), settled: &[Settled]) {
         let delays = |verdict: &Verdict| matches!(verdict, Verdict::Retry { .. } | Verdict::Snooze { .. });
         if sent.settlements.iter().any(|settlement| delays(&settlement.verdict)) {
             self.shared.worker.delayed.notify_one();
@@ -65,15 +73,25 @@ impl ClaimLoop {
         if !unknown.is_empty() {
             let doing = "write verdicts";
             let source = "the server that holds their queue did not answer".into();
-            self.failed(doing, &BrokerError::Unreachable { doing, source }, unknown);
+            self.failed(
+                doing,
+                &BrokerError::Unreachable { doing, source },
+                (unknown, notifications),
+            );
         }
     }
 
-    /// A call failed. Puts back those of its verdicts whose lease may still hold, and begins a pause.
+    /// A call failed. Puts back those of its verdicts whose lease may still hold, and begins a pause. A call for notifications
+    /// holds up only those: in a cluster their queue may be the only one that is away.
     ///
     /// Whether the broker applied them is not known. Offering them again is safe: the second time it answers that the
     /// claim is stale.
-    pub(super) fn failed(&mut self, doing: &'static str, error: &BrokerError, sent: VerdictBatch) {
+    pub(super) fn failed(
+        &mut self,
+        doing: &'static str,
+        error: &BrokerError,
+        (sent, notifications): (VerdictBatch, bool),
+    ) {
         let worker = self.shared.worker.clone();
         worker.broker_failed(doing, error);
         let mut given_up = Vec::new();
@@ -82,7 +100,7 @@ impl ClaimLoop {
             let claim = &settlement.claim;
             // The lease that the claim came with, or one that the heartbeat extended since.
             if worker.clock.now() < claim.lease_until() || worker.in_flight.holds(slot, claim, worker.settings.lease) {
-                self.verdicts.push_front((slot, settlement));
+                self.verdicts_of(slot).push_front((slot, settlement));
             } else {
                 let task = claim.task();
                 tracing::error!(task_id = %task.id, task_type = %task.kind, "verdict given up: the lease is over; the task runs again");
@@ -91,9 +109,16 @@ impl ClaimLoop {
         }
         self.give_up(given_up);
         // The queues were not asked.
-        self.queues.may_have_tasks = true;
-        self.spare.may_have_tasks = true;
-        self.pause.failed(!self.verdicts.is_empty());
+        match notifications {
+            true => {
+                self.spare.may_have_tasks = true;
+                self.spare.pause.failed(!self.spare.verdicts.is_empty());
+            }
+            false => {
+                self.queues.may_have_tasks = true;
+                self.pause.failed(!self.verdicts.is_empty());
+            }
+        }
     }
 
     /// Starts the claims, hands back those that cannot start here now. `began`: when the call was made.

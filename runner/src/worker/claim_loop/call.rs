@@ -1,12 +1,16 @@
 //! The step that makes calls: which verdicts go, how many tasks are asked for, and when the loop waits instead.
 
+use std::collections::VecDeque;
 use std::time::Duration;
 
+use runner_core::task::QueueName;
+use runner_queue::Settlement;
 use tokio::time::Instant;
 
 use super::call_result::{CallResult, VerdictBatch};
 use super::settle_each::{self, SettledEach};
 use super::state::ClaimLoop;
+use crate::worker::in_flight::Slot;
 
 /// The most tasks that one call ends, and that it claims: about a millisecond of the store's time. More are slower:
 /// the store's list of leases then becomes too long to update quickly.
@@ -15,47 +19,29 @@ const BATCH: usize = 128;
 /// The longest wait for a wake-up while all queues are empty.
 const IDLE: Duration = Duration::from_secs(15);
 
-/// What a call asks for.
-struct Wanted {
-    /// How many tasks.
-    asked: usize,
-    /// Slots that its verdicts free for these.
-    freed: usize,
-    /// Only notifications; else anything else.
-    notifications: bool,
-}
-
 impl ClaimLoop {
     /// Makes calls while there is something to send or to claim, and fewer than `most_calls` are under way.
     pub(super) fn make_calls(&mut self) {
         if self.ask_for_unanswered() {
             return;
         }
-        while !self.pause.is_on() && self.calls.len() < self.most_calls {
+        while !self.pause.is_on() && self.calls_for_tasks() < self.most_calls {
             let sent = self.next_batch();
-            let own = self.spare.count(&sent.slots);
-            // First: they are few, and mostly there are none.
-            let wanted = match self.room_for_notifications(own) {
-                0 => Wanted {
-                    asked: self.room_for(sent.len() - own),
-                    freed: sent.len() - own,
-                    notifications: false,
-                },
-                asked => Wanted {
-                    asked,
-                    freed: own,
-                    notifications: true,
-                },
-            };
+            let asked = self.room_for(sent.len());
             // A second call that only claims would mostly find what the first one left: nothing.
-            let may_ask = self.calls.is_empty() || self.queues.last_claim_was_full;
-            if sent.is_empty() && (wanted.asked == 0 || !may_ask) {
+            let may_ask = self.calls_for_tasks() == 0 || self.queues.last_claim_was_full;
+            if sent.is_empty() && (asked == 0 || !may_ask) {
                 break;
             }
-            self.send(sent, wanted);
+            self.send_for_tasks(sent, asked);
         }
         self.wait_while_empty();
-        self.wait_for_notifications();
+        self.call_for_notifications();
+    }
+
+    /// Calls under way that are not for notifications.
+    fn calls_for_tasks(&self) -> usize {
+        self.calls.len() - usize::from(self.spare.is_calling)
     }
 
     /// Other queues are served, or others have tasks.
@@ -67,12 +53,7 @@ impl ClaimLoop {
 
     /// The oldest verdicts, those of one call at most.
     pub(super) fn next_batch(&mut self) -> VerdictBatch {
-        let count = self.verdicts.len().min(BATCH);
-        let mut batch = VerdictBatch::default();
-        for (slot, settlement) in self.verdicts.drain(..count) {
-            batch.push(slot, settlement);
-        }
-        batch
+        batch_of(&mut self.verdicts)
     }
 
     /// How many tasks a call that sends `ending` verdicts may claim: their slots are free by then. Each call asks for
@@ -89,26 +70,36 @@ impl ClaimLoop {
         self.slots.free_after(freed).min(share.max(ending)).min(BATCH)
     }
 
-    fn send(&mut self, sent: VerdictBatch, wanted: Wanted) {
-        let Wanted {
-            asked,
-            freed,
-            notifications,
-        } = wanted;
+    fn send_for_tasks(&mut self, sent: VerdictBatch, asked: usize) {
         // Claims take the slots of the verdicts first, which are counted as taken until the answer. Without a
         // reservation for the rest a second call would fill the same free slots.
-        let reserved = asked.saturating_sub(freed);
-        match notifications {
-            true => self.spare.reserved += reserved,
-            false => self.slots.reserved += reserved,
-        }
+        let reserved = asked.saturating_sub(sent.len());
+        self.slots.reserved += reserved;
+        let (queues, report_queues) = self.queues.next();
+        self.send(
+            sent,
+            ClaimRequest {
+                queues,
+                report_queues,
+                asked,
+                reserved,
+                notifications: false,
+            },
+        );
+    }
+
+    /// The only place where a call begins.
+    pub(super) fn send(&mut self, sent: VerdictBatch, request: ClaimRequest) {
         let worker = &self.shared.worker;
         let (broker, lease) = (worker.broker.clone(), worker.settings.lease);
-        let (queues, report_queues) = match notifications {
-            true => (self.spare.queues(), false),
-            false => self.queues.next(),
-        };
         self.calls.push(Box::pin(async move {
+            let ClaimRequest {
+                queues,
+                report_queues,
+                asked,
+                reserved,
+                notifications,
+            } = request;
             let began = Instant::now();
             let answer = broker.exchange(&sent.settlements, &queues, asked, lease).await;
             let given_up = Vec::new();
@@ -143,4 +134,28 @@ impl ClaimLoop {
             self.wake_up = Some(Box::pin(async move { broker.wait_for_work(&queues, IDLE).await }));
         }
     }
+}
+
+/// What a call asks for.
+pub(super) struct ClaimRequest {
+    /// In which queues.
+    pub(super) queues: Vec<QueueName>,
+    /// Whether the answer is to name them.
+    pub(super) report_queues: bool,
+    /// How many tasks.
+    pub(super) asked: usize,
+    /// How many slots were reserved for them besides those of the verdicts.
+    pub(super) reserved: usize,
+    /// Whether it is about notifications only.
+    pub(super) notifications: bool,
+}
+
+/// The oldest verdicts, those of one call at most.
+pub(super) fn batch_of(verdicts: &mut VecDeque<(Slot, Settlement)>) -> VerdictBatch {
+    let count = verdicts.len().min(BATCH);
+    let mut batch = VerdictBatch::default();
+    for (slot, settlement) in verdicts.drain(..count) {
+        batch.push(slot, settlement);
+    }
+    batch
 }

@@ -26,7 +26,7 @@ impl ClaimLoop {
         let over = match attempt::begin(&self.shared.worker, task) {
             // Directly into the queue of verdicts: the outbox is for other threads.
             Started::Over(Some(settlement)) => {
-                self.verdicts.push_back((slot, settlement));
+                self.end(slot, settlement);
                 true
             }
             Started::Over(None) => {

@@ -94,6 +94,7 @@ pub(super) async fn run(ctx: Arc<WorkerContext>, stop: CancellationToken, intake
             }
             () = until_done(&mut state.spare.wake_up) => state.spare.may_have_tasks = true,
             () = until_done(&mut state.pause.timer) => (),
+            () = until_done(&mut state.spare.pause.timer) => (),
             () = shared.worker.served.changed.notified() => state.renew_queues(),
             () = until_done(&mut state.suspects.timer) => (),
             () = until_done(&mut state.suspects.passing) => state.suspect_passed(),
@@ -111,7 +112,7 @@ impl ClaimLoop {
                     if ended.at_once {
                         self.inline_types.learn(&settlement.claim.task().kind);
                     }
-                    self.verdicts.push_back((ended.slot, settlement));
+                    self.end(ended.slot, settlement);
                 }
                 None => lost.push(ended.slot),
             }

@@ -3,12 +3,13 @@
 //!
 //! What is known of these slots and of their queue; the steps are in `spare_steps`.
 
-use std::collections::HashSet;
+use std::collections::{HashSet, VecDeque};
 
 use futures_util::future::BoxFuture;
 use runner_core::task::QueueName;
-use runner_queue::Claim;
+use runner_queue::{Claim, Settlement};
 
+use super::pause::FailurePause;
 use crate::worker::in_flight::Slot;
 
 /// The slots of notifications.
@@ -25,6 +26,12 @@ pub(super) struct SpareSlots {
     pub may_have_tasks: bool,
     /// Ends when the queue may have got a task.
     pub wake_up: Option<BoxFuture<'static, ()>>,
+    /// Verdicts to write, oldest first.
+    pub verdicts: VecDeque<(Slot, Settlement)>,
+    /// Whether a call is under way; there is one at a time, beside those for tasks.
+    pub is_calling: bool,
+    /// No such call begins before it is over.
+    pub pause: FailurePause,
 }
 
 impl SpareSlots {
@@ -36,6 +43,9 @@ impl SpareSlots {
             reserved: 0,
             may_have_tasks: true,
             wake_up: None,
+            verdicts: VecDeque::new(),
+            is_calling: false,
+            pause: FailurePause::default(),
         }
     }
 
@@ -59,12 +69,9 @@ impl SpareSlots {
         self.taken.remove(&slot)
     }
 
-    /// How many of these slots have notifications.
-    pub(super) fn count(&self, slots: &[Slot]) -> usize {
-        match self.taken.is_empty() {
-            true => 0,
-            false => slots.iter().filter(|slot| self.taken.contains(slot)).count(),
-        }
+    /// Whether a notification has this slot.
+    pub(super) fn has(&self, slot: Slot) -> bool {
+        !self.taken.is_empty() && self.taken.contains(&slot)
     }
 
     /// How many have one.
@@ -97,7 +104,7 @@ mod tests {
         spare.take(7);
         spare.reserved = 1;
         assert_eq!((spare.free_after(0), spare.free_after(1)), (0, 1));
-        assert_eq!((spare.count(&[1, 7]), spare.taken()), (1, 1));
+        assert_eq!((spare.has(1), spare.has(7), spare.taken()), (false, true, 1));
         assert!(spare.free_slot(7) && !spare.free_slot(7) && !spare.free_slot(1));
         spare.learn(0, 0);
         assert!(spare.may_have_tasks, "nothing was asked");

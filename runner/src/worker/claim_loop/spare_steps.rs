@@ -4,23 +4,48 @@
 
 use std::time::Duration;
 
+use super::call::{self, ClaimRequest};
 use super::state::ClaimLoop;
 
 /// The longest wait for a wake-up.
 const IDLE: Duration = Duration::from_secs(15);
 
 impl ClaimLoop {
+    /// Sends the verdicts of notifications and asks for more, in a call of their own: however many there are, and whatever is wrong
+    /// with the server that has their queue, tasks are claimed as before.
+    pub(super) fn call_for_notifications(&mut self) {
+        if self.spare.is_calling || self.spare.pause.is_on() {
+            return;
+        }
+        let sent = call::batch_of(&mut self.spare.verdicts);
+        let asked = self.room_for_notifications(sent.len());
+        if sent.is_empty() && asked == 0 {
+            return self.wait_for_notifications();
+        }
+        let reserved = asked.saturating_sub(sent.len());
+        self.spare.reserved += reserved;
+        self.spare.is_calling = true;
+        let request = ClaimRequest {
+            queues: self.spare.queues(),
+            report_queues: false,
+            asked,
+            reserved,
+            notifications: true,
+        };
+        self.send(sent, request);
+    }
+
     /// How many notifications a call that ends `ending` of them may claim.
-    pub(super) fn room_for_notifications(&self, ending: usize) -> usize {
+    fn room_for_notifications(&self, ending: usize) -> usize {
         if !self.takes_tasks() || !self.spare.may_have_tasks || self.suspects.blocks_claims() {
             return 0;
         }
-        let freed = if self.pause.has_failures() { 0 } else { ending };
+        let freed = if self.spare.pause.has_failures() { 0 } else { ending };
         self.spare.free_after(freed)
     }
 
     /// Waits for a notification while there is a slot for it.
-    pub(super) fn wait_for_notifications(&mut self) {
+    fn wait_for_notifications(&mut self) {
         let idle = self.takes_tasks() && !self.spare.may_have_tasks && self.spare.free_after(0) > 0;
         if !idle || self.spare.wake_up.is_some() || self.suspects.blocks_claims() {
             return;

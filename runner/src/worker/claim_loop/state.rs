@@ -8,7 +8,7 @@
 //! | reserved | `slots`, as a number: no task is known yet | the call that may fill it comes back |
 //! | on trial | `suspects` | the suspect starts, is postponed or handed back |
 //! | running | its attempt: a task of the runtime, or `inline` | the attempt leaves a settlement in the outbox, or its claim is given up |
-//! | ended | `verdicts` | the next call takes it along |
+//! | ended | `verdicts`, or those of `spare` | the next call takes it along |
 //! | settling | a future in `calls` | the broker answers; back to *ended* if it did not take the verdict |
 //!
 //! From *on trial* to *settling* a slot counts as taken. Its lease is extended all that time, because the task is in
@@ -93,7 +93,7 @@ pub(super) struct ClaimLoop {
     pub spare: SpareSlots,
     /// Verdicts to write, oldest first.
     pub verdicts: VecDeque<(Slot, Settlement)>,
-    /// Calls under way, at most `most_calls`.
+    /// Calls under way: at most `most_calls`, and one for notifications.
     pub calls: FuturesUnordered<BoxFuture<'static, CallResult>>,
     pub most_calls: usize,
     /// Claims of calls that were not answered.
@@ -175,7 +175,20 @@ impl ClaimLoop {
             result: None,
             attempt: None,
         };
-        self.verdicts.push_back((slot, settlement));
+        self.end(slot, settlement);
+    }
+
+    /// An attempt has ended: the next call takes its verdict along.
+    pub(super) fn end(&mut self, slot: Slot, settlement: Settlement) {
+        self.verdicts_of(slot).push_back((slot, settlement));
+    }
+
+    /// The queue of verdicts that this slot belongs to.
+    pub(super) fn verdicts_of(&mut self, slot: Slot) -> &mut VecDeque<(Slot, Settlement)> {
+        match self.spare.has(slot) {
+            true => &mut self.spare.verdicts,
+            false => &mut self.verdicts,
+        }
     }
 
     /// Frees the slots of claims that are lost, or will be, although this process is alive: that is reported, so that

@@ -23,9 +23,12 @@ const NOTE_LIMIT: Duration = Duration::from_secs(5);
 const NOTE_AGAIN: Duration = Duration::from_millis(500);
 
 impl ClaimLoop {
-    /// Whether this task may kill the process. One without a handler here is not called, so it cannot.
+    /// Whether this task may kill the process. One without a handler here is not called, so it cannot; a notification is only a call
+    /// of ours, and must not wait for its turn just after a crash.
     pub(super) fn is_suspect(&self, claim: &Claim) -> bool {
-        claim.suspicion().is_some() && self.shared.worker.handlers.find(&claim.task().kind).is_some()
+        claim.suspicion().is_some()
+            && !self.spare.is_own(claim)
+            && self.shared.worker.handlers.find(&claim.task().kind).is_some()
     }
 
     /// Admits one suspect if none is on trial, and postpones the others. The first starts in a later step, after the

@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use runner_core::task::{QueueName, Task, TaskState};
-use runner_queue::{Claim, Claims as _, Exchanged, Settled, Verdict};
+use runner_queue::{BrokerError, Claim, Claims as _, Exchanged, Settled, Verdict};
 use runner_sdk::{Ctx, Outcome, Registry};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -254,4 +254,37 @@ async fn nothing_is_sent_and_nothing_ends_while_claims_may_be_unknown() {
     };
     claim_loop.take_unanswered((Instant::now(), Err(away)));
     assert!(claim_loop.is_done());
+}
+
+#[tokio::test]
+async fn a_queue_of_notifications_that_is_away_or_full_holds_up_no_task() {
+    let scene = Scene::new().await;
+    let registry = Registry::new().on("a", |_: Ctx| std::future::pending::<()>());
+    let ctx = scene.ctx_with_notifications(registry, 2);
+    let mut claim_loop = claim_loop_of(&ctx);
+    let away = || {
+        let source = "its server is away".into();
+        Err(BrokerError::Unreachable {
+            doing: "claim tasks",
+            source,
+        })
+    };
+    let answer = |claims| CallResult {
+        notifications: true,
+        answer: Ok(Exchanged {
+            settled: Ok(Vec::new()),
+            claims,
+        }),
+        ..back(VerdictBatch::default(), Settled::Accepted, Vec::new())
+    };
+    claim_loop.take_answer(answer(away()));
+    assert!(claim_loop.spare.pause.is_on() && !claim_loop.pause.is_on());
+    claim_loop.make_calls();
+    assert_eq!((claim_loop.calls.len(), claim_loop.spare.is_calling), (1, false));
+    // Once its pause is over, beside the call for tasks, of which there is one at a time.
+    claim_loop.spare.pause.timer = None;
+    claim_loop.make_calls();
+    assert_eq!((claim_loop.calls.len(), claim_loop.spare.is_calling), (2, true));
+    claim_loop.make_calls();
+    assert_eq!(claim_loop.calls.len(), 2);
 }

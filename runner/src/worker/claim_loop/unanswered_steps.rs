@@ -49,10 +49,10 @@ impl ClaimLoop {
                 self.unanswered.may_exist = still && self.is_open();
                 // The verdicts that wait for this are given up like others, once their leases are over.
                 let mut waiting = VerdictBatch::default();
-                for (slot, settlement) in self.verdicts.drain(..) {
+                for (slot, settlement) in self.spare.verdicts.drain(..).chain(self.verdicts.drain(..)) {
                     waiting.push(slot, settlement);
                 }
-                self.failed("look for claims that were not answered", &error, waiting);
+                self.failed("look for claims that were not answered", &error, (waiting, false));
             }
         }
     }
