@@ -36,4 +36,6 @@ elseif action == 'archive' then
 else
   forget(queue, own, {id})
 end
+-- One that is run by hand keeps its places.
+if action ~= 'run' then leave_gates(queue, own, {id}) end
 return {'ok'}

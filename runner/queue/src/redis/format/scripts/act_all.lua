@@ -13,6 +13,7 @@ end
 
 if action == 'delete' then
   forget(queue, own, ids)
+  leave_gates(queue, own, ids)
   return {#ids, left}
 end
 if state == 'scheduled' then spread('HDEL', own .. 'waiting', ids) end
@@ -31,6 +32,7 @@ else
     rows[#rows + 1] = id
   end
   spread('ZADD', queue .. 'archived', rows)
+  leave_gates(queue, own, ids)
   trim(queue, own, tonumber(ARGV[7]))
 end
 return {#ids, left}

@@ -104,10 +104,13 @@ local function admission(text)
     return lines and find('\n' .. lines .. '\n', '\n' .. line .. '\n', 1, true)
   end
 
-  -- Whether there is room for a task: more than those need that wait before it.
-  local function passes(queue, own, gate, id, waits)
+  -- Whether there is room for a task: more than those need that wait before it. turn: its place among all that wait in the queue,
+  -- which it keeps when it has to wait at another gate. With an order of its own at each gate, tasks that need two would keep
+  -- going to the end of the other one, and none would pass.
+  local function passes(queue, own, gate, id, waits, turn)
     local function fits()
-      local before = waits and keep('ZRANK', own .. 'waiters:' .. gate.name, id) or gate.waiters
+      local before = waits and keep('ZRANK', own .. 'waiters:' .. gate.name, id)
+        or turn and keep('ZCOUNT', own .. 'waiters:' .. gate.name, '-inf', '(' .. turn) or gate.waiters
       return before < gate.free
     end
     if fits() then return true end
@@ -144,19 +147,15 @@ local function admission(text)
     if waits then leave(own, id, gate) end
   end
 
-  local function wait(own, id, gate, waits)
+  local function wait(own, id, gate, waits, turn)
     note(own, gate)
-    local before = gate.waiters
-    if waits then
-      before = keep('ZRANK', own .. 'waiters:' .. gate.name, id) or before
+    local key, before = own .. 'waiters:' .. gate.name, gate.waiters
+    local rank = waits and keep('ZRANK', key, id)
+    if rank then
+      before = rank
     else
-      if not gate.last then
-        local last = tonumber(keep('ZRANGE', own .. 'waiters:' .. gate.name, -1, -1, 'WITHSCORES')[2] or '0') or 0
-        -- Beyond 2^53 numbers would no longer differ.
-        gate.last = math.min(math.max(last, 0), 9007199254740000)
-      end
-      gate.last, gate.waiters = gate.last + 1, gate.waiters + 1
-      keep('ZADD', own .. 'waiters:' .. gate.name, whole(gate.last), id)
+      gate.waiters = gate.waiters + 1
+      keep('ZADD', key, turn or next_turn(own), id)
     end
     if not gate.looked then
       gate.looked = true
@@ -194,7 +193,10 @@ local function admission(text)
     local list = limits_of(queue, kind_of(msg) or '')
     if not list then return nil end
     local before, payload = keep('HGET', own .. 'gated', id), nil
-    local held, ready = {}, {}
+    local held, ready, turn = {}, {}, nil
+    for line in string.gmatch(before or '', '[^\n]+') do
+      if string.byte(line) == 119 then turn = keep('ZSCORE', own .. 'waiters:' .. string.sub(line, 2), id) or turn end
+    end
     for _, limit in ipairs(list) do
       local name = limit.name
       if limit.path ~= '' then
@@ -209,14 +211,14 @@ local function admission(text)
         held[#held + 1] = 'h' .. name
       else
         local gate, waits = gate_at(queue, own, name, limit), has(before, 'w' .. name)
-        if not passes(queue, own, gate, id, waits) then
+        if not passes(queue, own, gate, id, waits, turn) then
           if limit.skips then
             leave_others(own, id, before)
             write_lines(own, id, held, before)
             return 'skip', (string.gsub(name, '\t', ', key '))
           end
           leave_others(own, id, before, name)
-          local ahead = wait(own, id, gate, waits)
+          local ahead = wait(own, id, gate, waits, turn)
           held[#held + 1] = 'w' .. name
           write_lines(own, id, held, before)
           return 'wait', ahead

@@ -10,13 +10,24 @@ local ids = keep('ZRANGE', source, '-inf', whole(now), 'BYSCORE', 'LIMIT', 0, AR
 disclaim(own, ids)
 spread('ZREM', source, ids)
 local pending, moved = {}, 0
-for _, id in ipairs(ids) do
+local lines = #ids > 0 and redis.call('EXISTS', own .. 'gated') == 1 and keep('HMGET', own .. 'gated', unpack(ids)) or {}
+
+-- Whether a task waits for a limit that is looked at in time: at the end of the queue it would only be passed over.
+local function waits(line)
+  local gate = string.match('\n' .. (line or ''), '\nw([^\n]*)')
+  return gate and keep('ZSCORE', own .. 'look', gate)
+end
+
+for i, id in ipairs(ids) do
   local key = queue .. 't:' .. id
   local held = of_task('HMGET', key, 'msg', 'group')
   if not held then
     -- The key holds something that is not a task; it is not ours to delete.
   elseif not held[1] then
     redis.call('DEL', key)
+  elseif ARGV[5] == 'scheduled' and waits(lines[i]) then
+    keep('ZADD', source, whole(now + 60), id)
+    moved = moved + 1
   elseif held[2] and held[2] ~= '' then
     keep('ZADD', queue .. 'g:' .. held[2], whole(now), id)
     keep('SADD', queue .. 'groups', held[2])

@@ -6,6 +6,7 @@
 --   waiters:<gate>  ids in their order; such a task is scheduled, or pending again
 --   tat:<gate>      for a rate, the ms up to which its tasks are used up
 --   look            gates with waiters, by the ms at which to look at them again
+--   turn            counts the waiters of all gates: their order
 -- Whether a task still holds or waits is decided by the task itself, so that nothing is lost by programs that know no gates: these
 -- records are only checked when a gate is full, and corrected then.
 -- Needs clock.lua. Gives: gate_rule(text), free_at(queue, own, gate, rule), go_on(queue, own, gate, most), leave_gates(queue, own,
@@ -13,6 +14,8 @@
 
 -- A full gate is looked at again after this many ms, should its holders end unnoticed.
 local LOOK_AGAIN = 10000
+-- A task that may go on and is not claimed within this many ms loses its place.
+local UNCLAIMED = 60000
 -- Holders and waiters that are checked in one look.
 local CHECKED, MOVED = 1000, 100
 
@@ -20,8 +23,11 @@ local let_in = {}
 
 local function gate_rule(text)
   local letter, a, b = string.match(text or '', '^([crs]),([%d.e+-]*),(%d*)$')
-  if not letter then return nil end
-  return {letter = letter, a = tonumber(a) or 1, b = tonumber(b) or 1}
+  a, b = tonumber(a), tonumber(b)
+  -- A rule that something else was written over is none: a fraction of a task, or no time between two, would fail below.
+  if letter == 'c' and not (a and a >= 1 and a < 1e9) then return nil end
+  if letter == 'r' and not (a and a > 0 and a < 1e13 and b and b >= 1) then return nil end
+  return letter and {letter = letter, a = letter == 'c' and math.floor(a) or a or 1, b = b or 1}
 end
 
 -- Removes one line of what a task holds and waits at.
@@ -61,9 +67,13 @@ end
 local function free_at(queue, own, gate, rule)
   if rule.letter == 'r' then
     local lead = rule.b * rule.a
-    local tat = math.max(tonumber(keep('GET', own .. 'tat:' .. gate) or '') or 0, millis)
-    -- A later end was written with a wrong clock.
-    tat = math.min(tat, millis + lead)
+    -- In this order, so that what is no number counts as the present.
+    local tat = math.max(millis, tonumber(keep('GET', own .. 'tat:' .. gate) or '') or 0)
+    if tat > millis + lead then
+      -- Written with a wrong clock, or under a slower rate. Stored, because nothing could pass and store another one.
+      tat = millis + lead
+      redis.call('SET', own .. 'tat:' .. gate, string.format('%.17g', tat), 'PX', whole(lead + 1000))
+    end
     local free = math.floor((millis + lead - tat) / rule.a + 0.000001)
     return free, math.ceil(tat + (free + 1) * rule.a - lead)
   end
@@ -73,10 +83,22 @@ local function free_at(queue, own, gate, rule)
   return math.max(most - held, 0), millis + LOOK_AGAIN
 end
 
+-- A place behind all that were given before.
+local function next_turn(own)
+  local turn = try('INCR', own .. 'turn')
+  -- A new counter, or one that was overwritten: it begins above those of before. Beyond 2^53 numbers would no longer differ.
+  if type(turn) ~= 'number' or turn <= 1 or turn > 9007199254740000 then
+    turn = millis * 1000
+    redis.call('SET', own .. 'turn', whole(turn))
+  end
+  return whole(turn)
+end
+
 -- Lets the first waiters go on: those that are scheduled come to the front of the queue. Returns how many of them there are, at
 -- most as many as asked for. They stay waiters until they pass, so that none is overtaken.
 local function go_on(queue, own, gate, most)
   local key, front, there, left = own .. 'waiters:' .. gate, {}, 0, CHECKED
+  local in_order, passed_by = find(gate, '^sequence'), MOVED
   most = math.min(most, MOVED)
   while there < most and left > 0 do
     local ids, gone = keep('ZRANGE', key, there, most - 1), {}
@@ -88,7 +110,13 @@ local function go_on(queue, own, gate, most)
         front[#front + 1] = id
         state = 'pending'
       end
-      if state == 'pending' then
+      local since = state == 'pending' and passed_by > 0 and not in_order
+        and tonumber(of_task('HGET', task, 'pending_since') or '')
+      if since and since / 1000000 < millis - UNCLAIMED then
+        -- No worker serves its type now: it must not keep the others from running.
+        passed_by = passed_by - 1
+        keep('ZADD', key, next_turn(own), id)
+      elseif state == 'pending' then
         there = there + 1
       else
         gone[#gone + 1] = id
@@ -97,7 +125,8 @@ local function go_on(queue, own, gate, most)
     end
     spread('ZREM', key, gone)
     left = left - #ids
-    if #gone == 0 then break end
+    if #gone == 0 and passed_by == MOVED then break end
+    if #ids == 0 then break end
   end
   for i = #front, 1, -1 do keep('RPUSH', queue .. 'pending', front[i]) end
   return there

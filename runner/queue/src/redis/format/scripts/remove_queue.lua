@@ -61,7 +61,7 @@ local gone = {own .. 'waiting', own .. 'run', own .. 'claims', own .. 'ghosts', 
 for _, gate in ipairs(keep('HKEYS', own .. 'gates')) do
   for _, part in ipairs({'holders:', 'waiters:', 'tat:'}) do gone[#gone + 1] = own .. part .. gate end
 end
-for _, part in ipairs({'gates', 'gated', 'look'}) do gone[#gone + 1] = own .. part end
+for _, part in ipairs({'gates', 'gated', 'look', 'turn'}) do gone[#gone + 1] = own .. part end
 for _, part in ipairs({'active', 'lease', 'paused', 'processed', 'failed'}) do
   gone[#gone + 1] = queue .. part
 end
