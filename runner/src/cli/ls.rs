@@ -6,6 +6,7 @@ use runner_queue::{InspectQueues, QueueInfo, unclaimed};
 use serde_json::json;
 
 use super::ls_bad_messages::ListBadMessages;
+use super::ls_limits::ListLimits;
 use super::ls_schedules::ListSchedules;
 use super::ls_tasks::Tasks;
 use super::ls_triggers::ListTriggers;
@@ -14,7 +15,7 @@ use super::{CommandContext, print};
 /// Queues that the broker is asked about in one call.
 const CHUNK: usize = 500;
 
-/// List queues, tasks, schedules, triggers or servers.
+/// List queues, tasks, schedules, triggers, limits or servers.
 #[derive(Debug, Args)]
 pub struct Ls {
     #[command(subcommand)]
@@ -28,6 +29,7 @@ enum What {
     Schedules(ListSchedules),
     Triggers(ListTriggers),
     BadMessages(ListBadMessages),
+    Limits(ListLimits),
     Servers(Servers),
 }
 
@@ -39,6 +41,7 @@ impl Ls {
             What::Schedules(schedules) => schedules.run(context).await,
             What::Triggers(triggers) => triggers.run(context).await,
             What::BadMessages(messages) => messages.run(context).await,
+            What::Limits(limits) => limits.run(context).await,
             What::Servers(servers) => servers.run(context).await,
         }
     }

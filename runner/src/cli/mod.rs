@@ -31,6 +31,7 @@ mod listen;
 mod logs;
 mod ls;
 mod ls_bad_messages;
+mod ls_limits;
 mod ls_schedules;
 mod ls_tasks;
 mod ls_triggers;

@@ -2,6 +2,7 @@
 //!
 //! Not here: what is counted (`metrics`).
 
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::time::Duration;
 
@@ -9,8 +10,8 @@ use axum::extract::State;
 use axum::http::{HeaderMap, HeaderName, header};
 use axum::response::{IntoResponse, Response};
 use jiff::Timestamp;
-use runner_core::task::QueueName;
-use runner_queue::{BrokerResult, QueueInfo, Unclaimed, UnclaimedTypes};
+use runner_core::task::{QueueName, TaskState};
+use runner_queue::{Broker, BrokerResult, QueueInfo, Unclaimed, UnclaimedTypes};
 
 use super::app_state::AppState;
 use super::format;
@@ -112,6 +113,7 @@ pub async fn metrics(State(app): State<AppState>, headers: HeaderMap) -> Result<
     if let Some(figures) = figures {
         let found = app.unclaimed.look(&*app.broker, &figures.shown).await;
         text.push_str(&app.run_figures.text(&*app.broker, &app.catalog, app.clock.now()).await);
+        text.push_str(&limits(&*app.broker, &figures.shown).await);
         text.push_str(&figures.text());
         waiting(&mut text, &found, app.clock.now());
     }
@@ -213,6 +215,54 @@ impl Figures {
         }
         out
     }
+}
+
+/// Queues whose limits are read for one scrape, each in two round trips at most.
+const LIMITED_QUEUES: usize = 50;
+
+/// How many tasks run under each limit, and how many wait for it, over all values of its key. Left out for queues where no task
+/// does either, and for those whose limits cannot be read in time.
+async fn limits(broker: &dyn Broker, queues: &[QueueInfo]) -> String {
+    let (mut running, mut waiting) = (String::new(), String::new());
+    let states = [TaskState::Active, TaskState::Scheduled];
+    let in_use = |queue: &&QueueInfo| {
+        states
+            .iter()
+            .any(|state| queue.counts.get(state).is_some_and(|n| *n > 0))
+    };
+    let until = tokio::time::Instant::now() + PATIENCE;
+    for queue in queues.iter().filter(in_use).take(LIMITED_QUEUES) {
+        let mut sums: BTreeMap<String, (u64, u64)> = BTreeMap::new();
+        let found = tokio::time::timeout_at(until, broker.limits_in_use(&queue.name)).await;
+        for limit in found.ok().and_then(Result::ok).unwrap_or_default() {
+            let sum = sums.entry(limit.name).or_default();
+            *sum = (sum.0 + limit.running, sum.1 + limit.waiting);
+        }
+        for (name, (run, wait)) in sums {
+            let (queue, limit) = (label(queue.name.as_str()), label(&format::cut(&name, LABEL)));
+            // Writing to a String cannot fail.
+            let _infallible = writeln!(
+                running,
+                "runner_limit_running{{queue=\"{queue}\",limit=\"{limit}\"}} {run}"
+            );
+            let _infallible = writeln!(
+                waiting,
+                "runner_limit_waiting{{queue=\"{queue}\",limit=\"{limit}\"}} {wait}"
+            );
+        }
+    }
+    let mut out = String::new();
+    for (name, help, samples) in [
+        (
+            "runner_limit_running",
+            "Tasks that run under a limit, or keep their place in its order; 0 for a rate.",
+            running,
+        ),
+        ("runner_limit_waiting", "Tasks that wait for a limit.", waiting),
+    ] {
+        out += &format!("# HELP {name} {help}\n# TYPE {name} gauge\n{samples}");
+    }
+    out
 }
 
 /// Unclaimed task types: at most a hundred, the oldest, and how many more there are.

@@ -30,6 +30,10 @@ pub(super) fn clauses() -> Vec<Clause> {
         the_next_of_a_sequence_starts_when_a_task_has_failed_for_good,
         a_limit_that_skips_marks_the_claim,
         a_removed_queue_forgets_its_limits,
+        limits_in_use_say_how_many_run_and_wait,
+        tasks_that_wait_at_two_limits_all_start,
+        a_faster_rate_is_in_force_at_once,
+        a_waiting_task_that_was_deleted_waits_no_more_under_its_id,
     ]
 }
 
@@ -452,5 +456,88 @@ async fn a_removed_queue_forgets_its_limits(fresh: Fresh) {
     fresh.broker.remove_queue(&QueueName::default(), true).await.unwrap();
     fresh.put(["b", "c"].map(limited)).await;
     assert_eq!(fresh.claim_ids(9).await, ["b"]);
+    fresh.is_sound().await;
+}
+
+async fn limits_in_use_say_how_many_run_and_wait(fresh: Fresh) {
+    assert_eq!(fresh.broker.limits_in_use(&QueueName::default()).await.unwrap(), []);
+    fresh.limits([by_key(concurrency(1)), rate(1, secs(3600), 5)]);
+    fresh
+        .put([keyed("a", "x"), keyed("b", "x"), keyed("c", "x"), keyed("d", "y")])
+        .await;
+    let claims = fresh.claim(10).await;
+    assert_eq!(claims.len(), 2);
+    let found = fresh.broker.limits_in_use(&QueueName::default()).await.unwrap();
+    let line = |one: &crate::LimitInUse| (one.name.clone(), one.key.clone(), one.most, one.running, one.waiting);
+    // A store may keep a rate at which no task waits.
+    let found: Vec<_> = found.iter().filter(|one| one.most.is_some()).map(line).collect();
+    let concurrency = |key: &str, waiting| {
+        let name = "concurrency limited".to_owned();
+        (name, Some(key.to_owned()), Some(1), 1, waiting)
+    };
+    assert_eq!(found, [concurrency("x", 2), concurrency("y", 0)]);
+    fresh.done(&claims).await;
+}
+
+/// With an order of its own at each limit, tasks would keep going from the head of one to the end of the other.
+async fn tasks_that_wait_at_two_limits_all_start(fresh: Fresh) {
+    let mut limits = Limits::default();
+    limits.add("limited", concurrency(1));
+    limits.add_of_queue(QueueName::default(), concurrency(1));
+    fresh.broker.claims_limits(&limits);
+    let (mut left, mut running) = (0, Vec::new());
+    for round in 0..6 {
+        let name = |kind: &str, n: usize| format!("{kind}-{round}-{n}");
+        fresh.put([limited(&name("l", 1)), limited(&name("l", 2))]).await;
+        fresh.put([Task::new("free").id(id(&name("f", 1)))]).await;
+        fresh.put([limited(&name("l", 3))]).await;
+        left += 4;
+        running.extend(fresh.claim(9).await);
+        assert!(running.len() <= 1, "{}", running.len());
+        fresh.done(&running).await;
+        left -= running.len();
+        running = fresh.claim(9).await;
+    }
+    for _ in 0..100 {
+        fresh.done(&running).await;
+        left -= running.len();
+        fresh.clock.advance(secs(1));
+        fresh.forward().await;
+        running = fresh.claim(9).await;
+        assert!(running.len() <= 1, "{}", running.len());
+    }
+    assert_eq!(left, 0, "still waiting: {:?}", fresh.list(TaskState::Scheduled).await);
+    fresh.is_sound().await;
+}
+
+async fn a_faster_rate_is_in_force_at_once(fresh: Fresh) {
+    fresh.limits([rate(1, secs(3600), 1)]);
+    fresh.put(["a", "b", "c"].map(limited)).await;
+    assert_eq!(fresh.claim_ids(9).await, ["a"]);
+    fresh.limits([rate(1, secs(1), 1)]);
+    let mut started = Vec::new();
+    // A second for each, and what the gate was looked at for by its old rule.
+    for _ in 0..4 {
+        fresh.clock.advance(secs(1));
+        fresh.put([limited(&format!("new-{}", started.len()))]).await;
+        fresh.forward().await;
+        started.extend(fresh.claim_ids(9).await);
+    }
+    assert!(started.len() >= 2 && started[..2] == ["b", "c"], "{started:?}");
+    fresh.is_sound().await;
+}
+
+async fn a_waiting_task_that_was_deleted_waits_no_more_under_its_id(fresh: Fresh) {
+    fresh.limits([concurrency(1)]);
+    fresh.put(["a", "b", "c"].map(limited)).await;
+    let first = fresh.claim(9).await;
+    assert_eq!(names(&first), ["a"]);
+    let deleted = fresh.broker.act(&QueueName::default(), &id("b"), Action::Delete).await;
+    deleted.unwrap();
+    let tomorrow = limited("b").delay(secs(86_400));
+    fresh.put([tomorrow]).await;
+    fresh.done(&first).await;
+    assert_eq!(fresh.claim_ids(9).await, ["c"]);
+    assert_eq!(fresh.list(TaskState::Scheduled).await, ["b"]);
     fresh.is_sound().await;
 }

@@ -15,8 +15,8 @@ use super::rows::{self, column, count, micros};
 use super::tally::DAY;
 use super::{EmbeddedBroker, history};
 use crate::{
-    BrokerResult, DayCount, InspectQueues, Lists, MAX_HISTORY_DAYS, MAX_PENDING_LOOK, MAX_PENDING_TYPES, PendingType,
-    QueueInfo,
+    BrokerResult, DayCount, InspectQueues, LimitInUse, Lists, MAX_HISTORY_DAYS, MAX_LIMITS_SHOWN, MAX_PENDING_LOOK,
+    MAX_PENDING_TYPES, PendingType, QueueInfo,
 };
 
 #[async_trait]
@@ -57,6 +57,29 @@ impl InspectQueues for EmbeddedBroker {
         let query = move |conn: &Connection| pending_types(conn, &queue, look);
         self.readers.query("look at the types of pending tasks", query).await
     }
+
+    async fn limits_in_use(&self, queue: &QueueName) -> BrokerResult<Vec<LimitInUse>> {
+        let queue = queue.clone();
+        let query = move |conn: &Connection| limits_in_use(conn, &queue);
+        self.readers.query("look at the limits of a queue", query).await
+    }
+}
+
+fn limits_in_use(conn: &Connection, queue: &QueueName) -> Result<Vec<LimitInUse>, SqlError> {
+    let mut found = conn.all(
+        "SELECT g.gate, CASE WHEN g.rule = 'rate' THEN NULL ELSE g.most END, \
+             (SELECT count(*) FROM gated h WHERE h.queue = g.queue AND h.gate = g.gate AND h.holds = 1), \
+             (SELECT count(*) FROM gated w WHERE w.queue = g.queue AND w.gate = g.gate AND w.holds = 0) \
+         FROM gates g WHERE g.queue = ? LIMIT ?",
+        params![queue.as_str(), column(MAX_LIMITS_SHOWN as u64)],
+        |row| {
+            let (gate, most): (String, Option<i64>) = (row.get(0)?, row.get(1)?);
+            let (running, waiting) = (count(row.get(2)?), count(row.get(3)?));
+            Ok(LimitInUse::of_gate(&gate, most.map(count), running, waiting))
+        },
+    )?;
+    LimitInUse::sort(&mut found);
+    Ok(found)
 }
 
 /// All queues, or only those named.

@@ -72,6 +72,47 @@ pub struct PendingType {
     pub oldest: Option<Timestamp>,
 }
 
+/// The most entries of one queue that [`InspectQueues::limits_in_use`] returns.
+pub const MAX_LIMITS_SHOWN: usize = 500;
+
+/// How full a limit is, for one value of its key.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct LimitInUse {
+    /// What it counts and of which type or queue: `concurrency fn:report`, `rate queue mails`.
+    pub name: String,
+    /// The value of its key; `None` where all tasks count together.
+    pub key: Option<String>,
+    /// How many may run at a time; `None` for a rate.
+    pub most: Option<u64>,
+    /// How many run, or keep their place in an order; 0 for a rate.
+    pub running: u64,
+    /// How many wait for their turn.
+    pub waiting: u64,
+}
+
+#[cfg(any(feature = "redis", feature = "embedded"))]
+impl LimitInUse {
+    /// `gate`: the name of the limit, then a tab and the value of its key if it has one.
+    pub(crate) fn of_gate(gate: &str, most: Option<u64>, running: u64, waiting: u64) -> Self {
+        let (name, key) = match gate.split_once('\t') {
+            Some((name, key)) => (name, Some(key.to_owned())),
+            None => (gate, None),
+        };
+        Self {
+            name: name.to_owned(),
+            key,
+            most,
+            running,
+            waiting,
+        }
+    }
+
+    /// The order of a list: most waiting first, then by name.
+    pub(crate) fn sort(list: &mut [Self]) {
+        list.sort_by(|a, b| (b.waiting, &a.name, &a.key).cmp(&(a.waiting, &b.name, &b.key)));
+    }
+}
+
 /// Queues, for the dashboard and the command line.
 #[async_trait]
 pub trait InspectQueues: Send + Sync {
@@ -97,4 +138,8 @@ pub trait InspectQueues: Send + Sync {
     /// tasks, fewer when they are large. Tasks that cannot be read are left out. At most [`MAX_PENDING_LOOK`] are
     /// looked at.
     async fn pending_types(&self, queue: &QueueName, look: usize) -> BrokerResult<Vec<PendingType>>;
+
+    /// The limits of a queue at which tasks run or wait, those with most waiting first. Of more than [`MAX_LIMITS_SHOWN`], as
+    /// with very many values of a key, some.
+    async fn limits_in_use(&self, queue: &QueueName) -> BrokerResult<Vec<LimitInUse>>;
 }

@@ -54,7 +54,8 @@ pub use follow::{AllFollowUps, EndedTask, FollowUps, TaskEnd};
 pub use group::{GroupInfo, GroupNames, GroupPage, GroupRule, Groups, MAX_SET, Reclaimed, SET_DEADLINE, StagedSet};
 pub use holders::{HOLD_AFTER_END, HOLD_AT_MOST, Held, Holders};
 pub use inspect_queues::{
-    DayCount, InspectQueues, MAX_HISTORY_DAYS, MAX_PENDING_LOOK, MAX_PENDING_TYPES, PendingType, QueueInfo,
+    DayCount, InspectQueues, LimitInUse, MAX_HISTORY_DAYS, MAX_LIMITS_SHOWN, MAX_PENDING_LOOK, MAX_PENDING_TYPES,
+    PendingType, QueueInfo,
 };
 pub use inspect_tasks::{GLANCE_BYTES, HEAD_BYTES, InspectTasks, Page, RawTask, TaskInfo, TaskPage};
 pub use lost::{Absolved, LEASE_EXPIRED, POISON_PREFIX, Recovered};

@@ -23,8 +23,8 @@ const NOTE_LIMIT: Duration = Duration::from_secs(5);
 const NOTE_AGAIN: Duration = Duration::from_millis(500);
 
 impl ClaimLoop {
-    /// Whether this task may kill the process. One without a handler here is not called, so it cannot; a notification is only a call
-    /// of ours, and must not wait for its turn just after a crash.
+    /// Whether this task may kill the process. One without a handler here is not called, so it cannot; a notification only calls
+    /// a receiver, and must not wait for its turn just after a crash.
     pub(super) fn is_suspect(&self, claim: &Claim) -> bool {
         claim.suspicion().is_some()
             && !self.spare.is_own(claim)

@@ -86,6 +86,21 @@ pub(in crate::redis) fn waiting(queue_name: &str) -> String {
     format!("{}waiting", own(queue_name))
 }
 
+/// The rules of the gates of a queue, by gate; see `gates.lua`.
+pub(in crate::redis) fn gates(queue_name: &str) -> String {
+    format!("{}gates", own(queue_name))
+}
+
+/// The tasks that hold a gate.
+pub(in crate::redis) fn gate_holders(queue_name: &str, gate: &str) -> String {
+    format!("{}holders:{gate}", own(queue_name))
+}
+
+/// The tasks that wait at a gate.
+pub(in crate::redis) fn gate_waiters(queue_name: &str, gate: &str) -> String {
+    format!("{}waiters:{gate}", own(queue_name))
+}
+
 /// The gates of a queue at which tasks wait, by the time of the next look; see `gates.lua`.
 pub(in crate::redis) fn look(queue_name: &str) -> String {
     format!("{}look", own(queue_name))

@@ -14,7 +14,7 @@ use crate::redis::RedisBroker;
 use crate::redis::format::scripts::Script;
 use crate::redis::format::{keys, reply};
 use crate::redis::ops::partial::PartialFailure;
-use crate::{Broker as _, BrokerResult, Forwarded};
+use crate::{Broker as _, BrokerResult, Forwarded, LimitInUse, MAX_LIMITS_SHOWN};
 
 /// Gates looked at in one script call.
 const GATES: usize = 100;
@@ -128,6 +128,61 @@ impl RedisBroker {
             pass.next_due = [pass.next_due, next].into_iter().flatten().min();
         }
         Ok(())
+    }
+}
+
+impl RedisBroker {
+    /// See [`InspectQueues::limits_in_use`](crate::InspectQueues::limits_in_use).
+    pub(in crate::redis) async fn gates_in_use(&self, queue: &QueueName) -> BrokerResult<Vec<LimitInUse>> {
+        let name = queue.as_str();
+        let mut trip = self.pages.trip("look at the limits of a queue").await?;
+        // Of a small hash all, of a large one about as many.
+        trip.command("HSCAN")
+            .arg(keys::gates(name))
+            .arg(0)
+            .arg("COUNT")
+            .arg(MAX_LIMITS_SHOWN);
+        let fields = reply::list(trip.one().await?).into_iter().nth(1);
+        let mut fields = fields.map(reply::list).unwrap_or_default().into_iter();
+        let mut gates = Vec::new();
+        while let (Some(gate), Some(rule)) = (fields.next(), fields.next()) {
+            // Our names and keys are UTF-8.
+            if let (Some(gate), Some(rule)) = (reply::text(gate), reply::text(rule)) {
+                gates.push((gate, rule));
+            }
+        }
+        gates.truncate(MAX_LIMITS_SHOWN);
+        if gates.is_empty() {
+            return Ok(Vec::new());
+        }
+        let mut trip = self.pages.trip("look at the limits of a queue").await?;
+        for (gate, _) in &gates {
+            trip.command("ZCARD").arg(keys::gate_holders(name, gate));
+            trip.command("ZCARD").arg(keys::gate_waiters(name, gate));
+        }
+        // A value that something else was written over counts as none: the next claim displaces it.
+        let mut counts = trip
+            .each()
+            .await?
+            .into_iter()
+            .map(|answer| answer.map_or(0, reply::count));
+        let mut found = Vec::with_capacity(gates.len());
+        for (gate, rule) in gates {
+            let (running, waiting) = (counts.next().unwrap_or(0), counts.next().unwrap_or(0));
+            found.push(LimitInUse::of_gate(&gate, most_of(&rule), running, waiting));
+        }
+        LimitInUse::sort(&mut found);
+        Ok(found)
+    }
+}
+
+/// How many a rule lets run at a time; `None` for a rate. See `gates.lua`.
+fn most_of(rule: &str) -> Option<u64> {
+    let mut parts = rule.split(',');
+    match parts.next()? {
+        "c" => parts.next()?.parse().ok(),
+        "s" => Some(1),
+        _ => None,
     }
 }
 

@@ -14,8 +14,8 @@ use crate::redis::net::fault;
 use crate::redis::ops::partial::PartialFailure;
 use crate::redis::ops::task_views::nanoseconds;
 use crate::{
-    BrokerResult, DayCount, InspectQueues, MAX_HISTORY_DAYS, MAX_PENDING_LOOK, MAX_PENDING_TYPES, PendingType,
-    QueueInfo,
+    BrokerResult, DayCount, InspectQueues, LimitInUse, MAX_HISTORY_DAYS, MAX_PENDING_LOOK, MAX_PENDING_TYPES,
+    PendingType, QueueInfo,
 };
 
 #[async_trait]
@@ -77,6 +77,10 @@ impl InspectQueues for RedisBroker {
             }
         }
         Ok(types)
+    }
+
+    async fn limits_in_use(&self, queue: &QueueName) -> BrokerResult<Vec<LimitInUse>> {
+        self.gates_in_use(queue).await
     }
 }
 
