@@ -78,7 +78,8 @@ impl SuccessState {
             state.overdue = None;
         }
         let silent = Duration::try_from(now.duration_since(base)).unwrap_or_default();
-        if silent > within {
+        // Reported before: what reported it has been written down since.
+        if silent > within && self.overdue != Some(base) {
             found.push((missing(name, state.last, within, now), what(base)));
             state.overdue = Some(base);
         }
@@ -134,7 +135,7 @@ mod tests {
         let (state, found) = look(&state, &[run(50, AttemptOutcome::Archived)], 101);
         assert_eq!(found, [(NotifyOn::Overdue, "f~~0".to_owned())]);
         let (state, found) = look(&state, &[], 500);
-        assert_eq!(found, [(NotifyOn::Overdue, "f~~0".to_owned())], "the same id");
+        assert_eq!(found, [], "once");
         let (state, found) = look(&state, &[run(600, AttemptOutcome::Success)], 601);
         assert_eq!(found, [(NotifyOn::Recovery, "success~f=t=t0".to_owned())]);
         assert_eq!(look(&state, &[run(600, AttemptOutcome::Success)], 700).1, []);

@@ -235,7 +235,12 @@ impl NotificationWatch {
         for (line, (mut known, news)) in look.successes {
             if news && let Some(state) = &known.state {
                 keep_successes(&*self.parts.broker, &line, state).await?;
+                let first = known.stored.is_none();
                 known.stored = Some(state.clone());
+                if first {
+                    // Read back with the next look: another instance may have written it at the same moment, with another instant.
+                    known.state = None;
+                }
             }
             self.successes.insert(line, known);
         }

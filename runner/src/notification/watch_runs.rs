@@ -32,7 +32,21 @@ impl NotificationWatch {
             return;
         };
         let now = self.parts.clock.now();
-        for (schedule, runs_of_line) in transitions::lines(&runs) {
+        let lines = transitions::lines(&runs);
+        // A schedule that runs rarely may have no run among these: whether it fails is known from before.
+        let has_runs = |name: &str| {
+            let mut with_runs = lines
+                .iter()
+                .map(|(schedule, _)| schedule.map_or("", ScheduleId::as_str));
+            with_runs.any(|schedule| schedule == name)
+        };
+        let unseen = self
+            .failing
+            .iter()
+            .filter(|(line, _)| line.0 == *name && !has_runs(&line.1));
+        look.failing
+            .extend(unseen.map(|(line, failure)| (line.clone(), failure.clone())));
+        for (schedule, runs_of_line) in lines {
             let line = (name.clone(), schedule.map(ToString::to_string).unwrap_or_default());
             let before = self.failing.get(&line).map(String::as_str);
             let all = transitions::transitions(&runs_of_line, runs.len() < limit, before, now).into_iter();
