@@ -155,19 +155,11 @@ async fn a_new_task_does_not_overtake_those_that_wait(fresh: Fresh) {
     fresh.limits([concurrency(1)]);
     fresh.put(["a", "b"].map(limited)).await;
     let first = fresh.claim(9).await;
-    fresh.done(&first).await;
-    // There is room, and the one that waits for it has come back to the queue: behind the new one, as other programs put it.
-    fresh
-        .broker
-        .act(&queue("default"), &id("b"), Action::Archive)
-        .await
-        .unwrap();
     fresh.put([limited("new")]).await;
-    fresh
-        .broker
-        .act(&queue("default"), &id("b"), Action::Run)
-        .await
-        .unwrap();
+    // The one that waits comes back to the queue behind the new one, as other programs put it.
+    let run = fresh.broker.act(&queue("default"), &id("b"), Action::Run).await;
+    run.unwrap();
+    fresh.done(&first).await;
     assert_eq!(fresh.claim_ids(1).await, ["b"]);
     assert_eq!(fresh.state("new").await, Some(TaskState::Scheduled));
     fresh.is_sound().await;
@@ -517,9 +509,9 @@ async fn a_faster_rate_is_in_force_at_once(fresh: Fresh) {
     fresh.limits([rate(1, secs(1), 1)]);
     let mut started = Vec::new();
     // A second for each, and what the gate was looked at for by its old rule.
-    for _ in 0..4 {
+    for round in 0..4 {
         fresh.clock.advance(secs(1));
-        fresh.put([limited(&format!("new-{}", started.len()))]).await;
+        fresh.put([limited(&format!("new-{round}"))]).await;
         fresh.forward().await;
         started.extend(fresh.claim_ids(9).await);
     }

@@ -70,7 +70,7 @@ fn limits_in_use(conn: &Connection, queue: &QueueName) -> Result<Vec<LimitInUse>
         "SELECT g.gate, CASE WHEN g.rule = 'rate' THEN NULL ELSE g.most END, \
              (SELECT count(*) FROM gated h WHERE h.queue = g.queue AND h.gate = g.gate AND h.holds = 1), \
              (SELECT count(*) FROM gated w WHERE w.queue = g.queue AND w.gate = g.gate AND w.holds = 0) \
-         FROM gates g WHERE g.queue = ? LIMIT ?",
+         FROM gates g WHERE g.queue = ? AND g.gate <> '' LIMIT ?",
         params![queue.as_str(), column(MAX_LIMITS_SHOWN as u64)],
         |row| {
             let (gate, most): (String, Option<i64>) = (row.get(0)?, row.get(1)?);
