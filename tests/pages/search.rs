@@ -118,19 +118,34 @@ async fn ticked_tasks_are_acted_on() {
     assert_eq!(count(&*site.broker, "mail", TaskState::Archived).await, 2);
     let again = site.act("/queue/tasks/selected", &fields).await;
     assert_eq!(again.status, 303);
+    assert!(site.http.get("/queue").await.body.contains("No task was changed"));
     assert_eq!(count(&*site.broker, "mail", TaskState::Archived).await, 2);
 }
 
 async fn all_that_match_are_acted_on() {
     let site = Site::full().await;
-    let fields = [("verb", "delete"), ("all", "1"), ("type", "mail:"), ("q", "m5")];
     let ask = "/queue/tasks/selected?verb=delete&all=1&type=mail:&q=m5";
     let page = site.http.get(ask).await.body;
     assert!(
         page.contains("Delete 11 tasks?") && page.contains("and 1 more"),
         "{page}"
     );
-    site.act("/queue/tasks/selected", &fields).await;
+    let shown = page.split_once("name=\"shown\" value=\"").unwrap().1;
+    let shown = shown.split_once('"').unwrap().0;
+    let fields = |shown| {
+        [
+            ("verb", "delete"),
+            ("all", "1"),
+            ("type", "mail:"),
+            ("q", "m5"),
+            ("shown", shown),
+        ]
+    };
+    // Others match now than were shown.
+    site.act("/queue/tasks/selected", &fields("11-0123456789abcdef")).await;
+    assert_eq!(count(&*site.broker, "mail", TaskState::Pending).await, 60);
+    assert!(site.http.get("/queue").await.body.contains("Other tasks match now"));
+    site.act("/queue/tasks/selected", &fields(shown)).await;
     assert_eq!(count(&*site.broker, "mail", TaskState::Pending).await, 49);
     assert!(
         site.http

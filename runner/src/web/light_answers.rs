@@ -86,7 +86,7 @@ impl ConditionalRequest {
         let gzip = text(&header::ACCEPT_ENCODING).is_some_and(accepts_gzip);
         // The length of a compressed page depends on what it contains. Another site could open pages with texts of its
         // choice, and learn the token of the forms from their lengths.
-        let foreign = text(&FETCH_SITE).is_some_and(|site| site == "cross-site");
+        let foreign = text(&FETCH_SITE).is_some_and(|site| !matches!(site, "same-origin" | "none"));
         Self {
             get: method == Method::GET,
             gzip: gzip && !foreign,
@@ -161,5 +161,6 @@ mod tests {
         };
         assert!(ConditionalRequest::of(&Method::GET, &headers("same-origin")).gzip);
         assert!(!ConditionalRequest::of(&Method::GET, &headers("cross-site")).gzip);
+        assert!(!ConditionalRequest::of(&Method::GET, &headers("same-site")).gzip);
     }
 }

@@ -74,6 +74,14 @@ pub(crate) fn done(key: &str, what: impl Into<String>) -> Notice {
     }
 }
 
+/// A notice that something else than wanted has happened.
+pub(crate) fn otherwise(key: &str, what: impl Into<String>) -> Notice {
+    Notice {
+        bad: true,
+        ..done(key, what)
+    }
+}
+
 /// A notice of failure.
 pub(crate) fn not_done(what: impl Into<String>) -> Notice {
     Notice {

@@ -8,7 +8,7 @@ use axum::response::Response;
 use futures_util::{StreamExt as _, stream};
 use runner_queue::ActionError;
 
-use super::{Audit, done, not_done, redirect_with};
+use super::{Audit, done, otherwise, redirect_with};
 use crate::web::app_state::AppState;
 use crate::web::page_error::PageError;
 use crate::web::pages::selected::Selection;
@@ -25,6 +25,14 @@ pub async fn selected(
 ) -> Result<Response, PageError> {
     let fields: Vec<(String, String)> = form.pairs().to_vec();
     let selection = Selection::read(&app, &cx, &fields).await?;
+    let shown = fields.iter().find(|(key, _)| key == "shown");
+    if selection.query.is_some() && shown.is_none_or(|(_, shown)| *shown != selection.mark()) {
+        return Ok(redirect_with(
+            &app,
+            &form.back(),
+            &otherwise("notice.tasks.changed", ""),
+        ));
+    }
     let what = match &selection.query {
         Some(query) => format!("{} tasks of {}", selection.tasks.len(), query.url()),
         None => {
@@ -52,7 +60,11 @@ pub async fn selected(
     while let Some(answer) = answers.next().await {
         match answer {
             Ok(()) => acted += 1,
-            Err(ActionError::Broker(error)) => unknown = Some(error),
+            // The others would fail as well, each after its time.
+            Err(ActionError::Broker(error)) => {
+                unknown = Some(error);
+                break;
+            }
             // It moved on meanwhile.
             Err(_) => refused += 1,
         }
@@ -63,9 +75,9 @@ pub async fn selected(
     });
     let notice = match (unknown, acted) {
         (Some(error), 0) => return Err(error.into()),
-        (Some(error), _) => not_done(format!("{acted} done, then: {error}")),
-        (None, 0) => not_done("0"),
-        (None, _) => done(&format!("notice.tasks.{}", selection.verb), acted.to_string()),
+        (None, 0) => otherwise("notice.tasks.none", ""),
+        (None, _) if refused == 0 => done(&format!("notice.tasks.{}", selection.verb), acted.to_string()),
+        (_, _) => otherwise("notice.tasks.partly", format!("{acted} / {}", selection.tasks.len())),
     };
     Ok(redirect_with(&app, &form.back(), &notice))
 }

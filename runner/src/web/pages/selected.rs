@@ -5,6 +5,7 @@
 use axum::Extension;
 use axum::extract::{Query, State};
 use axum::response::Response;
+use runner_core::schedule::stable_hash;
 use runner_core::task::{QueueName, TaskId};
 use runner_queue::Action;
 use serde::Serialize;
@@ -36,6 +37,15 @@ pub struct Selection {
 }
 
 impl Selection {
+    /// Says which tasks these are: what is acted on must be what was shown.
+    #[must_use]
+    pub fn mark(&self) -> String {
+        let mut named: Vec<String> = self.tasks.iter().map(|(queue, id)| format!("{queue}/{id}")).collect();
+        named.sort_unstable();
+        let parts: Vec<&str> = named.iter().map(String::as_str).collect();
+        format!("{}-{:016x}", parts.len(), stable_hash(&parts))
+    }
+
     /// Reads a form: a verb, and ticked tasks or a query.
     ///
     /// # Errors
@@ -118,6 +128,8 @@ struct SelectedPage {
     sample: Vec<SampleRow>,
     picks: Vec<String>,
     query: Option<ListQuery>,
+    /// See [`Selection::mark`].
+    mark: String,
     back: String,
 }
 
@@ -148,6 +160,7 @@ pub async fn show(
     };
     let page = SelectedPage {
         verb: selection.verb,
+        mark: selection.mark(),
         n: selection.tasks.len(),
         all: selection.all,
         sample: sample.collect(),
