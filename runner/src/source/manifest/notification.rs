@@ -28,7 +28,7 @@ const SHORTEST: Duration = Duration::from_secs(1);
 /// The longest time limit of an attempt.
 const LONGEST: Duration = Duration::from_secs(7 * 86_400);
 
-/// Runs are remembered for so long.
+/// How long runs are remembered.
 const LONGEST_SILENCE: Duration = Duration::from_secs(90 * 86_400);
 
 /// The most channels of one event.
