@@ -53,9 +53,6 @@ fn task(spec: &EnqueueSpec, scope: &TemplateScope, cx: &Ctx) -> Result<Task, Fun
     if let Some(delay) = spec.delay {
         task = task.run(Run::In(delay));
     }
-    if let Some(ttl) = spec.unique {
-        task = task.unique(ttl);
-    }
     if let Some(deadline) = spec.deadline {
         let start = SystemClock.now();
         task = task.deadline(after(start, deadline + spec.delay.unwrap_or_default()));

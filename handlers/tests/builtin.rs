@@ -123,7 +123,7 @@ async fn a_function_enqueues_a_task_with_all_options_once_for_each_run() {
     spec.options.queue = Some("low".parse().unwrap());
     spec.options.max_retry = Some(5);
     spec.delay = Some(Duration::from_secs(60));
-    spec.unique = Some(Duration::from_secs(30));
+    spec.options.unique = Some(Duration::from_secs(30).into());
     let of_run = EnqueueSpec::new("x");
     for (spec, payload) in [(spec.clone(), r#"{"id":7,"of":"trial"}"#), (of_run, r#"{"id": 7}"#)] {
         let function = function("it", FunctionKind::Enqueue(Box::new(spec.clone())));
@@ -139,6 +139,6 @@ async fn a_function_enqueues_a_task_with_all_options_once_for_each_run() {
         );
         assert_eq!(task.id.as_ref().unwrap().as_str(), "trial.default");
         assert_eq!(task.max_retry, spec.options.max_retry.unwrap_or(25));
-        assert_eq!(task.unique.map(|unique| unique.ttl), spec.unique);
+        assert_eq!(task.unique, spec.options.unique);
     }
 }

@@ -78,7 +78,7 @@ pub use cli::{App, AppError, AppParts, CodeSchedule, StartedApp};
 pub use log::RunLogLayer;
 pub use runner_client::{Client, ConnectError, EnqueueError, TaskHandle, TaskResult, WaitError};
 pub use runner_core::schedule::{CatchUp, CatchUpPolicy, Overlap};
-pub use runner_core::task::{Enqueue, QueueName, Task, TaskId, TaskState, TaskType};
+pub use runner_core::task::{Enqueue, QueueName, Task, TaskId, TaskState, TaskType, Unique};
 pub use runner_core::{Timestamp, cron, schedule, task};
 pub use runner_handlers::guard_main;
 /// Implements [`TaskType`](trait@TaskType) for a payload: `#[task(name = "greet", queue = "low", retry = 3)]`.

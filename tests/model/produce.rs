@@ -28,7 +28,7 @@ impl World {
     fn enqueue_one(&mut self, task: &Task, id: TaskId) -> Result<Enqueued, Refusal> {
         task.check()?;
         let now = self.now;
-        let key = task.unique.map(|_| lock_key(task));
+        let key = task.unique.as_ref().map(|_| lock_key(task));
         let queue = self.queue(&task.queue);
         if key.as_ref().is_some_and(|key| queue.locks.contains_key(key)) {
             return Err(Refusal::Duplicate);
@@ -47,7 +47,7 @@ impl World {
             Some(_) => TaskState::Aggregating,
             None => TaskState::Pending,
         };
-        if let (Some(key), Some(unique)) = (&key, task.unique) {
+        if let (Some(key), Some(unique)) = (&key, &task.unique) {
             let lock = Lock {
                 holder: id.clone(),
                 until: later(due, unique.ttl),

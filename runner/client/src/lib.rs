@@ -12,7 +12,9 @@ pub use connect::ConnectError;
 pub use enqueue::EnqueueError;
 pub use handle::{TaskHandle, TaskResult, WaitError};
 pub use jiff::Timestamp;
-pub use runner_core::task::{Enqueue, InvalidTask, QueueName, Run, Task, TaskId, TaskState, TaskType};
+pub use runner_core::task::{
+    Enqueue, InvalidTask, OnConflict, QueueName, Run, Task, TaskId, TaskState, TaskType, Unique, UniqueKey, UniqueScope,
+};
 /// Implements [`TaskType`](trait@TaskType) for a payload: `#[task(name = "greet", queue = "low", retry = 3)]`.
 pub use runner_macros::ClientTaskType as TaskType;
 #[cfg(feature = "redis")]

@@ -5,7 +5,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use crate::task::{QueueName, TypePattern};
+use crate::task::{QueueName, TypePattern, payload_value};
 
 /// The most tasks that a limit may let run at a time, and the most that a rate may let start in its time.
 pub const MAX_LIMIT: u32 = 1_000_000;
@@ -102,22 +102,7 @@ impl LimitKey {
     /// The key in this payload: a text, a number or a truth value; empty for a payload that has none there.
     #[must_use]
     pub fn value(&self, payload: &[u8]) -> String {
-        let Ok(payload) = serde_json::from_slice::<serde_json::Value>(payload) else {
-            return String::new();
-        };
-        let mut found = &payload;
-        for part in self.0.split('.') {
-            match found.get(part) {
-                Some(inner) => found = inner,
-                None => return String::new(),
-            }
-        }
-        match found {
-            serde_json::Value::String(text) => text.clone(),
-            serde_json::Value::Number(number) => number.to_string(),
-            serde_json::Value::Bool(yes) => yes.to_string(),
-            _ => String::new(),
-        }
+        payload_value(payload, &self.0)
     }
 }
 

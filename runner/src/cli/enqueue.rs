@@ -3,8 +3,9 @@
 use std::time::Duration;
 
 use clap::Args;
+use clap::builder::TypedValueParser as _;
 use runner_core::function::FunctionOptions;
-use runner_core::task::{QueueName, Run, Task, TaskId, Unique};
+use runner_core::task::{OnConflict, QueueName, Run, Task, TaskId, Unique, UniqueKey, UniqueScope};
 
 use super::exit::{BadData, Usage};
 use super::preflight::Manifests;
@@ -17,6 +18,7 @@ use super::{CommandContext, payload, print, send, values};
     runner enqueue fn:nightly-backup\n  \
     runner enqueue email:welcome --queue low --in 10m --max-retry 3\n  \
     jq -c . order.json | runner enqueue order:ship --payload - --unique 1h\n  \
+    runner enqueue fn:build --in 30s --unique 1h --unique-key site --on-conflict replace\n  \
     runner enqueue image:scale --payload-file task.msgpack --raw\n\n\
     The payload is visible to other users of this machine while the command runs: \
     read secrets in the function, or give the payload on standard input or in a file.")]
@@ -38,6 +40,17 @@ pub struct EnqueueCommand {
     /// Refuse another task of the same queue, type and payload for this long
     #[arg(long, value_name = "DURATION", value_parser = values::seconds, allow_hyphen_values = true)]
     unique: Option<Duration>,
+    /// With --unique, tasks with the same text are the same, whatever their payloads
+    #[arg(long, value_name = "TEXT", requires = "unique")]
+    unique_key: Option<String>,
+    /// With --unique, whether its task counts until it has succeeded (all) or while it waits (pending)
+    #[arg(long, value_name = "SCOPE", requires = "unique", default_value = "all", hide_default_value = true,
+        value_parser = clap::builder::PossibleValuesParser::new(["all", "pending"]).map(scope))]
+    unique_scope: UniqueScope,
+    /// With --unique, what happens to a task that waits already: keep it and refuse this one, replace it, or reschedule it
+    #[arg(long, value_name = "WHAT", requires = "unique", default_value = "keep", hide_default_value = true,
+        value_parser = clap::builder::PossibleValuesParser::new(["keep", "replace", "reschedule"]).map(conflict))]
+    on_conflict: OnConflict,
     /// Its id, unique within the queue [default: random]
     #[arg(long)]
     id: Option<String>,
@@ -59,6 +72,16 @@ pub struct EnqueueCommand {
     /// A header of the task; may be repeated
     #[arg(long = "header", value_name = "KEY=VALUE", value_parser = values::pair)]
     headers: Vec<(String, String)>,
+}
+
+fn scope(word: String) -> UniqueScope {
+    let found = UniqueScope::WORDS.iter().find(|(known, _)| *known == word);
+    found.map_or_else(UniqueScope::default, |(_, scope)| *scope)
+}
+
+fn conflict(word: String) -> OnConflict {
+    let found = OnConflict::WORDS.iter().find(|(known, _)| *known == word);
+    found.map_or_else(OnConflict::default, |(_, conflict)| *conflict)
 }
 
 impl EnqueueCommand {
@@ -88,13 +111,19 @@ impl EnqueueCommand {
             Some(at) => Some(values::instant(&at, zone).map_err(Usage)?),
             None => None,
         };
-        task.unique = self.unique.map(|ttl| Unique { ttl });
+        let unique = self.unique.map(|ttl| Unique {
+            ttl,
+            key: self.unique_key.map(UniqueKey::Text),
+            scope: self.unique_scope,
+            on_conflict: self.on_conflict,
+        });
         let queue = self.queue.map(QueueName::new).transpose();
         let stated = FunctionOptions {
             queue: queue.map_err(|e| Usage(e.to_string()))?,
             max_retry: self.max_retry,
             timeout: self.timeout,
             retention: self.retention,
+            unique,
         };
         stated.or(defaults).apply(&mut task);
         task.group = self.group;

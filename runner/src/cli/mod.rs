@@ -113,7 +113,7 @@ enum Command {
     Run(run_function::RunCommand),
     Check(check::Check),
     Next(next::Next),
-    Enqueue(enqueue::EnqueueCommand),
+    Enqueue(Box<enqueue::EnqueueCommand>),
     Ls(ls::Ls),
     Task(task::TaskCommand),
     Schedule(schedule::ScheduleCommand),

@@ -149,8 +149,13 @@ pub(super) async fn refusal(broker: &dyn InspectTasks, task: &Task, refusal: &Re
     let state = state(broker, task, &other).await;
     match refusal {
         Refusal::Duplicate => format!(
-            "{refusal}: {other} in queue {} ({state}) holds the lock of this type and payload",
-            task.queue
+            "{refusal}: {other} in queue {} ({state}) holds the lock of this type and {}",
+            task.queue,
+            if task.unique.as_ref().is_some_and(|unique| unique.key.is_some()) {
+                "key"
+            } else {
+                "payload"
+            }
         ),
         _ => format!("{refusal}: {other} in queue {} ({state})", task.queue),
     }

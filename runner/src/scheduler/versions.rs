@@ -8,6 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
 use runner_core::schedule::{Definition, Origin, Plan, Problem, ScheduleId, Source, stable_hash};
+use runner_core::task::Unique;
 use serde::{Deserialize, Serialize};
 
 /// Schedules named in one problem; the others are counted.
@@ -64,6 +65,12 @@ pub(super) fn set_of(plan: &Plan) -> ScheduleSet {
     plan.schedules.values().map(|d| (d.id.clone(), version_of(d))).collect()
 }
 
+/// As before for a lock of asynq's form, so that instances of older versions agree.
+fn unique_text(unique: &Unique) -> String {
+    let key = unique.key.as_ref().map_or_else(String::new, |key| format!("{key:?}"));
+    format!("{}{}{key}", unique.ttl.as_millis(), unique.letters())
+}
+
 fn version_of(d: &Definition) -> Version {
     let task = &d.task;
     let spec = match d.enabled {
@@ -84,7 +91,7 @@ fn version_of(d: &Definition) -> Version {
         &task.timeout.map_or_else(String::new, seconds),
         &task.deadline.map_or_else(String::new, |at| at.to_string()),
         &seconds(task.retention),
-        &task.unique.map_or_else(String::new, |unique| seconds(unique.ttl)),
+        &task.unique.as_ref().map_or_else(String::new, unique_text),
         task.group.as_deref().unwrap_or_default(),
         &headers.join("\n"),
         &overlap,

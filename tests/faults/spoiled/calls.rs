@@ -10,7 +10,7 @@ use jiff::Timestamp;
 use runner_core::clock::{Clock as _, ManualClock};
 use runner_core::limit::{LimitRule, Limits, StartRate, TaskLimit};
 use runner_core::schedule::{Overlap, ScheduleId};
-use runner_core::task::{AttemptOutcome, QueueName, Run, Task, TaskState};
+use runner_core::task::{AttemptOutcome, QueueName, Run, Task, TaskState, Unique};
 use runner_queue::redis::RedisBroker;
 use runner_queue::{
     Action, ArchiveBounds, Attempt, Broker, Claim, Commit, CommitFire, Committed, Delivery, Enqueued, EntryView,
@@ -445,6 +445,14 @@ fn of_claims() -> Vec<Call> {
             Ok(refused(&list, &answers))
         };
         "enqueue_again" from Locked: |at, _held| enqueue(at, &tasks(|task| task.unique(DAY))).await.map(|_| BTreeSet::new());
+        "enqueue_replacing" from Locked: |at, _held| {
+            let replacing = tasks(|task| task.unique(Unique::new(DAY).replace()));
+            enqueue(at, &replacing).await.map(|_| BTreeSet::new())
+        };
+        "enqueue_rescheduling" from Locked: |at, _held| {
+            let moving = tasks(|task| task.unique(Unique::new(DAY).while_pending().reschedule()).delay(HOUR));
+            enqueue(at, &moving).await.map(|_| BTreeSet::new())
+        };
         "claim_unreadable" from Pending: |at, _held| none(at.broker.claim(&[queue()], 9, LEASE).await);
         "recover_unreadable" from Silent: |at, _held| none(at.broker.recover(&[queue()], Duration::ZERO, 99, 3).await);
         "read_unreadable" from Staged: |at, held| none(at.broker.read_staged(held.set.as_ref().unwrap()).await);

@@ -16,14 +16,12 @@ pub struct EnqueueSpec {
     pub kind: String,
     /// Its payload.
     pub payload: EnqueuePayload,
-    /// Queue, retries, time limit and retention, where they differ from asynq's.
+    /// Queue, retries, time limit, retention and uniqueness, where they differ from asynq's.
     pub options: FunctionOptions,
     /// How long it waits before it runs.
     pub delay: Option<Duration>,
     /// How long after it may run its last attempt ends.
     pub deadline: Option<Duration>,
-    /// How long no second task of its queue, type and payload is accepted.
-    pub unique: Option<Duration>,
     /// The group that it joins.
     pub group: Option<FunctionTemplate>,
     /// Key-value pairs that accompany it.
@@ -40,7 +38,6 @@ impl EnqueueSpec {
             options: FunctionOptions::default(),
             delay: None,
             deadline: None,
-            unique: None,
             group: None,
             headers: BTreeMap::new(),
         }

@@ -33,7 +33,7 @@ use bytes::Bytes;
 
 use crate::limit::{Limits, TaskLimit};
 use crate::notification::NotifyRules;
-use crate::task::{FUNCTION_PREFIX, QueueName, Task};
+use crate::task::{FUNCTION_PREFIX, QueueName, Task, Unique};
 
 /// Default number of retries of a function that no handler runs.
 pub const FUNCTION_MAX_RETRY: u32 = 2;
@@ -93,6 +93,8 @@ pub struct FunctionOptions {
     pub timeout: Option<Duration>,
     /// How long successful tasks are kept; zero: not at all.
     pub retention: Option<Duration>,
+    /// The uniqueness lock that tasks take.
+    pub unique: Option<Unique>,
 }
 
 impl FunctionOptions {
@@ -125,6 +127,7 @@ impl FunctionOptions {
             max_retry: (task.max_retry != new.max_retry).then_some(task.max_retry),
             timeout: task.timeout,
             retention: (task.retention != new.retention).then_some(task.retention),
+            unique: task.unique.clone(),
         }
     }
 
@@ -136,6 +139,7 @@ impl FunctionOptions {
             max_retry: self.max_retry.or(others.max_retry),
             timeout: self.timeout.or(others.timeout),
             retention: self.retention.or(others.retention),
+            unique: self.unique.or_else(|| others.unique.clone()),
         }
     }
 
@@ -152,6 +156,9 @@ impl FunctionOptions {
         }
         if let Some(keep) = self.retention {
             task.retention = keep;
+        }
+        if self.unique.is_some() {
+            task.unique.clone_from(&self.unique);
         }
     }
 }

@@ -1,5 +1,6 @@
 //! A task as its producer specifies it: type, payload and options.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
@@ -7,7 +8,7 @@ use bytes::Bytes;
 use jiff::Timestamp;
 use serde::Serialize;
 
-use super::{BlankName, MAX_PAYLOAD, QueueName, TaskId};
+use super::{BlankName, MAX_PAYLOAD, MAX_UNIQUE_KEY, QueueName, TaskId, Unique, UniqueKey, payload_value};
 
 /// Default number of retries; asynq's default.
 pub const DEFAULT_MAX_RETRY: u32 = 25;
@@ -25,13 +26,6 @@ pub enum Run {
     At(Timestamp),
     /// This long after it was enqueued, by the broker's clock.
     In(Duration),
-}
-
-/// Refuse a second task of the same queue, type and payload while the lock is held.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Unique {
-    /// Lifetime of the lock, at least 1 s; for a delayed task counted from the time it is to run.
-    pub ttl: Duration,
 }
 
 /// One task to put on a queue: a type, a payload and options with asynq's defaults.
@@ -87,6 +81,9 @@ pub enum InvalidTask {
     /// A uniqueness lock of under a second.
     #[error("a uniqueness lock must last at least 1s, not {0:?}")]
     UniqueTooShort(Duration),
+    /// A key of a uniqueness lock of more than [`MAX_UNIQUE_KEY`] bytes.
+    #[error("the key of a uniqueness lock has {0} bytes; at most {MAX_UNIQUE_KEY} are possible")]
+    UniqueKeyTooLong(usize),
     /// A blank group name.
     #[error("the group name must not be blank")]
     BlankGroup,
@@ -106,6 +103,16 @@ pub enum InvalidTask {
 pub fn check_payload(payload: &[u8]) -> Result<(), InvalidTask> {
     match payload.len() {
         length if length > MAX_PAYLOAD => Err(InvalidTask::PayloadTooLong(length)),
+        _ => Ok(()),
+    }
+}
+
+fn check_unique(unique: &Unique) -> Result<(), InvalidTask> {
+    if unique.ttl < Duration::from_secs(1) {
+        return Err(InvalidTask::UniqueTooShort(unique.ttl));
+    }
+    match &unique.key {
+        Some(UniqueKey::Text(text)) if text.len() > MAX_UNIQUE_KEY => Err(InvalidTask::UniqueKeyTooLong(text.len())),
         _ => Ok(()),
     }
 }
@@ -196,10 +203,11 @@ impl Task {
         self
     }
 
-    /// Takes a uniqueness lock of this length.
+    /// Takes a uniqueness lock: of this length, or a [`Unique`] that also says what makes two tasks the same and what
+    /// happens to the second one.
     #[must_use]
-    pub fn unique(mut self, ttl: Duration) -> Self {
-        self.unique = Some(Unique { ttl });
+    pub fn unique(mut self, unique: impl Into<Unique>) -> Self {
+        self.unique = Some(unique.into());
         self
     }
 
@@ -250,6 +258,21 @@ impl Task {
         self
     }
 
+    /// What the name of its lock is made of besides queue and type: a mark, and the bytes whose digest follows it. By the
+    /// payload the mark is empty, and there are no bytes for "no payload": that is asynq's name.
+    #[must_use]
+    pub fn lock_content(&self) -> (&'static str, Option<Cow<'_, [u8]>>) {
+        let payload = self.payload.as_deref();
+        match self.unique.as_ref().and_then(|unique| unique.key.as_ref()) {
+            None => ("", payload.map(Cow::Borrowed)),
+            Some(UniqueKey::Text(text)) => ("key:", Some(Cow::Borrowed(text.as_bytes()))),
+            Some(UniqueKey::Payload(path)) => {
+                let value = payload_value(payload.unwrap_or_default(), path);
+                ("key:", Some(Cow::Owned(value.into_bytes())))
+            }
+        }
+    }
+
     /// Checks what the types do not guarantee.
     ///
     /// # Errors
@@ -262,10 +285,8 @@ impl Task {
         if self.kind.trim().is_empty() {
             return Err(InvalidTask::BlankType);
         }
-        if let Some(Unique { ttl }) = self.unique
-            && ttl < Duration::from_secs(1)
-        {
-            return Err(InvalidTask::UniqueTooShort(ttl));
+        if let Some(unique) = &self.unique {
+            check_unique(unique)?;
         }
         if self.group.as_deref().is_some_and(|g| g.trim().is_empty()) {
             return Err(InvalidTask::BlankGroup);
@@ -333,5 +354,21 @@ mod tests {
         assert_eq!(of_length(MAX_PAYLOAD).check(), Ok(()));
         let long = of_length(MAX_PAYLOAD + 1);
         assert_eq!(long.check(), Err(InvalidTask::PayloadTooLong(MAX_PAYLOAD + 1)));
+    }
+
+    #[test]
+    fn a_lock_is_named_by_the_payload_or_by_a_key() {
+        let hour = Duration::from_secs(3600);
+        let task = Task::new("a").payload(r#"{"page": 7, "text": "x"}"#);
+        let (mark, bytes) = task.lock_content();
+        assert_eq!((mark, bytes.as_deref()), ("", task.payload.as_deref()));
+        assert_eq!(Task::new("a").unique(hour).lock_content(), ("", None));
+        let keyed = task.clone().unique(Unique::new(hour).key("k"));
+        assert_eq!(keyed.lock_content(), ("key:", Some(Cow::Borrowed(&b"k"[..]))));
+        let mut path = task.unique(hour);
+        if let Some(unique) = &mut path.unique {
+            unique.key = Some(UniqueKey::Payload("page".to_owned()));
+        }
+        assert_eq!(path.lock_content(), ("key:", Some(Cow::Borrowed(&b"7"[..]))));
     }
 }

@@ -45,6 +45,28 @@ pub fn check_json(bytes: &[u8]) -> Result<(), NotJson> {
     from_json::<IgnoredAny>(bytes).map(drop)
 }
 
+/// The text, number or truth value at a path of members, such as `account.id`, as a text; empty if the payload is not JSON or
+/// has none there.
+#[must_use]
+pub fn payload_value(payload: &[u8], path: &str) -> String {
+    let Ok(payload) = serde_json::from_slice::<serde_json::Value>(payload) else {
+        return String::new();
+    };
+    let mut found = &payload;
+    for part in path.split('.') {
+        match found.get(part) {
+            Some(inner) => found = inner,
+            None => return String::new(),
+        }
+    }
+    match found {
+        serde_json::Value::String(text) => text.clone(),
+        serde_json::Value::Number(number) => number.to_string(),
+        serde_json::Value::Bool(yes) => yes.to_string(),
+        _ => String::new(),
+    }
+}
+
 fn not_text(bytes: &[u8], at: usize) -> NotJson {
     let before = &bytes[..at];
     let start = before

@@ -50,6 +50,7 @@ mod staged;
 mod stale;
 mod states;
 mod types;
+mod unique;
 mod upkeep;
 
 /// One clause.
@@ -67,6 +68,7 @@ pub fn all() -> Vec<Clause> {
     [
         produce::clauses(),
         once::clauses(),
+        unique::clauses(),
         options::clauses(),
         claim::clauses(),
         types::clauses(),

@@ -8,7 +8,9 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use jiff::Timestamp;
-use runner_core::task::{Backoff, QueueName, Run, Task, TaskId, TaskState, stated_delay};
+use runner_core::task::{
+    Backoff, OnConflict, QueueName, Run, Task, TaskId, TaskState, Unique, UniqueScope, stated_delay,
+};
 
 use crate::{BoxFuture, EnqueueAnswers, NotEnqueued, Outcome, Services};
 
@@ -50,7 +52,7 @@ pub struct TestAttempt {
     pub log: String,
 }
 
-/// Queue, type and payload.
+/// Queue, type with the mark of a key, and payload or key.
 type Lock = (QueueName, String, Option<Bytes>);
 
 #[derive(Debug)]
@@ -100,20 +102,21 @@ impl TestTableState {
         if self.is_taken(&task.queue, &id) {
             return Err(NotEnqueued::Duplicate);
         }
-        if let Some(unique) = task.unique {
+        if let Some(unique) = &task.unique {
             let lock = lock_of(&task);
-            let held = self.locks.get(&lock).is_some_and(|(_, until)| *until > self.now);
-            if held {
-                return Err(NotEnqueued::Duplicate);
+            let held = self.locks.get(&lock).filter(|(_, until)| *until > self.now);
+            if let Some((holder, _)) = held.cloned() {
+                let until = later(due.max(self.now), unique.ttl);
+                if let Some(took) = self.conflict(&task, unique, &holder, due) {
+                    took?;
+                    self.locks.insert(lock, (holder.clone(), until));
+                    return Ok(holder);
+                }
             }
             let until = later(due.max(self.now), unique.ttl);
             self.locks.insert(lock, (id.clone(), until));
         }
-        let (state, due) = match &task.group {
-            Some(_) => (TaskState::Aggregating, None),
-            None if due > self.now => (TaskState::Scheduled, Some(due)),
-            None => (TaskState::Pending, Some(self.now)),
-        };
+        let (state, due) = self.starts(&task, due);
         self.tasks.push(TestTask {
             id: id.clone(),
             task,
@@ -124,6 +127,51 @@ impl TestTableState {
             last_error: String::new(),
         });
         Ok(id)
+    }
+
+    /// State and time of a task that is due then.
+    fn starts(&self, task: &Task, due: Timestamp) -> (TaskState, Option<Timestamp>) {
+        match &task.group {
+            Some(_) => (TaskState::Aggregating, None),
+            None if due > self.now => (TaskState::Scheduled, Some(due)),
+            None => (TaskState::Pending, Some(self.now)),
+        }
+    }
+
+    /// What happens to a task whose lock is held; `None` if the lock does not count.
+    fn conflict(
+        &mut self,
+        task: &Task,
+        unique: &Unique,
+        holder: &TaskId,
+        due: Timestamp,
+    ) -> Option<Result<(), NotEnqueued>> {
+        let (state, starts) = self.starts(task, due);
+        let held = |t: &TestTask| t.id == *holder && t.task.queue == task.queue;
+        let waiting = self.tasks.iter_mut().rfind(|t| held(t)).filter(|t| {
+            let (pending, group) = (TaskState::Pending, TaskState::Aggregating);
+            t.state == pending || t.state == group || matches!(t.state, TaskState::Scheduled | TaskState::Retry)
+        });
+        match (unique.on_conflict, waiting) {
+            (OnConflict::Replace, Some(found)) => {
+                *found = TestTask {
+                    id: holder.clone(),
+                    task: task.clone(),
+                    state,
+                    due: starts,
+                    retried: 0,
+                    result: None,
+                    last_error: String::new(),
+                };
+                Some(Ok(()))
+            }
+            (OnConflict::Reschedule, Some(found)) if found.state != TaskState::Aggregating => {
+                (found.state, found.due) = (state, starts);
+                Some(Ok(()))
+            }
+            (_, None) if unique.scope == UniqueScope::Pending => None,
+            _ => Some(Err(NotEnqueued::Duplicate)),
+        }
     }
 
     /// Whether a broker would still have a task with this id.
@@ -216,7 +264,9 @@ impl TestTask {
 }
 
 fn lock_of(task: &Task) -> Lock {
-    (task.queue.clone(), task.kind.clone(), task.payload.clone())
+    let (mark, bytes) = task.lock_content();
+    let bytes = bytes.map(|bytes| Bytes::copy_from_slice(&bytes));
+    (task.queue.clone(), format!("{}:{mark}", task.kind), bytes)
 }
 
 pub(super) fn later(now: Timestamp, delay: Duration) -> Timestamp {

@@ -3,10 +3,11 @@
 use std::time::Duration;
 
 use runner_core::function::FunctionOptions;
+use runner_core::limit::LimitKey;
 use runner_core::schedule::{
     CatchUp, CatchUpPolicy, DEFAULT_CATCH_UP_MAX, DEFAULT_CATCH_UP_WINDOW, Definition, Overlap, Timing,
 };
-use runner_core::task::QueueName;
+use runner_core::task::{OnConflict, QueueName, Unique, UniqueKey, UniqueScope};
 
 use jiff::Timestamp;
 
@@ -20,6 +21,8 @@ const DAY: Duration = Duration::from_secs(86_400);
 const MAX_TIMEOUT: Duration = Duration::from_secs(7 * 86_400);
 /// The longest retention of a finished task; each one takes space in the broker.
 const MAX_RETENTION: Duration = Duration::from_secs(90 * 86_400);
+/// The longest lifetime of a uniqueness lock.
+const MAX_UNIQUE: Duration = Duration::from_secs(366 * 86_400);
 /// How far back late occurrences are considered.
 const MAX_WINDOW: Duration = Duration::from_secs(30 * 86_400);
 /// The most retries; asynq's delay reaches weeks long before.
@@ -34,7 +37,7 @@ const CATCH_UP_WORDS: [(&str, CatchUpPolicy); 3] = [
 ];
 
 /// The keys of the task options, wherever a task is defined.
-pub const TASK_OPTIONS: &[&str] = &["queue", "retry", "timeout", "retention"];
+pub const TASK_OPTIONS: &[&str] = &["queue", "retry", "timeout", "retention", "unique"];
 
 /// The keys of a schedule that say when it occurs.
 pub const TIMING: &[&str] = &["cron", "every", "at", "timezone"];
@@ -42,7 +45,7 @@ pub const TIMING: &[&str] = &["cron", "every", "at", "timezone"];
 /// The keys of [`Policies`], the same in manifests, rows and code.
 pub const POLICIES: &[&str] = &["overlap", "catch_up", "jitter"];
 
-/// Reads `queue`, `retry`, `timeout` and `retention`.
+/// Reads `queue`, `retry`, `timeout`, `retention` and `unique`.
 pub fn read_task_options(fields: &Fields<'_>, report: &mut Report<'_>) -> FunctionOptions {
     let mut options = FunctionOptions::default();
     if let Some(field) = fields.get("queue", report)
@@ -64,7 +67,48 @@ pub fn read_task_options(fields: &Fields<'_>, report: &mut Report<'_>) -> Functi
     {
         options.retention = Some(keep);
     }
+    if let Some(field) = fields.get("unique", report) {
+        options.unique = read_unique(field, report);
+    }
     options
+}
+
+/// Reads `unique`: a duration, or a map with what makes two tasks the same and what happens to the second one.
+fn read_unique(field: &Field<'_>, report: &mut Report<'_>) -> Option<Unique> {
+    const CODE: &str = "E167";
+    if !matches!(field.node.value, Value::Map(_)) {
+        return field.seconds(CODE, SECOND..=MAX_UNIQUE, report).map(Unique::new);
+    }
+    let map = Fields::read(field.node, &field.path, &["ttl", "key", "scope", "on_conflict"], report)?;
+    let mut unique = Unique::new(SECOND);
+    match map.get("ttl", report) {
+        Some(ttl) => unique.ttl = ttl.seconds(CODE, SECOND..=MAX_UNIQUE, report)?,
+        None => {
+            if map.peek("ttl").is_none() {
+                report
+                    .error(CODE, map.mark, format!("{}.ttl is required", field.path))
+                    .hint = Some("for example ttl: 1h".to_owned());
+            }
+            return None;
+        }
+    }
+    if let Some(key) = map.get("key", report) {
+        let path = LimitKey::new(key.text(CODE, report)?);
+        match path {
+            Ok(path) => unique.key = Some(UniqueKey::Payload(path.as_str().to_owned())),
+            Err(why) => {
+                report.error(CODE, key.node.mark, format!("{}: {why}", key.path));
+                return None;
+            }
+        }
+    }
+    if let Some(scope) = map.get("scope", report) {
+        unique.scope = scope.word(CODE, &UniqueScope::WORDS, report)?;
+    }
+    if let Some(conflict) = map.get("on_conflict", report) {
+        unique.on_conflict = conflict.word(CODE, &OnConflict::WORDS, report)?;
+    }
+    Some(unique)
 }
 
 /// The policies for overlapping, late and simultaneous occurrences; `None` where nothing is stated.

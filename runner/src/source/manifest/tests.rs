@@ -214,6 +214,14 @@ const SLIPS: &[(&str, &[&str])] = &[
         ],
     ),
     (
+        "name: a\nschedule: '@daily'\nhandler: x\nunique: {ttl: 1h, on_conflict: drop}\n",
+        &["4:32 E167 unique.on_conflict must be keep, replace or reschedule, found \"drop\""],
+    ),
+    (
+        "name: a\nschedule: '@daily'\nhandler: x\nunique: {key: payload.a}\n",
+        &["4:9 E167 unique.ttl is required // for example ttl: 1h"],
+    ),
+    (
         "name: a\nschedule: '@daily'\nhandler: x\npayload: {1: a, b: {c: 1, c: 2}}\n",
         &[
             "4:11 E151 a key of payload must be a string to be written as JSON, found number 1 // put it in quotes",
@@ -556,4 +564,19 @@ fn limits_are_read_in_their_short_and_long_forms() {
     assert_eq!(limits("sequence: t.id\n"), [order]);
     assert_eq!(limits("sequence: true\n"), [TaskLimit::new(LimitRule::Sequence)]);
     assert_eq!(limits("sequence: false\n"), []);
+}
+
+#[test]
+fn uniqueness_is_a_duration_or_a_map() {
+    use runner_core::task::{Unique, UniqueKey};
+    let hour = Duration::from_secs(3600);
+    let unique = |text: &str| {
+        let reading = good(&format!("name: a\nschedule: '@daily'\nhandler: x\nunique: {text}\n"));
+        reading.entries[0].schedules[0].task.unique.clone().unwrap()
+    };
+    assert_eq!(unique("1h"), Unique::new(hour));
+    let mut whole = Unique::new(hour).while_pending().replace();
+    whole.key = Some(UniqueKey::Payload("page.id".to_owned()));
+    let text = "{ttl: 1h, key: payload.page.id, scope: pending, on_conflict: replace}";
+    assert_eq!(unique(text), whole);
 }

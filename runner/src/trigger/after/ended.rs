@@ -28,6 +28,8 @@ pub(super) fn to_delivery(
     let id = TaskId::new(format!("{}@after-{identity}", trigger.id)).map_err(|why| why.to_string())?;
     task = task.header(AFTER_HEADER, format!("{}/{}", before.queue, before.id));
     task.id = Some(id);
+    // A follower is written in the step that ends the task before, and must not be refused there.
+    task.unique = None;
     Ok(Delivery {
         task,
         remember: FOLLOW_REMEMBER,

@@ -30,7 +30,8 @@ pub(in crate::redis) fn message_of(task: &Task, id: &TaskId) -> TaskMessage {
     let (timeout, deadline) = task.stored_limits();
     let unique_key = task
         .unique
-        .map(|_| keys::unique(task.queue.as_str(), &task.kind, task.payload.as_deref()));
+        .as_ref()
+        .map(|_| keys::unique(task.queue.as_str(), &task.kind, &task.lock_content()));
     TaskMessage {
         kind: task.kind.clone(),
         payload: task.payload.clone().unwrap_or_default(),

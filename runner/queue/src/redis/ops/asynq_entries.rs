@@ -167,7 +167,7 @@ fn options_of(task: &Task) -> Vec<String> {
     if let Some(timeout) = task.timeout {
         options.push(format!("Timeout({})", duration::format(timeout)));
     }
-    if let Some(unique) = task.unique {
+    if let Some(unique) = &task.unique {
         options.push(format!("Unique({})", duration::format(unique.ttl)));
     }
     if !task.retention.is_zero() {

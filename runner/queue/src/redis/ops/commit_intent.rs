@@ -4,6 +4,7 @@
 
 use prost::Message;
 use runner_core::schedule::Overlap;
+use runner_core::task::Unique;
 
 use crate::Commit;
 use crate::redis::format::convert;
@@ -69,6 +70,9 @@ pub(in crate::redis) struct IntendedFire {
     /// To be stored beside the message.
     #[prost(bytes = "vec", tag = "10")]
     pub headers: Vec<u8>,
+    /// What happens to a second task: see `put.lua`.
+    #[prost(string, tag = "11")]
+    pub lock_policy: String,
 }
 
 impl Intent {
@@ -86,6 +90,7 @@ impl Intent {
         let fires = commit.fires.iter().map(|fire| {
             let task = task_id(commit, fire);
             let message = convert::message_of(&fire.task, &task);
+            let unique = fire.task.unique.as_ref();
             IntendedFire {
                 queue: fire.task.queue.to_string(),
                 nominal: fire.nominal.as_second(),
@@ -93,7 +98,8 @@ impl Intent {
                 task: task.to_string(),
                 message: message.encode_to_vec(),
                 lock: message.unique_key,
-                lock_ttl: produce::lock_ttl(&fire.task),
+                lock_ttl: unique.map_or(0, |unique| convert::millis(unique.ttl)),
+                lock_policy: unique.map_or("", Unique::letters).to_owned(),
                 when: produce::when(fire.task.run),
                 group: message.group_key,
                 headers: convert::kept_headers(&fire.task),

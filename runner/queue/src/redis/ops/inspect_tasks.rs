@@ -65,7 +65,7 @@ impl InspectTasks for RedisBroker {
     }
 
     async fn lock_holder(&self, task: &Task) -> BrokerResult<Option<TaskId>> {
-        let key = keys::unique(task.queue.as_str(), &task.kind, task.payload.as_deref());
+        let key = keys::unique(task.queue.as_str(), &task.kind, &task.lock_content());
         let mut trip = self.pages.trip("look at a uniqueness lock").await?;
         trip.command("GET").arg(key);
         let holder = reply::text(trip.one().await?);

@@ -148,7 +148,7 @@ impl PendingCommit {
                 .arg(&fire.task)
                 .arg(&fire.message[..])
                 .arg(&fire.lock)
-                .arg(fire.lock_ttl)
+                .arg(format!("{}{}", fire.lock_ttl, fire.lock_policy))
                 .arg(&fire.when)
                 .arg(&fire.group)
                 .arg(&fire.headers[..]);

@@ -9,7 +9,7 @@ use bytes::Bytes;
 use jiff::Timestamp;
 use prost::Message as _;
 use redis::Value;
-use runner_core::task::{QueueName, Run, Task, TaskId, TaskState};
+use runner_core::task::{QueueName, Run, Task, TaskId, TaskState, Unique};
 
 use crate::redis::RedisBroker;
 use crate::redis::format::scripts::Script;
@@ -77,9 +77,11 @@ pub(in crate::redis) fn when(run: Run) -> String {
     }
 }
 
-/// How long the task's lock lasts, in milliseconds; 0 if it takes none.
-pub(in crate::redis) fn lock_ttl(task: &Task) -> u64 {
-    task.unique.map_or(0, |unique| convert::millis(unique.ttl))
+/// How long the task's lock lasts, in milliseconds, with the letters of `put.lua` for what happens to a second task; 0 if it
+/// takes none.
+pub(in crate::redis) fn lock_ttl(task: &Task) -> String {
+    let text = |unique: &Unique| format!("{}{}", convert::millis(unique.ttl), unique.letters());
+    task.unique.as_ref().map_or_else(|| "0".to_owned(), text)
 }
 
 /// Whether it is pending at once, without group and lock: see `enqueue_plain.lua`.
@@ -299,16 +301,17 @@ fn take_codes(
         .and_then(|(seconds, nanos)| reply::instant(seconds, nanos))
         .ok_or_else(|| fault::odd_answer(DOING))?;
     // The script names only the tasks that are not simply pending, so that the usual answer is short.
-    let mut codes = vec![1; batch.len()];
+    let mut codes = vec![(1, None); batch.len()];
     while let Some((number, code)) = answer.next().zip(answer.next()) {
         let place = usize::try_from(reply::number(number).unwrap_or_default()).ok();
         let code_at = place.and_then(|n| codes.get_mut(n.checked_sub(1)?));
-        let refusal = code_at.zip(reply::number(code));
+        let refusal = code_at.zip(code_of(code));
         let (at, code) = refusal.ok_or_else(|| fault::odd_answer(DOING))?;
         *at = code;
     }
-    for ((place, id), code) in batch.iter().zip(codes) {
+    for ((place, id), (code, holder)) in batch.iter().zip(codes) {
         let task = tasks[*place].task();
+        let id = holder.as_ref().unwrap_or(id);
         let accepted = |state, run_at| {
             Ok(Enqueued {
                 id: id.clone(),
@@ -318,9 +321,9 @@ fn take_codes(
             })
         };
         results[*place] = Some(match code {
-            1 => accepted(TaskState::Pending, Some(now)),
-            2 => accepted(TaskState::Scheduled, Some(run_at(task.run, now))),
-            3 => accepted(TaskState::Aggregating, None),
+            1 | 4 => accepted(TaskState::Pending, Some(now)),
+            2 | 5 => accepted(TaskState::Scheduled, Some(run_at(task.run, now))),
+            3 | 6 => accepted(TaskState::Aggregating, None),
             0 => Err(Refusal::IdTaken),
             -1 => Err(Refusal::Duplicate),
             -2 => Err(Refusal::Received),
@@ -328,6 +331,16 @@ fn take_codes(
         });
     }
     Ok(())
+}
+
+/// A code, or one with the task that holds the lock and has taken what was sent.
+fn code_of(answer: Value) -> Option<(i64, Option<TaskId>)> {
+    if let Value::Int(code) = answer {
+        return Some((code, None));
+    }
+    let text = reply::text(answer)?;
+    let (code, holder) = text.split_once(' ')?;
+    Some((code.parse().ok()?, Some(TaskId::new(holder).ok()?)))
 }
 
 fn run_at(run: Run, now: Timestamp) -> Timestamp {

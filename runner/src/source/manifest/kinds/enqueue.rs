@@ -29,7 +29,7 @@ const FIELDS: [&str; 11] = [
 ];
 
 /// Those that stand nowhere else.
-pub(super) const OWN: &[&str] = &["delay", "deadline", "unique", "group"];
+pub(super) const OWN: &[&str] = &["delay", "deadline", "group"];
 
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -59,11 +59,7 @@ pub(super) fn read(field: &Field<'_>, report: &mut Report<'_>) -> Option<Functio
     if let Some(f) = map.get("payload", report) {
         spec.payload = read_payload(f, CODE, report);
     }
-    for (name, span) in [
-        ("delay", &mut spec.delay),
-        ("deadline", &mut spec.deadline),
-        ("unique", &mut spec.unique),
-    ] {
+    for (name, span) in [("delay", &mut spec.delay), ("deadline", &mut spec.deadline)] {
         if let Some(f) = map.get(name, report) {
             *span = f.seconds(CODE, SECOND..=LONGEST, report);
         }

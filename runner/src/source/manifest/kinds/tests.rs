@@ -360,7 +360,7 @@ fn a_task_has_a_short_and_a_long_form() {
     let spans = [
         long.delay,
         long.deadline,
-        long.unique,
+        options.unique.as_ref().map(|unique| unique.ttl),
         options.timeout,
         options.retention,
     ];

@@ -42,7 +42,9 @@ for i = first, #ARGV, width do
   if what then
     text = overlaps(id, instance, nominal, by, what, ARGV[6])
   else
-    text, fired = enqueue(id, instance, queue, {unpack(ARGV, i + 2, i + 10)})
+    local took
+    text, fired, took = enqueue(id, instance, queue, {unpack(ARGV, i + 2, i + 10)})
+    task = took or task
   end
   if fired then
     previous = {queue .. 't:' .. task, task}

@@ -51,21 +51,23 @@ local function busy(key, task, queue, how)
   if type(ends) == 'string' and tonumber(ends) > now then return 'is active' end
 end
 
--- Enqueues a task for an occurrence. Returns the decision, and whether the task was enqueued.
+-- Enqueues a task for an occurrence. Returns the decision, whether the task was enqueued, and its id: that of the task which waited,
+-- if that one took its place.
 -- fire: nominal instant, '1' if it is late, task id, message, lock, lock ttl in ms, when, group, headers to keep beside
 -- the message or ''.
 local function enqueue(id, instance, queue, fire)
   local nominal, late, task, msg, lock, ttl, at, group, headers = unpack(fire)
   local lists = {pending = {}, scheduled = {}}
-  local code = put(queue, lists, task, msg, lock, ttl, at, group)
+  local code, took = put(queue, lists, task, msg, lock, ttl, at, group)
   flush(queue, lists)
+  task = took or task
   if code > 0 and headers ~= '' then redis.call('HSET', queue .. 't:' .. task, 'headers', headers) end
   if code == -1 then
     local holder = short(look(false, 'GET', lock) or '')
     return decided(id, instance, nominal, 'skipped', 'unique: task ' .. holder .. ' holds the lock', holder, 1, queue), false
   end
   -- A task with this id is this occurrence, enqueued before.
-  return decided(id, instance, nominal, 'fired', late == '1' and 'catch_up' or 'on_time', task, 1, queue), true
+  return decided(id, instance, nominal, 'fired', late == '1' and 'catch_up' or 'on_time', task, 1, queue), true, task
 end
 
 -- Adds decisions to the record of all and to that of their schedule. Gets how many to keep in each, and for how long.

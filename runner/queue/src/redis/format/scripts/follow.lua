@@ -29,7 +29,7 @@ local function enqueue_next(queue, followed, text)
   local name, id, remember, message, prefix, receipt, group = parts(text)
   if redis.call('EXISTS', receipt) == 1 then return end
   local lists = followed[prefix] or {pending = {}, scheduled = {}}
-  if put(prefix, lists, id, message, '', 0, '', group) > 0 then
+  if put(prefix, lists, id, message, '', '0', '', group) > 0 then
     followed[prefix] = lists
     redis.call('SET', receipt, '', 'PX', remember)
     -- The queue of the task that ended is known. In a cluster there is no other one here.

@@ -16,8 +16,9 @@ if msg ~= '' then
     if what then return {'busy', previous, what} end
   end
   local lists = {pending = {}, scheduled = {}}
-  local code = put(queue, lists, task, msg, ARGV[12], ARGV[13], ARGV[14], ARGV[15])
+  local code, took = put(queue, lists, task, msg, ARGV[12], ARGV[13], ARGV[14], ARGV[15])
   flush(queue, lists)
+  task = took or task
   if code == 0 then return {'taken'} end
   if code == -1 then return {'locked'} end
   if ARGV[16] ~= '' then redis.call('HSET', queue .. 't:' .. task, 'headers', ARGV[16]) end
