@@ -62,6 +62,7 @@ mod sweep;
 mod tally;
 #[cfg(test)]
 mod tests;
+mod turn;
 mod type_filter;
 mod upkeep;
 mod wait;

@@ -18,6 +18,7 @@ use super::file_size::WalGuard;
 use super::health::FileHealth;
 use super::rows::micros;
 use super::tally::{News, Tally};
+use super::turn::{self, WriteTurns};
 use super::wakeups::Wakeups;
 use crate::{BrokerError, BrokerResult};
 
@@ -63,9 +64,12 @@ impl Writer {
         trimmed: Arc<AtomicU64>,
     ) -> std::io::Result<Self> {
         let (queue, messages) = mpsc::channel(WAITING);
+        conn.busy_handler(Some(turn::wait_for_lock))
+            .map_err(std::io::Error::other)?;
         let thread = WriterThread {
             conn,
             log: WalGuard::of(&path),
+            turns: WriteTurns::of(&path),
             path,
             health,
             clock,
@@ -198,6 +202,7 @@ struct WriterThread {
     conn: Connection,
     path: PathBuf,
     log: WalGuard,
+    turns: WriteTurns,
     health: Arc<FileHealth>,
     clock: Arc<dyn Clock>,
     wakeups: Arc<Wakeups>,
@@ -309,10 +314,14 @@ impl WriterThread {
     ///
     /// Plain statements instead of a transaction wrapper: SQLite itself ends a transaction when the disk is full, and a
     /// wrapper that counts begins and ends would be wrong from then on.
-    fn transact(&self, group: &mut [Box<dyn QueuedChange>]) -> Result<News, Failure> {
+    fn transact(&mut self, group: &mut [Box<dyn QueuedChange>]) -> Result<News, Failure> {
         // Immediate: the write lock is taken now or not at all. A transaction that reads first and upgrades later could
         // find that another process has written in between, and would have to start over.
-        self.exec("BEGIN IMMEDIATE")?;
+        let turn = self.turns.take();
+        let begun = self.conn.exec("BEGIN IMMEDIATE", []);
+        // Not longer: the next process takes its turn while this one writes, and no process can skip it.
+        drop(turn);
+        begun.map_err(Failure::Group)?;
         let mut tx = Tx {
             conn: &self.conn,
             // One instant for all changes of the transaction: they become visible together.
@@ -344,7 +353,11 @@ impl WriterThread {
         }
         tracing::warn!("rolling back failed; opening a new connection for writes");
         match connection::open(&self.path) {
-            Ok(conn) => (self.conn, self.syncs) = (conn, true),
+            Ok(conn) => {
+                // Fails only on a connection that is closed.
+                conn.busy_handler(Some(turn::wait_for_lock)).unwrap_or(());
+                (self.conn, self.syncs) = (conn, true);
+            }
             Err(error) => tracing::warn!(%error, "no new connection for writes yet"),
         }
     }
