@@ -120,21 +120,24 @@ impl Claims for EmbeddedBroker {
         lease: Duration,
     ) -> BrokerResult<Exchanged> {
         self.prepare_claim(lease).await;
-        let (settled, claims) = match (settlements, max) {
-            ([], _) => (Vec::new(), self.claim(queues, max, lease).await?),
-            (some, 0) => (self.settle(some).await?, Vec::new()),
+        let wanted = self.wanted(queues, max, lease);
+        let (settled, taken) = match (settlements, max) {
+            ([], _) => {
+                let change = move |tx: &mut Tx<'_>| claim(tx, &wanted);
+                (Vec::new(), self.writer.write_unsynced("claim tasks", change).await?)
+            }
+            (some, 0) => (self.settle(some).await?, ClaimedRows::default()),
             (some, _) => {
-                let (ends, wanted) = (self.follow_ups.ends(some).into_owned(), self.wanted(queues, max, lease));
-                let first = wanted.clone();
-                let change = move |tx: &mut Tx<'_>| Ok((settle::settle(tx, &ends)?, claim(tx, &first)?));
-                let (settled, taken) = self.writer.write("settle and claim tasks", change).await?;
-                // The verdicts are written: an error must not hide that.
-                let claims = self.claim_rest(taken, wanted).await.unwrap_or_default();
-                (settled, claims)
+                let ends = self.follow_ups.ends(some).into_owned();
+                let change = move |tx: &mut Tx<'_>| Ok((settle::settle(tx, &ends)?, claim(tx, &wanted)?));
+                self.writer.write("settle and claim tasks", change).await?
             }
         };
-        let (settled, claims) = (Ok(settled), Ok(claims));
-        Ok(Exchanged { settled, claims })
+        Ok(Exchanged {
+            settled: Ok(settled),
+            claims: Ok(taken.claims),
+            more: taken.more,
+        })
     }
 
     async fn extend(&self, claims: &[Claim], lease: Duration) -> BrokerResult<Vec<Option<Timestamp>>> {

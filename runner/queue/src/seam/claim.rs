@@ -170,6 +170,9 @@ pub struct Exchanged {
     pub settled: BrokerResult<Vec<Settled>>,
     /// As [`Claims::claim`].
     pub claims: BrokerResult<Vec<Claim>>,
+    /// Whether there may be more than were claimed, behind tasks that wait for a limit now: the call ends early then, so that
+    /// what it claimed starts while its lease is new.
+    pub more: bool,
 }
 
 /// Claims of a worker on the tasks that it runs.
@@ -217,6 +220,8 @@ pub trait Claims: Send + Sync {
     /// makes no other call. Nothing to settle or a `max` of zero leaves that half out.
     ///
     /// An error of the call itself leaves both halves unknown.
+    ///
+    /// Unlike [`Claims::claim`] it does not go on while many tasks have to wait for a limit; see [`Exchanged::more`].
     async fn exchange(
         &self,
         settlements: &[Settlement],

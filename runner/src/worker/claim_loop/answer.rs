@@ -19,7 +19,7 @@ impl ClaimLoop {
         }
         self.unanswered.may_exist |= self.shared.worker.broker.has_unanswered();
         self.give_up(result.given_up);
-        let Exchanged { settled, claims } = match result.answer {
+        let Exchanged { settled, claims, more } = match result.answer {
             Ok(exchanged) => exchanged,
             Err(error) => return self.failed("settle and claim tasks", &error, (result.sent, notifications)),
         };
@@ -32,12 +32,12 @@ impl ClaimLoop {
                 let served = &self.shared.worker.served;
                 match notifications {
                     true => {
-                        self.spare.learn(result.asked, claims.len());
+                        self.spare.learn(result.asked, claims.len(), more);
                         self.spare.pause.succeeded();
                     }
                     false => {
                         self.queues
-                            .learn(served, result.asked, result.queues.as_deref(), &claims);
+                            .learn(served, result.asked, result.queues.as_deref(), (&claims, more));
                         self.pause.succeeded();
                     }
                 }

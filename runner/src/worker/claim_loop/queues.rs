@@ -50,23 +50,24 @@ impl QueuesToAsk {
         }
     }
 
-    /// Learns from a call that requested `asked` tasks; `queues`: which were asked, if there are very many.
+    /// Learns from a call that requested `asked` tasks; `queues`: which were asked, if there are very many; `more`: whether the
+    /// broker knows that there may be more than it claimed.
     pub(super) fn learn(
         &mut self,
         served: &ServedQueues,
         asked: usize,
         queues: Option<&[QueueName]>,
-        claims: &[Claim],
+        (claims, more): (&[Claim], bool),
     ) {
         // A call that only settled has no information about the queues.
         if asked == 0 {
             return;
         }
         self.last_claim_was_full = claims.len() == asked;
-        self.may_have_tasks = self.last_claim_was_full;
+        self.may_have_tasks = self.last_claim_was_full || more;
         let Some(queues) = queues else { return };
         // A full claim may not have reached the last queues: none of them is known to be empty.
-        if !self.last_claim_was_full {
+        if !self.may_have_tasks {
             let named = |queue: &QueueName| served.is_named(queue);
             let gave = claims.iter().map(|claim| &claim.task().queue).collect();
             self.order.learn(queues, &gave, named);
@@ -88,9 +89,11 @@ mod tests {
     fn after_an_empty_claim_nothing_is_asked_until_something_changes() {
         let served = ServedQueues::new(&[(queue("default"), 1)].into());
         let mut queues = QueuesToAsk::new(&served, false, 1);
-        queues.learn(&served, 0, None, &[]);
+        queues.learn(&served, 0, None, (&[], false));
         assert!(queues.may_have_tasks, "that call asked for nothing");
-        queues.learn(&served, 4, None, &[]);
+        queues.learn(&served, 4, None, (&[], true));
+        assert!(queues.may_have_tasks, "it ended early");
+        queues.learn(&served, 4, None, (&[], false));
         assert!(!queues.may_have_tasks && !queues.last_claim_was_full);
         assert_eq!(queues.watched(&served), [queue("default")]);
         queues.renew(&served);
@@ -106,10 +109,10 @@ mod tests {
         let mut queues = QueuesToAsk::new(&served, false, 1);
         let (asked, reported) = queues.next();
         assert!(asked.len() == 2 && reported, "{asked:?}");
-        queues.learn(&served, 4, Some(&asked[..1]), &[]);
+        queues.learn(&served, 4, Some(&asked[..1]), (&[], false));
         assert!(queues.may_have_tasks, "the other one may have some");
         assert_eq!(queues.next().0, asked[1..]);
-        queues.learn(&served, 4, Some(&asked[1..]), &[]);
+        queues.learn(&served, 4, Some(&asked[1..]), (&[], false));
         assert!(!queues.may_have_tasks && queues.watched(&served).is_empty());
     }
 }

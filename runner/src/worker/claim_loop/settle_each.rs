@@ -44,10 +44,10 @@ pub(super) async fn settle_each(
     answer: BrokerResult<Exchanged>,
     lease: Duration,
 ) -> SettledEach {
-    let claims = match answer {
-        Ok(exchanged) => exchanged.claims,
+    let (claims, more) = match answer {
+        Ok(exchanged) => (exchanged.claims, exchanged.more),
         // It may have been the claims that were refused; the next call shows it.
-        Err(error) => Err(error),
+        Err(error) => (Err(error), false),
     };
     let (mut answered, mut settled, mut given_up) = (VerdictBatch::default(), Vec::new(), Vec::new());
     // Once it is unreachable the rest is not sent: a timeout for each would outlast the leases.
@@ -76,7 +76,7 @@ pub(super) async fn settle_each(
     let settled = Ok(settled);
     SettledEach {
         sent: answered,
-        answer: Ok(Exchanged { settled, claims }),
+        answer: Ok(Exchanged { settled, claims, more }),
         given_up,
     }
 }

@@ -86,9 +86,9 @@ impl SpareSlots {
     }
 
     /// Learns from a call that requested `asked` notifications.
-    pub(super) fn learn(&mut self, asked: usize, claimed: usize) {
+    pub(super) fn learn(&mut self, asked: usize, claimed: usize, more: bool) {
         if asked > 0 {
-            self.may_have_tasks = claimed == asked;
+            self.may_have_tasks = claimed == asked || more;
         }
     }
 }
@@ -106,9 +106,9 @@ mod tests {
         assert_eq!((spare.free_after(0), spare.free_after(1)), (0, 1));
         assert_eq!((spare.has(1), spare.has(7), spare.taken()), (false, true, 1));
         assert!(spare.free_slot(7) && !spare.free_slot(7) && !spare.free_slot(1));
-        spare.learn(0, 0);
+        spare.learn(0, 0, false);
         assert!(spare.may_have_tasks, "nothing was asked");
-        spare.learn(2, 1);
+        spare.learn(2, 1, false);
         assert!(!spare.may_have_tasks);
         assert_eq!(SpareSlots::new(None, 2).free_after(0), 0);
     }

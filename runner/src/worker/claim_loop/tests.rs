@@ -30,6 +30,7 @@ fn back(sent: VerdictBatch, settled: Settled, claims: Vec<Claim>) -> CallResult 
         answer: Ok(Exchanged {
             settled,
             claims: Ok(claims),
+            more: false,
         }),
         given_up: Vec::new(),
         queues: None,
@@ -274,6 +275,7 @@ async fn a_queue_of_notifications_that_is_away_or_full_holds_up_no_task() {
         answer: Ok(Exchanged {
             settled: Ok(Vec::new()),
             claims,
+            more: false,
         }),
         ..back(VerdictBatch::default(), Settled::Accepted, Vec::new())
     };

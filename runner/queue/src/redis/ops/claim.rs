@@ -13,6 +13,7 @@ use runner_core::task::QueueName;
 use crate::redis::RedisBroker;
 use crate::redis::format::scripts::Script;
 use crate::redis::format::{convert, keys, reply};
+use crate::redis::ops::exchange::ROUNDS;
 use crate::redis::ops::partial::PartialFailure;
 use crate::redis::ops::settle;
 use crate::{Absolved, BrokerResult, Claim, Claims, Exchanged, FollowUps, KnownTypes, Settled, Settlement};
@@ -40,9 +41,9 @@ impl Claims for RedisBroker {
     async fn claim(&self, queues: &[QueueName], max: usize, lease: Duration) -> BrokerResult<Vec<Claim>> {
         self.claims_for(lease);
         if self.conn.is_cluster() {
-            return self.claim_by_queue(queues, max, lease).await;
+            return Ok(self.claim_by_queue(queues, max, lease, ROUNDS).await?.0);
         }
-        self.claim_tasks(queues, max, lease, None).await
+        Ok(self.claim_tasks(queues, max, lease, (None, ROUNDS)).await?.0)
     }
 
     async fn settle(&self, settlements: &[Settlement]) -> BrokerResult<Vec<Settled>> {

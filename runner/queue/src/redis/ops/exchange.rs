@@ -25,26 +25,29 @@ const EXCHANGE: &str = "settle and claim tasks";
 const BATCH: usize = 256;
 
 /// Calls of one claim that end early because many tasks wait for a limit now: each moves about 250 of them.
-const ROUNDS: usize = 64;
+pub(in crate::redis) const ROUNDS: usize = 64;
 
 impl RedisBroker {
-    /// `within`: see [`RoundTrip::within`].
+    /// `within`: see [`RoundTrip::within`]. `rounds`: how many calls may end early and be followed by another one. Returns also
+    /// whether the last one ended early.
     pub(in crate::redis) async fn claim_tasks(
         &self,
         queues: &[QueueName],
         max: usize,
         lease: Duration,
-        within: Option<Duration>,
-    ) -> BrokerResult<Vec<Claim>> {
-        let mut claims = Vec::new();
+        (within, mut rounds): (Option<Duration>, usize),
+    ) -> BrokerResult<(Vec<Claim>, bool)> {
+        let (mut claims, mut more) = (Vec::new(), false);
         // Bounded by the tasks there are: a call that brings fewer than it asked for ends the loop.
-        let mut rounds = 0;
         while claims.len() < max && !queues.is_empty() {
             let wanted = (max - claims.len()).min(BATCH);
             match self.claim_batch(queues, wanted, lease, within, &mut claims).await {
                 Ok(took) if took.tasks == wanted => (),
-                Ok(took) if took.more && rounds < ROUNDS => rounds += 1,
-                Ok(_) => break,
+                Ok(took) if took.more && rounds > 0 => rounds -= 1,
+                Ok(took) => {
+                    more = took.more;
+                    break;
+                }
                 // What was claimed must reach the caller.
                 Err(error) if claims.is_empty() => return Err(error),
                 Err(error) => {
@@ -53,7 +56,7 @@ impl RedisBroker {
                 }
             }
         }
-        Ok(claims)
+        Ok((claims, more))
     }
 
     async fn claim_batch(
@@ -155,24 +158,6 @@ impl RedisBroker {
         Took { tasks: taken, more }
     }
 
-    /// The rest of a claim that ended early, because many tasks wait for a limit now.
-    async fn claim_rest(
-        &self,
-        took: Took,
-        queues: &[QueueName],
-        wanted: usize,
-        lease: Duration,
-        claims: &mut Vec<Claim>,
-    ) {
-        if !took.more || took.tasks >= wanted {
-            return;
-        }
-        match self.claim_tasks(queues, wanted - took.tasks, lease, None).await {
-            Ok(rest) => claims.extend(rest),
-            Err(error) => tracing::debug!(%error, "the next claim brings the rest"),
-        }
-    }
-
     /// Restores lost headers of schedules' tasks. A task without headers is better than none.
     pub(in crate::redis) async fn give_back_headers(&self, records: Vec<&mut TaskRecord>) {
         if records.is_empty() {
@@ -233,6 +218,7 @@ impl RedisBroker {
         if let Some(claims) = &claims {
             self.note_unanswered(claims, queues, began);
         }
+        let mut more = false;
         let claims = match claims.zip(context) {
             None => Ok(Vec::new()),
             Some((Err(error), _)) => Err(error),
@@ -241,13 +227,14 @@ impl RedisBroker {
                 let took = self
                     .read_claims(&context, queues, reply::list(answer), &mut claims)
                     .await;
-                self.claim_rest(took, queues, wanted, lease, &mut claims).await;
+                more = took.more;
                 Ok(claims)
             }
         };
         Ok(Exchanged {
             settled: ended.map(|answers| settle::settled(settlements.len(), &batches, answers)),
             claims,
+            more,
         })
     }
 
@@ -273,7 +260,6 @@ impl RedisBroker {
         let stale = answer.first_mut().map(std::mem::take).unwrap_or_default();
         let mut claims = Vec::new();
         let took = self.read_claims(&context, queues, answer, &mut claims).await;
-        self.claim_rest(took, queues, wanted, lease, &mut claims).await;
         Ok(Exchanged {
             settled: Ok(settle::settled(
                 settlements.len(),
@@ -281,6 +267,7 @@ impl RedisBroker {
                 [Value::Array(vec![stale])],
             )),
             claims: Ok(claims),
+            more: took.more,
         })
     }
 }

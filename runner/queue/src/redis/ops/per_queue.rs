@@ -31,8 +31,10 @@ impl RedisBroker {
     ) -> Exchanged {
         // Not one after the other: a queue whose verdicts wait for a server that hangs would delay all claims.
         let settled = self.settle_per_queue(settlements, Some(lease / HANDED_OVER));
-        let (settled, claims) = join(settled, self.claim_by_queue(queues, max, lease)).await;
-        Exchanged { settled, claims }
+        let (settled, claims) = join(settled, self.claim_by_queue(queues, max, lease, 0)).await;
+        let more = claims.as_ref().is_ok_and(|(_, more)| *more);
+        let claims = claims.map(|(claims, _)| claims);
+        Exchanged { settled, claims, more }
     }
 
     /// Verdicts for an unreachable server stay unknown; an error only if no server answered.
@@ -69,14 +71,16 @@ impl RedisBroker {
     ///
     /// The first queue is tried at once. Of the others those that are empty are left out, all asked together, so
     /// that an idle worker with many queues makes two round trips and not one for each. Once there are claims, no
-    /// server is waited for until their leases are over.
+    /// server is waited for until their leases are over. `rounds`: see `claim_tasks`.
     pub(in crate::redis) async fn claim_by_queue(
         &self,
         queues: &[QueueName],
         max: usize,
         lease: Duration,
-    ) -> BrokerResult<Vec<Claim>> {
-        let (mut claims, mut answered, mut failure) = (Vec::new(), queues.is_empty(), None);
+        rounds: usize,
+    ) -> BrokerResult<(Vec<Claim>, bool)> {
+        let (mut claims, mut more) = (Vec::new(), false);
+        let (mut answered, mut failure) = (queues.is_empty(), None);
         let (mut skipped, mut hand_over) = (Vec::new(), None::<Instant>);
         // The first server asked may be the one that hangs: the tasks of the others must not wait for it either.
         let patience = lease / HANDED_OVER;
@@ -104,9 +108,13 @@ impl RedisBroker {
             let one = std::slice::from_ref(queue);
             let began = Instant::now();
             let left = hand_over.map_or(patience, |end| end.saturating_duration_since(began));
-            match self.claim_tasks(one, max - claims.len(), lease, Some(left)).await {
-                Ok(mut some) => {
+            match self
+                .claim_tasks(one, max - claims.len(), lease, (Some(left), rounds))
+                .await
+            {
+                Ok((mut some, early)) => {
                     answered = true;
+                    more |= early;
                     if !some.is_empty() {
                         // From the first claim on: its handlers start only when this returns, and its lease runs
                         // already.
@@ -122,9 +130,9 @@ impl RedisBroker {
             Some(error) if !answered => Err(error),
             Some(error) => {
                 tracing::debug!(%error, "some queues cannot be reached; continuing with the others");
-                Ok(claims)
+                Ok((claims, more))
             }
-            None => Ok(claims),
+            None => Ok((claims, more)),
         }
     }
 
