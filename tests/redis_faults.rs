@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use redis::aio::MultiplexedConnection;
+use runner_core::limit::{LimitRule, Limits, OnLimit, TaskLimit};
 use runner_core::task::{QueueName, Task, TaskId};
 use runner_queue::redis::{Password, RedisBroker, RedisSettings};
 use runner_queue::{BrokerError, Claim, Claims as _, InspectQueues as _, Producer as _, Settled, Settlement, Verdict};
@@ -280,4 +281,29 @@ async fn claims_whose_answer_is_lost_are_found() {
         [Settled::Accepted],
         "its lease is extended"
     );
+
+    // What a limit refused stays refused.
+    let mut limits = Limits::default();
+    let limit = TaskLimit {
+        on_limit: OnLimit::Skip,
+        ..TaskLimit::new(LimitRule::Concurrency(1))
+    };
+    limits.add("limited", limit);
+    broker.claims_limits(&limits);
+    broker.enqueue(&["limited"; 2].map(Task::new)).await.unwrap();
+    let claims = broker.claim(&queues, 2, LEASE).await.unwrap();
+    let refused = |claims: &[Claim]| {
+        claims
+            .iter()
+            .filter_map(|claim| claim.refused_by().map(str::to_owned))
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(refused(&claims), ["concurrency limited"]);
+    broker.lose_answers(&queues);
+    let found = broker.unanswered(&[], LEASE).await.unwrap();
+    assert_eq!((found.len(), refused(&found)), (2, refused(&claims)));
+    done(&broker, &found).await;
+    broker.enqueue(&[Task::new("limited")]).await.unwrap();
+    let next = broker.claim(&queues, 1, LEASE).await.unwrap();
+    assert_eq!(refused(&next), [""; 0], "nothing of it is left");
 }

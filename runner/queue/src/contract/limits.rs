@@ -23,6 +23,9 @@ pub(super) fn clauses() -> Vec<Clause> {
         all_limits_of_a_task_are_checked_before_any_counts_it,
         limits_of_a_queue_and_of_a_prefix_hold_together,
         a_limit_among_tasks_of_unknown_types_holds,
+        many_that_go_on_among_tasks_of_unknown_types_are_claimed_at_once,
+        a_task_whose_turn_it_is_and_that_no_worker_serves_lets_others_pass,
+        a_call_that_lets_many_wait_ends_early_and_says_so,
         a_paused_queue_lets_none_go_on,
         without_limits_all_are_claimed_and_leave_nothing,
         a_rate_lets_a_burst_start_and_then_one_at_a_time,
@@ -305,6 +308,72 @@ async fn a_limit_among_tasks_of_unknown_types_holds(fresh: Fresh) {
     fresh.is_sound().await;
 }
 
+async fn many_that_go_on_among_tasks_of_unknown_types_are_claimed_at_once(fresh: Fresh) {
+    fresh.limits([concurrency(30)]);
+    let none: [&str; 0] = [];
+    fresh.broker.claims_types(&KnownTypes::new(["limited"], none));
+    fresh.put([Task::new("foreign").id(id("x"))]).await;
+    fresh.put((0..60).map(|n| limited(&format!("t{n:02}")))).await;
+    let first = fresh.claim(99).await;
+    assert_eq!(first.len(), 30);
+    assert!(fresh.claim(99).await.is_empty());
+    fresh.done(&first).await;
+    assert_eq!(fresh.claim(99).await.len(), 30);
+    fresh.is_sound().await;
+}
+
+async fn a_task_whose_turn_it_is_and_that_no_worker_serves_lets_others_pass(fresh: Fresh) {
+    let mut limits = Limits::default();
+    limits.add_of_queue(QueueName::default(), concurrency(1));
+    fresh.broker.claims_limits(&limits);
+    fresh
+        .put([
+            limited("a"),
+            Task::new("foreign").id(id("x")),
+            limited("b"),
+            limited("c"),
+        ])
+        .await;
+    let first = fresh.claim(9).await;
+    assert_eq!(names(&first), ["a"]);
+    let none: [&str; 0] = [];
+    fresh.broker.claims_types(&KnownTypes::new(["limited"], none));
+    fresh.done(&first).await;
+    assert!(fresh.claim(9).await.is_empty(), "it is the turn of x");
+    fresh.clock.advance(secs(61));
+    fresh.forward().await;
+    let second = fresh.claim(9).await;
+    assert_eq!(names(&second), ["b"]);
+    fresh.done(&second).await;
+    assert_eq!(fresh.claim_ids(9).await, ["c"]);
+    fresh.is_sound().await;
+}
+
+async fn a_call_that_lets_many_wait_ends_early_and_says_so(fresh: Fresh) {
+    fresh.limits([concurrency(2)]);
+    for part in 0..3 {
+        fresh
+            .put((0..500).map(|n| limited(&format!("t{:04}", part * 500 + n))))
+            .await;
+    }
+    fresh.put([Task::new("free").id(id("f"))]).await;
+    let queues = [QueueName::default()];
+    let first = fresh.broker.exchange(&[], &queues, 9, secs(30)).await.unwrap();
+    assert!(first.more, "so that what it claimed does not wait for the rest");
+    assert_eq!(names(&first.claims.unwrap()), ["t0000", "t0001"]);
+    for _ in 0..20 {
+        let next = fresh.broker.exchange(&[], &queues, 9, secs(30)).await.unwrap();
+        let more = next.more;
+        if let [free] = &next.claims.unwrap()[..] {
+            assert_eq!(free.task().id.as_str(), "f");
+            assert!(!more);
+            return fresh.is_sound().await;
+        }
+        assert!(more);
+    }
+    panic!("it does not come to what is behind them");
+}
+
 async fn a_paused_queue_lets_none_go_on(fresh: Fresh) {
     fresh.limits([concurrency(1)]);
     fresh.put(["a", "b"].map(limited)).await;
@@ -409,12 +478,9 @@ async fn the_next_of_a_sequence_starts_when_a_task_has_failed_for_good(fresh: Fr
     fresh.end(&second[0], retry(600, "not yet")).await;
     fresh
         .broker
-        .act(&queue("default"), &id("b"), Action::Delete)
+        .act(&queue("default"), &id("b"), Action::Archive)
         .await
         .unwrap();
-    // It is found when the gate is looked at again.
-    fresh.clock.advance(secs(11));
-    fresh.forward().await;
     assert_eq!(fresh.claim_ids(9).await, ["c"]);
     fresh.is_sound().await;
 }

@@ -59,10 +59,11 @@ pub(super) fn act(
         Action::Delete => {
             moves::unlock(tx, queue, key.as_deref(), id.as_str())?;
             moves::delete(tx, queue, state, &[seq])?;
-            if gates::any(tx)? {
-                gates::leave(tx, [(queue, id.as_str(), false)])?;
-            }
         }
+    }
+    // One that is run by hand keeps its places.
+    if action != Action::Run && gates::any(tx)? {
+        gates::leave(tx, [(queue, id.as_str(), false)])?;
     }
     Ok(Ok(()))
 }
@@ -89,12 +90,10 @@ pub(super) fn act_on_list(
             moves::to_back(tx, queue, state, &seqs)?;
         }
         Action::Archive => moves::archive(tx, queue, state, &moves::seqs(&found))?,
-        Action::Delete => {
-            moves::erase(tx, queue, state, &found)?;
-            if gates::any(tx)? {
-                gates::leave(tx, found.iter().filter_map(|row| Some((queue, row.id()?, false))))?;
-            }
-        }
+        Action::Delete => moves::erase(tx, queue, state, &found)?,
+    }
+    if action != Action::Run && gates::any(tx)? {
+        gates::leave(tx, found.iter().filter_map(|row| Some((queue, row.id()?, false))))?;
     }
     let tasks = found.len() as u64;
     Ok(Acted { tasks, more })

@@ -26,6 +26,9 @@ const WAITS: i64 = 60_000_000;
 /// The waits of many tasks end one after another within this many milliseconds.
 const SPREAD: i64 = 600_000;
 
+/// A task that may go on and is not claimed within this many microseconds loses its place: no worker serves its type now.
+const UNCLAIMED: i64 = 60_000_000;
+
 /// Tasks that one look lets go on.
 const MOVED: i64 = 100;
 
@@ -340,12 +343,19 @@ fn schedule(tx: &mut Tx<'_>, task: &TaskRecord, seq: i64, ahead: i64) -> Result<
 /// Lets the first waiters go on: those that are scheduled come to the front of the queue. Returns how many there are, at most as
 /// many as asked for. They stay waiters until they pass, so that none is overtaken.
 fn go_on(tx: &mut Tx<'_>, queue: &QueueName, gate: &str, most: i64) -> Result<i64, SqlError> {
-    let most = most.min(MOVED);
+    let (most, mut passed_by) = (most.min(MOVED), 0);
     for _ in 0..10 {
+        // An order is not changed, even for a type that no worker serves.
+        let since = if gate.starts_with("sequence") {
+            i64::MIN
+        } else {
+            tx.now - UNCLAIMED
+        };
         let first: Vec<(String, Option<i64>, Option<String>)> = tx.conn.all(
-            "SELECT g.id, t.seq, t.state FROM gated g LEFT JOIN tasks t ON t.queue = g.queue AND t.id = g.id \
-             WHERE g.queue = ? AND g.gate = ? AND g.holds = 0 ORDER BY g.turn LIMIT ?",
-            params![queue.as_str(), gate, MOVED],
+            "SELECT g.id, t.seq, iif(t.state = 'pending' AND t.pending_since < ?4, 'unclaimed', t.state) \
+             FROM gated g LEFT JOIN tasks t ON t.queue = g.queue AND t.id = g.id \
+             WHERE g.queue = ?1 AND g.gate = ?2 AND g.holds = 0 ORDER BY g.turn LIMIT ?3",
+            params![queue.as_str(), gate, MOVED, since],
             |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)),
         )?;
         let (mut front, mut there, mut gone) = (Vec::new(), 0, false);
@@ -354,11 +364,20 @@ fn go_on(tx: &mut Tx<'_>, queue: &QueueName, gate: &str, most: i64) -> Result<i6
                 break;
             }
             match (state.as_deref(), seq) {
+                (Some("unclaimed"), _) if passed_by < MOVED => {
+                    passed_by += 1;
+                    let turn = next_turn(tx, queue)?;
+                    tx.conn.exec(
+                        "UPDATE gated SET turn = ? WHERE queue = ? AND id = ? AND holds = 0",
+                        params![turn, queue.as_str(), id],
+                    )?;
+                    gone = true;
+                }
                 (Some("scheduled"), Some(seq)) => {
                     front.push(seq);
                     there += 1;
                 }
-                (Some("pending"), _) => there += 1,
+                (Some("pending" | "unclaimed"), _) => there += 1,
                 _ => {
                     drop_row(tx, queue, &id, gate)?;
                     gone = true;

@@ -167,16 +167,18 @@ fn claims_of(queue: &QueueName, answer: Vec<Value>) -> Vec<Claim> {
                 .and_then(|text| text.parse::<u64>().ok())
         };
         let (run, crashes, ran) = (number(), number(), number());
-        Some((id, message, run, crashes, ran))
+        let refused = answer.next().and_then(reply::shown).filter(|limit| !limit.is_empty());
+        Some((id, message, run, (crashes, ran), refused))
     };
     let rows = std::iter::from_fn(next);
-    rows.filter_map(|(id, message, run, crashes, ran)| {
+    rows.filter_map(|(id, message, run, (crashes, ran), refused)| {
         let record = convert::decode(message, queue, &id).ok()?;
         let suspicion = crashes.map(|crashes| Suspicion {
             crashes: u32::try_from(crashes).unwrap_or(u32::MAX).max(1),
             ran: Duration::from_millis(ran.unwrap_or(0)),
         });
-        Some(Claim::new(record, run?, lease_until).suspected(suspicion))
+        let claim = Claim::new(record, run?, lease_until).suspected(suspicion);
+        Some(claim.refused(refused.as_deref()))
     })
     .collect()
 }

@@ -214,6 +214,8 @@ local function admission(text)
         if not passes(queue, own, gate, id, waits, turn) then
           if limit.skips then
             leave_others(own, id, before)
+            -- For the case that the answer does not arrive: see unanswered.lua.
+            held[#held + 1] = 'x' .. name
             write_lines(own, id, held, before)
             return 'skip', (string.gsub(name, '\t', ', key '))
           end

@@ -1,7 +1,7 @@
 -- Gates: a limit of a type or queue, for one value of its key. A gate is a text: name of the limit, then a tab and the value if
 -- it has one. All is kept beside the queue:
 --   gates           by gate, its rule: letter (c concurrency, r rate, s sequence), how many or ms between two, how many at once
---   gated           by id of a task, a line for each gate that it holds (h) or waits at (w)
+--   gated           by id of a task, a line for each gate that it holds (h) or waits at (w), or that refused it (x)
 --   holders:<gate>  ids, by when they passed in ms; not for a rate
 --   waiters:<gate>  ids in their order; such a task is scheduled, or pending again
 --   tat:<gate>      for a rate, the ms up to which its tasks are used up
@@ -163,6 +163,8 @@ local function leave_gates(queue, own, ids, staying)
       local gate = string.sub(line, 2)
       if string.byte(line) == 119 then
         keep('ZREM', own .. 'waiters:' .. gate, id)
+      elseif string.byte(line) == 120 then
+        -- It has no place there.
       elseif staying and staying[id] and find(gate, '^sequence') then
         stays[#stays + 1] = line
       else

@@ -81,8 +81,16 @@ local function pick(list, prefix, most, room, takes, stretch)
   local depth, hurried = stretch and length > 0 and depth_of(list, prefix, length, stretch) or 0, false
   if depth > 0 then
     if stretch.window > 0 or redis.call('LINDEX', list, -1) ~= stretch.front then
-      look(0, math.min(math.max(stretch.window, FRONT), depth))
-      hurried = taken == most or room <= 0
+      local from, some = 0, math.min(math.max(stretch.window, FRONT), depth)
+      -- Further while all are known: a limit may have let many go on at once.
+      repeat
+        local before = #ids
+        look(from, some)
+        local all = #ids - before == some
+        from = from + some
+        some = math.min(FRONT, depth - from)
+        hurried = taken == most or room <= 0
+      until hurried or not all or some <= 0
     end
     seen, last, left = depth, nil, LOOKS
   end

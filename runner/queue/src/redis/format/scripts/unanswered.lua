@@ -3,7 +3,7 @@
 -- ARGV after the clock: queue prefix, own prefix, who claims, how many ms ago the first call without an answer began,
 -- lease in ms; then the runs that the caller knows.
 -- Returns: the new end of the leases in seconds; then for each claim made since: id, message, run, crashes counted against
--- the task or '', ms that its last run took or ''.
+-- the task or '', ms that its last run took or '', and the limit because of which it is not to be run or ''.
 -- Tasks that one call claimed in a queue share a run, and their answer arrived for all of them or for none.
 -- A claim whose lease is over is left to recovery, and so are those whose messages make the answer larger than 8 MiB.
 -- Needs claims.lua.
@@ -20,7 +20,9 @@ for i = 1, #fields, 2 do
     local ends = keep('ZSCORE', queue .. 'lease', id)
     if task[1] == 'active' and task[2] and ends and tonumber(ends) > now then
       room = room - #task[2]
-      for _, value in ipairs({id, task[2], run, task[3] or '', task[4] or ''}) do reply[#reply + 1] = value end
+      local refused = string.match('\n' .. (keep('HGET', own .. 'gated', id) or ''), '\nx([^\n]+)') or ''
+      refused = string.gsub(refused, '\t', ', key ')
+      for _, value in ipairs({id, task[2], run, task[3] or '', task[4] or '', refused}) do reply[#reply + 1] = value end
       leases[#leases + 1], leases[#leases + 2] = score, id
       -- As after every extension: see outlives in claims.lua.
       redis.call('HSET', key, 'run', run)
