@@ -145,7 +145,10 @@ async fn a_bad_message_holds_up_no_other() {
     let other = queue_name("kept");
     client.queue(&other, FieldTable::default()).await;
     site.write("manifests/orders.yaml", &manifest(&other, ""));
-    client.publish(&other, Some("x"), b"no json").await;
+    let named = good()
+        .with_message_id("x".into())
+        .with_content_type("text/plain".into());
+    assert!(client.send("", &other, named, b"no json").await);
     client.publish(&other, Some("y"), b"{}").await;
     until_finished(&site, &runner, 2).await;
     let kept = site.cli(["ls", "bad-messages", "orders:new", "--json"]).await.json();
@@ -154,6 +157,22 @@ async fn a_bad_message_holds_up_no_other() {
         (&"no json".into(), Some(7)),
         "{kept}"
     );
+    assert_eq!(
+        (
+            &kept[0]["headers"]["id"],
+            &kept[0]["content_type"],
+            &kept[0]["message_id"]
+        ),
+        (&"h".into(), &"text/plain".into(), &"x".into()),
+        "{kept}"
+    );
+    let page = runner.http.get("/queue/bad-messages?trigger=orders:new").await.body;
+    assert!(
+        page.contains("no json") && page.contains("the body is not JSON"),
+        "{page}"
+    );
+    let first = runner.http.get("/queue").await.body;
+    assert!(first.contains("/queue/bad-messages?trigger=orders%3Anew"), "{first}");
     let listed = site.cli(["ls", "bad-messages"]).await.ok().stdout;
     assert!(
         listed.contains("orders:new") && listed.contains("the body is not JSON"),

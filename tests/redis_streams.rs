@@ -16,7 +16,7 @@ use crate::kit::{self, RedisDb, RedisServer, Runner, Site, eventually_within};
 /// The tests of this module.
 pub fn tests() -> Vec<kit::Trial> {
     kit::trials![
-        needs(Redis): each_entry_becomes_one_task, bad_entries_hold_up_no_other, a_group_that_is_gone_is_not_made_again, consumers_that_are_gone_are_forgotten,
+        needs(Redis): each_entry_becomes_one_task, bad_entries_hold_up_no_other, a_bad_entry_is_run_from_its_page, a_group_that_is_gone_is_not_made_again, consumers_that_are_gone_are_forgotten,
             a_dead_stream_that_takes_nothing_holds_up_no_entry, entries_that_were_deleted_before_they_were_acknowledged_are_bad_ones,
             a_batch_that_is_too_large_for_the_line_gets_smaller,
             no_entry_is_lost_or_doubled_when_the_program_is_killed;
@@ -203,6 +203,49 @@ async fn a_group_that_is_gone_is_not_made_again() {
     let _: String = ask(&mut link, &words).await;
     until_done(&site, &runner, 2).await;
     assert_eq!(pending(&mut link, GROUP).await, 0);
+    assert!(runner.stop().await.success());
+}
+
+async fn a_bad_entry_is_run_from_its_page() {
+    let (db, broker) = (kit::redis().fresh_db(), kit::redis().fresh_db());
+    let mut link = db.connect().await;
+    let yaml = format!(
+        "redis_connections:\n  main: {}\nredis:\n  url: {}\n",
+        db.url(),
+        broker.url()
+    );
+    let site = Site::new(&yaml);
+    site.write(
+        "manifests/orders.yaml",
+        &manifest("      field: body\n      create: true\n"),
+    );
+    let runner = site.start().await;
+    until_state(&site, &runner, |state| state["state"] == "listening").await;
+    let _: String = ask(&mut link, &["XADD", "orders", "*", "body", "no json", "by", "li"]).await;
+    until_state(&site, &runner, |state| state["bad"] == 1).await;
+    let kept = site.cli(["ls", "bad-messages", "--json"]).await.json();
+    assert_eq!(
+        (&kept[0]["body"], &kept[0]["fields"], &kept[0]["stream"]),
+        (&"no json".into(), &r#"{"by":"li"}"#.into(), &"orders".into()),
+        "{kept}"
+    );
+    let list = runner.http.get("/queue/bad-messages").await.body;
+    let (_, rest) = list.split_once("class=\"id\" href=\"").expect("a row");
+    let page = rest.split('"').next().unwrap_or_default();
+    let text = runner.http.get(page).await.body;
+    let (_, rest) = text.split_once("name=\"token\" value=\"").expect("a form");
+    let token = rest.split('"').next().unwrap_or_default();
+    let form = [("token", token), ("back", page)];
+    let run = runner.http.post_form(&format!("{page}/run"), &form).await;
+    assert_eq!(run.status, 303, "{}", run.body);
+    assert!(
+        run.header("location").contains("/orders%3Anew%40kept-"),
+        "{}",
+        run.header("location")
+    );
+    until_done(&site, &runner, 1).await;
+    let left = site.cli(["ls", "bad-messages", "--json"]).await.json();
+    assert_eq!(left, Value::Array(Vec::new()));
     assert!(runner.stop().await.success());
 }
 

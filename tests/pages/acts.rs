@@ -3,13 +3,13 @@
 use runner_core::task::TaskState;
 use runner_queue::{InspectQueues as _, InspectTasks as _, Schedules as _, Signals as _};
 
-use super::dashboard::{Site, count, definition, heartbeat, queue};
+use super::dashboard::{Site, count, definition, heartbeat, keep_bad, queue};
 use crate::kit;
 
 pub fn tests() -> Vec<kit::Trial> {
     kit::trials![
         needs(): tasks_are_run_archived_and_deleted, a_task_of_a_worker_in_go_cannot_be_stopped, refused_actions_are_reported, queues_are_paused_and_resumed,
-            a_channel_is_tested, schedules_are_paused_and_resumed, a_schedule_runs_by_hand, a_run_beside_another_one_requires_confirmation, sources_are_read_on_demand
+            a_channel_is_tested, bad_messages_are_run_and_deleted, schedules_are_paused_and_resumed, a_schedule_runs_by_hand, a_run_beside_another_one_requires_confirmation, sources_are_read_on_demand
     ]
 }
 
@@ -71,6 +71,77 @@ async fn a_channel_is_tested() {
     let answer = site.act("/queue/notifications/other/test", &[]).await;
     assert_eq!(answer.status, 404, "{}", answer.body);
     assert!(answer.body.contains("notify.channels"), "{}", answer.body);
+}
+
+/// The addresses of the messages on the list.
+async fn bad_messages(site: &Site) -> Vec<String> {
+    let list = site.http.get("/queue/bad-messages").await.body;
+    let links = list.split("class=\"id\" href=\"").skip(1);
+    links
+        .filter_map(|rest| rest.split('"').next().map(str::to_owned))
+        .collect()
+}
+
+async fn bad_messages_are_run_and_deleted() {
+    let site = Site::full().await;
+    let page = bad_messages(&site).await.remove(0);
+    let shown = site.http.get(&page).await.body;
+    for part in ["␛[31m⟨U+202E⟩evil␀", "the body is not JSON", "headers", "x-note"] {
+        assert!(shown.contains(part), "{part:?} is not in {shown}");
+    }
+    assert!(!shown.contains("<script>"), "{shown}");
+    let file = site.http.get(&format!("{page}/body")).await;
+    assert_eq!(file.body, super::dashboard::HOSTILE);
+    assert!(file.header("content-disposition").starts_with("attachment"));
+    // No manifest has the trigger yet.
+    assert!(shown.contains("no manifest defines its trigger"), "{shown}");
+    assert_eq!(site.act(&format!("{page}/run"), &[]).await.status, 404);
+    assert_eq!(site.act(&format!("{page}/explode"), &[]).await.status, 404);
+    let text =
+        "name: orders\nhandler: task:orders\nqueue: low\ntriggers:\n  - id: new\n    redis_stream: {stream: s}\n";
+    std::fs::write(site.dir.join("manifests/orders.yaml"), text).unwrap();
+    site.act("/queue/sync", &[]).await;
+    let with_schema = format!("{text}payload_schema: {{type: object}}\n");
+    kit::eventually("the message can be run", async || {
+        match site.http.get(&page).await.body {
+            page if page.contains("Run it after all") => Ok(()),
+            page => Err(page),
+        }
+    })
+    .await;
+    let function = site.http.get("/queue/functions/orders").await.body;
+    assert!(
+        function.contains("/queue/bad-messages?trigger=orders%3Anew"),
+        "{function}"
+    );
+    let there = says(
+        &site,
+        &format!("{page}/run"),
+        "A message of orders:new became this task",
+    )
+    .await;
+    assert!(there.starts_with("/queue/tasks/low/orders%3Anew%40kept-"), "{there}");
+    assert_eq!(bad_messages(&site).await, Vec::<String>::new());
+    assert_eq!(site.act(&format!("{page}/run"), &[]).await.status, 404, "it is gone");
+    // The function says what it accepts, also here.
+    std::fs::write(site.dir.join("manifests/orders.yaml"), with_schema).unwrap();
+    site.act("/queue/sync", &[]).await;
+    keep_bad(&site.broker, 1, "[]").await;
+    let page = bad_messages(&site).await.remove(0);
+    kit::eventually("the schema is in force", async || {
+        match site.http.get(&page).await.body {
+            page if page.contains("does not fit payload_schema") => Ok(()),
+            page => Err(page),
+        }
+    })
+    .await;
+    says(&site, &format!("{page}/run"), "does not fit payload_schema").await;
+    // Another message may have taken the place of the one that the page showed.
+    keep_bad(&site.broker, 1, "{}").await;
+    assert_eq!(site.act(&format!("{page}/delete"), &[]).await.status, 404);
+    let page = bad_messages(&site).await.remove(0);
+    says(&site, &format!("{page}/delete"), "A message of orders:new was deleted").await;
+    assert_eq!(bad_messages(&site).await, Vec::<String>::new());
 }
 
 async fn a_task_of_a_worker_in_go_cannot_be_stopped() {

@@ -20,7 +20,7 @@ pub fn tests() -> Vec<kit::Trial> {
 }
 
 /// Every address of an empty dashboard.
-pub const EMPTY: [&str; 7] = [
+pub const EMPTY: [&str; 8] = [
     "/queue",
     "/queue/schedules",
     "/queue/servers",
@@ -28,10 +28,11 @@ pub const EMPTY: [&str; 7] = [
     "/queue/tasks",
     "/queue/decisions",
     "/queue/notifications",
+    "/queue/bad-messages",
 ];
 
 /// Further addresses of a full one.
-pub const FULL: [&str; 20] = [
+pub const FULL: [&str; 21] = [
     "/queue/queues/default/pending",
     "/queue/queues/default/active",
     "/queue/queues/default/scheduled",
@@ -51,6 +52,7 @@ pub const FULL: [&str; 20] = [
     "/queue/functions/broken",
     "/queue/schedules/code%3Ahourly",
     "/queue/schedules?state=paused",
+    "/queue/bad-messages?trigger=orders%3Anew",
     "/queue/schedules/m%3Anightly-report%3Adefault",
 ];
 
@@ -64,6 +66,7 @@ async fn every_page_of_an_empty_store_explains_the_next_step() {
         "No pending tasks",
         "No such decision",
         "Nothing was reported",
+        "No bad messages",
     ]) {
         let page = site.http.get(path).await;
         assert_eq!(page.status, 200, "{path}: {}", page.body);

@@ -18,8 +18,8 @@ use runner_core::schedule::{Definition, Origin, Overlap, ScheduleId, Timing};
 use runner_core::task::{AttemptOutcome, QueueName, Run, Task, TaskId, TaskState};
 use runner_queue::embedded::EmbeddedBroker;
 use runner_queue::{
-    Actions as _, Attempt, Broker, Claims as _, Commit, CommitFire, Presence as _, Producer, Registration,
-    Schedules as _, ServerInfo, ServerStatus, Settlement, Verdict, Working,
+    Actions as _, Attempt, Broker, Claims as _, Commit, CommitFire, Documents as _, Presence as _, Producer,
+    Registration, Schedules as _, ServerInfo, ServerStatus, Settlement, Verdict, Working,
 };
 use tokio::net::TcpListener;
 use tokio_util::sync::{CancellationToken, DropGuard};
@@ -362,7 +362,23 @@ async fn fill(broker: &EmbeddedBroker, clock: &ManualClock) {
     put(broker, &many).await;
     broker.pause_queue(&queue("mail")).await.expect("a pause");
     heartbeat(broker, &["task:report", "mail:*"]).await;
+    keep_bad(broker, 0, HOSTILE).await;
     decide(broker, clock).await;
+}
+
+/// A message of the trigger `orders:new` that could not become a task.
+pub async fn keep_bad(broker: &EmbeddedBroker, place: u32, body: &str) {
+    let document = serde_json::json!({
+        "trigger": "orders:new",
+        "why": format!("the body is not JSON {HOSTILE}"),
+        "at": NOW,
+        "bytes": body.len(),
+        "body": body,
+        "headers": {"x-note": HOSTILE},
+    });
+    let (name, ttl) = (format!("orders:new@test-host#{place}"), Duration::from_secs(86_400));
+    let kept = broker.keep_document("bad-messages", &name, document.to_string().into_bytes(), ttl);
+    kept.await.expect("kept");
 }
 
 async fn put(broker: &EmbeddedBroker, tasks: &[Task]) {

@@ -14,7 +14,7 @@ pub fn tests() -> Vec<kit::Trial> {
 }
 
 /// Every address that changes something.
-pub const ACTIONS: [&str; 10] = [
+pub const ACTIONS: [&str; 12] = [
     "/queue/tasks/default/dead/run",
     "/queue/tasks/default/plain/archive",
     "/queue/tasks/default/dead/delete",
@@ -24,6 +24,8 @@ pub const ACTIONS: [&str; 10] = [
     "/queue/schedules/code%3Ahourly/run",
     "/queue/schedules/code%3Ahourly/pause",
     "/queue/schedules/code%3Ahourly/resume",
+    "/queue/bad-messages/orders%3Anew%40test-host%230/00/run",
+    "/queue/bad-messages/orders%3Anew%40test-host%230/00/delete",
     "/queue/sync",
 ];
 

@@ -108,6 +108,12 @@ async fn operators_do_not_delete() {
     let refused = site.act("/queue/tasks/default/dead/delete", &[]).await;
     assert_eq!(refused.status, 403);
     assert!(refused.body.contains("admin"));
+    let list = site.http.get("/queue/bad-messages").await.body;
+    let (_, rest) = list.split_once("class=\"id\" href=\"").expect("a bad message");
+    let message = rest.split('"').next().unwrap_or_default();
+    let refused = site.act(&format!("{message}/delete"), &[]).await;
+    assert_eq!(refused.status, 403, "{}", refused.body);
+    assert_eq!(site.http.get(message).await.status, 200, "still there");
     assert_eq!(
         site.http.get("/queue/tasks/default/dead").await.status,
         200,

@@ -3,12 +3,11 @@
 //! What went to a dead letter is in its queue or stream, and what was dropped is nowhere.
 
 use clap::Args;
-use jiff::Timestamp;
 use runner_queue::MAX_DOCUMENTS;
-use serde_json::{Map, Value};
+use serde_json::Value;
 
 use super::{CommandContext, print};
-use crate::trigger;
+use crate::trigger::{self, SavedMessage};
 
 /// List messages that could not become tasks, and why
 #[derive(Debug, Args)]
@@ -33,26 +32,21 @@ impl ListBadMessages {
         if kept.len() >= MAX_DOCUMENTS {
             print::note(&format!("only the newest {MAX_DOCUMENTS} are listed"));
         }
-        let wanted = |message: &Map<String, Value>| match &self.trigger {
-            Some(trigger) => text(message, "trigger") == trigger,
-            None => true,
-        };
-        kept.retain(|(_, message)| wanted(message));
+        kept.retain(|message| self.trigger.as_deref().is_none_or(|wanted| message.trigger() == wanted));
         if self.json {
-            let objects = kept.into_iter().map(|(name, mut message)| {
-                message.insert("name".to_owned(), name.into());
-                Value::Object(message)
+            let objects = kept.into_iter().map(|mut message| {
+                message.document.insert("name".to_owned(), message.name.into());
+                Value::Object(message.document)
             });
             return Ok(print::json(&objects.collect::<Vec<_>>())?);
         }
-        let row = |(name, message): &(String, Map<String, Value>)| {
-            let at: Option<Timestamp> = text(message, "at").parse().ok();
+        let row = |message: &SavedMessage| {
             vec![
-                at.map_or_else(String::new, |at| print::instant(at, zone)),
-                text(message, "trigger").to_owned(),
-                message.get("bytes").map_or_else(String::new, ToString::to_string),
-                name.clone(),
-                text(message, "why").to_owned(),
+                message.at().map_or_else(String::new, |at| print::instant(at, zone)),
+                message.trigger().to_owned(),
+                message.bytes().to_string(),
+                message.name.clone(),
+                message.why().to_owned(),
             ]
         };
         let rows: Vec<Vec<String>> = kept.iter().map(row).collect();
@@ -61,8 +55,4 @@ impl ListBadMessages {
             &rows,
         ))?)
     }
-}
-
-fn text<'a>(message: &'a Map<String, Value>, key: &str) -> &'a str {
-    message.get(key).and_then(Value::as_str).unwrap_or_default()
 }

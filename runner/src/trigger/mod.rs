@@ -33,7 +33,7 @@ pub use after::AfterTriggers;
 pub use board::{Board, ConnectionStatus, ListenState, MessageCounts, TriggerStatus};
 pub use file::FilesOfTasks;
 pub use intake::Intake;
-pub use kept::kept_messages;
+pub use kept::{SavedMessage, kept_message, kept_messages};
 pub use report::{ConnectionReport, FaultReport, InstanceReport, TriggerReport, reports};
 pub use settings::{SecretReader, TriggerSettings};
 pub use webhook::{AcceptedCall, HookAnswer, HookCall, HookParts, HookRefusal, HookResult, Hooks};

@@ -136,6 +136,19 @@ pub fn channel(name: &str) -> String {
     format!("{}/notifications/{}", root(), segment(name.as_bytes()))
 }
 
+/// Messages that could not become tasks: all, or those of one trigger.
+#[must_use]
+pub fn bad_messages(trigger: Option<&str>) -> String {
+    let query = trigger.map_or_else(String::new, |trigger| format!("?trigger={}", encoded(trigger)));
+    format!("{}/bad-messages{query}", root())
+}
+
+/// One of them, by its name and stamp.
+#[must_use]
+pub fn bad_message(name: &str, stamp: &str) -> String {
+    format!("{}/{}/{stamp}", bad_messages(None), segment(name.as_bytes()))
+}
+
 /// The login page, and where to go from there.
 #[must_use]
 pub fn login(next: &str) -> String {

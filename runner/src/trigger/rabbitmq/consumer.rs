@@ -15,11 +15,10 @@ use lapin::types::{AMQPValue, FieldTable};
 use lapin::{Channel, Connection, Consumer, ExchangeKind};
 use runner_core::trigger::{BadMessage, DeclareQueue, ExchangeType, RabbitMqTrigger, TriggerDefinition};
 use runner_queue::{Delivery, Refusal};
-use serde_json::json;
 use tokio::time::{Instant, timeout};
 use tokio_util::sync::CancellationToken;
 
-use super::message::{BadReason, to_delivery};
+use super::message::{self, BadReason, to_delivery};
 use super::{ANSWER, FIRST_PAUSE, LONGEST_PAUSE, Shared, spec};
 use crate::background::panic_text;
 use crate::messaging::ConnectionFault;
@@ -231,11 +230,7 @@ fn bad_event<'a>(message: &'a Message, why: &'a str) -> BadEvent<'a> {
     BadEvent {
         why,
         body: &message.data,
-        facts: json!({
-            "message_id": message.properties.message_id().as_ref().map(ToString::to_string),
-            "exchange": message.exchange.to_string(),
-            "routing_key": message.routing_key.to_string(),
-        }),
+        facts: message::facts(message),
     }
 }
 

@@ -138,6 +138,41 @@ impl Values for MessageValues<'_> {
     }
 }
 
+/// What is kept of a bad message beside its body, each under the name that templates have for it.
+pub(super) fn facts(message: &Message) -> Value {
+    let values = MessageValues::of(message);
+    let known = [
+        "message_id",
+        "exchange",
+        "routing_key",
+        "redelivered",
+        "correlation_id",
+        "content_type",
+        "type",
+        "app_id",
+        "reply_to",
+        "timestamp",
+        "priority",
+        "headers",
+    ];
+    let value = |name: &str| values.value(&["message".to_owned(), name.to_owned()]);
+    let members = known
+        .iter()
+        .filter_map(|name| Some(((*name).to_owned(), bounded_fact(value(name)?))));
+    Value::Object(members.collect())
+}
+
+/// Bytes of headers that are kept.
+const MAX_HEADERS: usize = 16 * 1024;
+
+fn bounded_fact(value: Value) -> Value {
+    let length = value.to_string().len();
+    match length <= MAX_HEADERS {
+        true => value,
+        false => format!("not kept: {length} bytes").into(),
+    }
+}
+
 fn object(table: &FieldTable, level: usize) -> Value {
     if level == MAX_LEVELS {
         return Value::Null;

@@ -1,16 +1,22 @@
 //! Entries of which no task can be made: where they go, so that they hold up no other.
 
+use std::borrow::Cow;
+
 use runner_core::trigger::BadMessage;
 use runner_queue::redis::{RedisClient, StreamEntry};
 use serde_json::json;
 use tokio_util::sync::CancellationToken;
 
+use super::entry::object;
 use super::fault;
 use super::listening::StreamTriggerTask;
 use crate::trigger::kept::{self, BadEvent};
 
 /// Dead entries of a stream that are kept, the oldest go first.
 const DEAD_KEPT: u64 = 100_000;
+
+/// Bytes of the fields beside the body that are kept.
+const MAX_FIELDS: usize = 16 * 1024;
 
 impl StreamTriggerTask {
     /// Does with a bad entry what the trigger says; why it is bad, `None`: `stop` came first, and it may not be acknowledged. One
@@ -47,15 +53,25 @@ impl StreamTriggerTask {
     /// Keeps a bad entry in the broker; false: `stop` came first.
     async fn keep(&self, entry: &StreamEntry, why: &str, stop: &CancellationToken) -> bool {
         let fields = entry.fields.as_deref().unwrap_or_default();
-        let members = fields.iter().map(|(name, value)| {
-            let text = String::from_utf8_lossy(value).into_owned();
-            (name.clone(), serde_json::Value::from(text))
-        });
-        let body = serde_json::Value::Object(members.collect()).to_string();
+        let is_body = |name: &String| self.spec.field.as_ref() == Some(name);
+        let (body, facts) = match fields.iter().find(|(name, _)| is_body(name)) {
+            Some((_, body)) => {
+                let others: Vec<_> = fields.iter().filter(|(name, _)| !is_body(name)).cloned().collect();
+                let text = object(&others).to_string();
+                let most = text.len().min(MAX_FIELDS);
+                let others = String::from_utf8_lossy(&text.as_bytes()[..most]).into_owned();
+                let facts = json!({"stream": self.spec.stream, "entry": entry.id, "fields": others});
+                (Cow::Borrowed(&body[..]), facts)
+            }
+            None => {
+                let facts = json!({"stream": self.spec.stream, "entry": entry.id});
+                (Cow::Owned(object(fields).to_string().into_bytes()), facts)
+            }
+        };
         let event = BadEvent {
             why,
-            body: body.as_bytes(),
-            facts: json!({"stream": self.spec.stream, "entry": entry.id}),
+            body: &body,
+            facts,
         };
         kept::keep(&self.shared.intake, &self.shared.instance, &self.trigger, &event, stop).await
     }

@@ -68,7 +68,8 @@ fn body(spec: &RedisStreamTrigger, fields: &[(String, Vec<u8>)]) -> Result<Optio
     Ok((!value.is_empty()).then(|| Bytes::from(value.clone())))
 }
 
-fn object(fields: &[(String, Vec<u8>)]) -> Value {
+/// All fields as an object of texts.
+pub(super) fn object(fields: &[(String, Vec<u8>)]) -> Value {
     let members = fields.iter().map(|(name, value)| (name.clone(), text(value)));
     Value::Object(members.collect::<Map<_, _>>())
 }

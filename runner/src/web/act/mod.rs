@@ -14,6 +14,7 @@ use super::page_error::PageError;
 use super::reached_by;
 use super::request_context::{Notice, RequestContext};
 
+pub mod bad_messages;
 pub mod notifications;
 pub mod queues;
 pub mod schedules;
@@ -28,6 +29,7 @@ pub(super) fn routes() -> Router<AppState> {
         .route("/queue/tasks/selected", post(selected::selected))
         .route("/queue/schedules/{id}/{verb}", post(schedules::one))
         .route("/queue/notifications/{channel}/{verb}", post(notifications::one))
+        .route("/queue/bad-messages/{name}/{stamp}/{verb}", post(bad_messages::one))
         .route("/queue/sync", post(schedules::sync))
 }
 

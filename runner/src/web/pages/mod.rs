@@ -3,6 +3,7 @@
 //! Pages only read. Changes are in `act`.
 
 pub mod all_tasks;
+pub mod bad_messages;
 pub mod decisions;
 mod failures;
 pub mod find;
@@ -54,6 +55,9 @@ pub fn routes() -> Router<AppState> {
         .route("/queue/decisions", get(decisions::show))
         .route("/queue/servers", get(servers::show))
         .route("/queue/notifications", get(notifications::show))
+        .route("/queue/bad-messages", get(bad_messages::show))
+        .route("/queue/bad-messages/{name}/{stamp}", get(bad_messages::one))
+        .route("/queue/bad-messages/{name}/{stamp}/body", get(bad_messages::body))
         .route("/queue/login", get(login::show).post(login::enter))
         .route("/queue/logout", post(login::leave))
         .route("/queue/prefs", post(login::prefer))

@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use std::sync::atomic::Ordering;
 
 use jiff::Timestamp;
-use runner_core::trigger::TriggerDefinition;
+use runner_core::trigger::{TriggerDefinition, TriggerKind};
 use runner_queue::BrokerResult;
 use serde::Serialize;
 
@@ -65,6 +65,7 @@ impl AllTriggers {
         let of_instance = |(instance, report): (&InstanceReport, &TriggerReport)| TriggerRow {
             instance: instance.instance.clone(),
             silent: instance.silent_for(self.now).map(|silent| locale.span(silent)),
+            kept_url: kept_url(trigger),
             ..TriggerRow::new(locale, report)
         };
         let rows: Vec<TriggerRow> = self.of(trigger.id.as_str()).map(of_instance).collect();
@@ -117,13 +118,29 @@ pub(crate) struct TriggerRow {
     fault: Option<FaultRow>,
     /// Why the last message could not become a task, and when.
     last_bad: Option<(InstantText, String)>,
+    /// Messages of it that could not become tasks and are kept, if it may have any.
+    kept_url: Option<String>,
+}
+
+/// Where bad messages of a trigger are listed, if its kind has any.
+fn kept_url(trigger: &TriggerDefinition) -> Option<String> {
+    let has_messages = matches!(trigger.kind, TriggerKind::RabbitMq(_) | TriggerKind::RedisStream(_));
+    has_messages.then(|| urls::bad_messages(Some(trigger.id.as_str())))
 }
 
 impl TriggerRow {
     /// All of this process.
     pub(crate) fn all(locale: &Locale, app: &AppState) -> Vec<Self> {
         let own = InstanceReport::of(&app.board, &app.settings.instance);
-        own.triggers.iter().map(|report| Self::new(locale, report)).collect()
+        let known = app.catalog.triggers();
+        let row = |report: &TriggerReport| {
+            let definition = known.iter().find(|trigger| trigger.id.as_str() == report.id);
+            Self {
+                kept_url: definition.and_then(|definition| kept_url(definition)),
+                ..Self::new(locale, report)
+            }
+        };
+        own.triggers.iter().map(row).collect()
     }
 
     /// One of which no instance says anything.
@@ -149,6 +166,7 @@ impl TriggerRow {
             refused: 0,
             fault: None,
             last_bad: None,
+            kept_url: kept_url(trigger),
         }
     }
 
@@ -184,6 +202,7 @@ impl TriggerRow {
                 .last_bad
                 .as_ref()
                 .map(|(at, why)| (locale.moment(*at), format::cut(why, format::IN_A_LIST * 4))),
+            kept_url: None,
         }
     }
 }

@@ -1,0 +1,168 @@
+//! Messages and entries that could not become tasks and are kept: the list, one of them, its body as a file.
+//!
+//! What went to a dead letter is at its server, and what was dropped is nowhere. Running and deleting is in `act`.
+
+use axum::Extension;
+use axum::extract::{Path, Query, State};
+use axum::http::{HeaderName, header};
+use axum::response::{IntoResponse, Response};
+use runner_queue::MAX_DOCUMENTS;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use crate::trigger::{self, SavedMessage};
+use crate::web::app_state::AppState;
+use crate::web::format::{self, IN_A_LIST, InstantText, Locale};
+use crate::web::layout::{self, NavSection};
+use crate::web::page_error::PageError;
+use crate::web::payload::{self, PayloadText};
+use crate::web::render::PageTemplate;
+use crate::web::request_context::SharedContext;
+use crate::web::urls;
+
+/// Characters of a reason and of a fact, at most.
+const LONGEST_TEXT: usize = 4000;
+
+/// One message of the list.
+#[derive(Debug, Serialize)]
+struct MessageRow {
+    url: String,
+    trigger: String,
+    trigger_url: String,
+    at: Option<InstantText>,
+    why: String,
+    bytes: u64,
+    body: String,
+}
+
+impl MessageRow {
+    fn new(locale: &Locale, message: &SavedMessage) -> Self {
+        Self {
+            url: urls::bad_message(&message.name, &message.stamp),
+            trigger: format::cut(message.trigger(), IN_A_LIST),
+            trigger_url: urls::bad_messages(Some(message.trigger())),
+            at: message.at().map(|at| locale.moment(at)),
+            why: format::cut(message.why(), IN_A_LIST * 4),
+            bytes: message.bytes(),
+            body: payload::preview(&message.body(), message.bytes()),
+        }
+    }
+}
+
+/// The list.
+#[derive(Debug, Serialize)]
+struct BadMessagesPage {
+    rows: Vec<MessageRow>,
+    /// The trigger whose messages are listed; empty for those of all.
+    trigger: String,
+    /// How many are looked at, if there may be more.
+    most: Option<usize>,
+}
+
+impl PageTemplate for BadMessagesPage {
+    const TEMPLATE: &'static str = "bad_messages.html";
+}
+
+/// The query of the list.
+#[derive(Debug, Deserialize)]
+pub struct BadMessagesQuery {
+    trigger: Option<String>,
+}
+
+/// `GET /queue/bad-messages`
+pub async fn show(
+    State(app): State<AppState>,
+    Extension(cx): Extension<SharedContext>,
+    Query(query): Query<BadMessagesQuery>,
+) -> Result<Response, PageError> {
+    let wanted = query.trigger.filter(|wanted| !wanted.is_empty());
+    let kept = trigger::kept_messages(&*app.broker).await?;
+    let most = (kept.len() >= MAX_DOCUMENTS).then_some(MAX_DOCUMENTS);
+    let of_wanted = |message: &&SavedMessage| wanted.as_deref().is_none_or(|wanted| message.trigger() == wanted);
+    let page = BadMessagesPage {
+        rows: kept
+            .iter()
+            .filter(of_wanted)
+            .map(|message| MessageRow::new(&cx.locale, message))
+            .collect(),
+        trigger: format::cut(wanted.as_deref().unwrap_or_default(), IN_A_LIST),
+        most,
+    };
+    layout::show(&app, &cx, NavSection::None, &page)
+}
+
+/// One message.
+#[derive(Debug, Serialize)]
+struct BadMessagePage {
+    trigger: String,
+    back_url: String,
+    /// The page of the function, if it is in force.
+    function: Option<(String, String)>,
+    at: Option<InstantText>,
+    why: String,
+    /// What its kind knows of it.
+    facts: Vec<(String, String)>,
+    body: PayloadText,
+    url: String,
+    /// Why it cannot be run.
+    refused: Option<String>,
+}
+
+impl PageTemplate for BadMessagePage {
+    const TEMPLATE: &'static str = "bad_message.html";
+}
+
+/// The message that an address names.
+///
+/// # Errors
+///
+/// [`PageError::Gone`] if it is not kept any more; those of the broker.
+pub(crate) async fn message_of(app: &AppState, name: &str, stamp: &str) -> Result<SavedMessage, PageError> {
+    let name = urls::text_in(name).unwrap_or_else(|| name.to_owned());
+    let found = trigger::kept_message(&*app.broker, &name, stamp).await?;
+    found.ok_or_else(|| PageError::Gone("message", format::cut(&name, IN_A_LIST)))
+}
+
+/// `GET /queue/bad-messages/{name}/{stamp}`
+pub async fn one(
+    State(app): State<AppState>,
+    Extension(cx): Extension<SharedContext>,
+    Path((name, stamp)): Path<(String, String)>,
+) -> Result<Response, PageError> {
+    let message = message_of(&app, &name, &stamp).await?;
+    let triggers = app.catalog.triggers();
+    let trigger = triggers.iter().find(|trigger| trigger.id.as_str() == message.trigger());
+    let page = BadMessagePage {
+        trigger: format::cut(message.trigger(), IN_A_LIST),
+        back_url: urls::bad_messages(Some(message.trigger())),
+        function: trigger.map(|trigger| (trigger.function.clone(), urls::function(&trigger.function))),
+        at: message.at().map(|at| cx.locale.moment(at)),
+        why: format::cut(message.why(), LONGEST_TEXT),
+        facts: message
+            .facts()
+            .map(|(name, value)| (format::cut(name, IN_A_LIST), fact(value)))
+            .collect(),
+        body: PayloadText::part(&message.body(), message.bytes()),
+        url: urls::bad_message(&message.name, &message.stamp),
+        refused: trigger.and_then(|trigger| message.delivery(trigger).err()),
+    };
+    layout::show(&app, &cx, NavSection::None, &page)
+}
+
+fn fact(value: &Value) -> String {
+    let text = value.as_str().map_or_else(|| value.to_string(), ToOwned::to_owned);
+    format::cut(&text, LONGEST_TEXT)
+}
+
+/// `GET /queue/bad-messages/{name}/{stamp}/body`: what is kept of it, as a file.
+pub async fn body(
+    State(app): State<AppState>,
+    Path((name, stamp)): Path<(String, String)>,
+) -> Result<Response, PageError> {
+    let message = message_of(&app, &name, &stamp).await?;
+    let headers: [(HeaderName, &str); 2] = [
+        (header::CONTENT_TYPE, "application/octet-stream"),
+        (header::CONTENT_DISPOSITION, "attachment; filename=\"message.bin\""),
+    ];
+    Ok((headers, message.body()).into_response())
+}
