@@ -39,6 +39,7 @@ mod processes;
 mod publish;
 mod queues;
 mod rabbitmq;
+mod rabbitmq_faults;
 mod readiness;
 mod readme;
 mod redis_broker;
@@ -117,6 +118,7 @@ fn main() -> std::process::ExitCode {
         queues::tests(),
         publish::tests(),
         rabbitmq::tests(),
+        rabbitmq_faults::tests(),
         table::tests(),
         table_links::tests(),
         readiness::tests(),

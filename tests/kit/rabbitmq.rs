@@ -16,6 +16,7 @@ use lapin::{BasicProperties, Channel, Connection, ConnectionProperties};
 use nix::sys::signal::Signal;
 
 use super::children::{Child, free_port, scratch};
+use super::tls::{Authority, Pair};
 
 /// How long a start may take on a busy machine.
 const START: Duration = Duration::from_secs(180);
@@ -50,12 +51,34 @@ pub struct RabbitServer {
 impl RabbitServer {
     /// A separate server, for tests that stop it.
     pub fn start() -> Self {
+        Self::start_with("")
+    }
+
+    /// One that also speaks TLS with this certificate, and demands one of clients; and its port for that.
+    pub fn start_tls(authority: &Authority, own: &Pair) -> (Self, u16) {
+        let port = free_port();
+        let lines = format!(
+            "listeners.ssl.1 = 127.0.0.1:{port}\n\
+             ssl_options.cacertfile = {}\n\
+             ssl_options.certfile = {}\n\
+             ssl_options.keyfile = {}\n\
+             ssl_options.verify = verify_peer\n\
+             ssl_options.fail_if_no_peer_cert = true\n",
+            authority.file().display(),
+            own.cert.display(),
+            own.key.display()
+        );
+        (Self::start_with(&lines), port)
+    }
+
+    /// A separate server with these lines in its configuration.
+    fn start_with(lines: &str) -> Self {
         let dir = scratch("rabbitmq");
         let (port, names_port, peers_port) = (free_port(), free_port(), free_port());
         for (file, text) in [
             ("plugins", "[]."),
             ("env", ""),
-            ("rabbitmq.conf", "log.console.level = info\n"),
+            ("rabbitmq.conf", format!("log.console.level = info\n{lines}").as_str()),
         ] {
             std::fs::write(dir.join(file), text).expect("a file of the server");
         }

@@ -28,21 +28,39 @@ pub struct TlsFiles {
     pub server_name: Option<String>,
 }
 
+/// What a connection that breaks right after its handshake means: with TLS 1.3 a server looks at the client's certificate when the
+/// client already takes the handshake for done.
+#[derive(Debug)]
+pub struct AfterHandshake(Arc<ClientCertificate>);
+
+impl AfterHandshake {
+    /// Why the server may have ended the connection, if it asked for a certificate.
+    #[must_use]
+    pub fn reason(&self) -> Option<&'static str> {
+        match (self.0.in_vain(), self.0.answered()) {
+            (true, _) => Some(NO_CERTIFICATE),
+            (_, true) => Some("the server ended the connection after it saw our certificate (tls.cert_file)"),
+            _ => None,
+        }
+    }
+}
+
 /// TLS over a connection to `host`.
 ///
 /// # Errors
 ///
 /// Which file is unusable, or what is wrong with the server's certificate; never a secret.
-pub async fn connect<S>(stream: S, files: &TlsFiles, host: &str) -> Result<TlsStream<S>, String>
+pub async fn connect<S>(stream: S, files: &TlsFiles, host: &str) -> Result<(TlsStream<S>, AfterHandshake), String>
 where
     S: AsyncRead + AsyncWrite + Unpin,
 {
     let terms = read_terms(files, host).await?;
     let handshake = TlsConnector::from(terms.config).connect(terms.name.clone(), stream);
-    handshake.await.map_err(|error| match terms.asked.in_vain() {
-        true => NO_CERTIFICATE.to_owned(),
-        false => explain(&error, &terms.name).0,
-    })
+    match handshake.await {
+        Ok(stream) => Ok((stream, AfterHandshake(terms.asked))),
+        Err(_) if terms.asked.in_vain() => Err(NO_CERTIFICATE.to_owned()),
+        Err(error) => Err(explain(&error, &terms.name).0),
+    }
 }
 
 /// What is missing where a server asks for a certificate in vain.

@@ -122,7 +122,10 @@ impl Sender {
         }
         let channel = self.channel().await?;
         let sent = timeout(CONFIRM, publish(&channel, &self.exchange, &mut batch)).await;
-        sent.map_err(|_| fault::unconfirmed(CONFIRM)).and_then(|sent| sent)?;
+        match sent {
+            Ok(sent) => sent?,
+            Err(_) => return Err(self.publisher.unconfirmed(CONFIRM).await),
+        }
         self.channel = Some(channel);
         outbox.note(outbox.has_refused().then(fault::nacked));
         Ok(true)

@@ -17,7 +17,7 @@ use futures_util::Stream;
 use lapin::tcp::AsyncTcpStream;
 use lapin::uri::{AMQPScheme, AMQPUri};
 use lapin::{Connection, ConnectionProperties};
-use runner_queue::tls::{self, TlsFiles};
+use runner_queue::tls::{self, AfterHandshake, TlsFiles};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
@@ -140,7 +140,7 @@ pub async fn connect(
     }
     named(server(&uri));
     let socket = timeout(CONNECT, open(&uri, &settings.tls)).await;
-    let socket = socket.map_err(|_| fault::slow(CONNECT)).and_then(|socket| socket)?;
+    let (socket, tls) = socket.map_err(|_| fault::slow(CONNECT)).and_then(|socket| socket)?;
     let properties = ConnectionProperties::default().with_connection_name(client.into());
     let tokio = Tokio::current();
     let runtime = Runtime::new(RuntimeParts::new(tokio.clone(), Sockets(tokio)));
@@ -152,22 +152,28 @@ pub async fn connect(
         Ok::<_, lapin::Error>(AsyncTcpStream::Plain(socket))
     };
     match timeout(CONNECT, Connection::connector(uri, runtime, given, properties)).await {
-        Ok(connected) => connected.map_err(|error| fault::of_connecting(&error)),
+        Ok(connected) => connected.map_err(|error| {
+            let fault = fault::of_connecting(&error);
+            match tls.and_then(|tls| tls.reason()) {
+                Some(reason) if fault.code == fault::UNREACHABLE => fault::tls(reason.to_owned()),
+                _ => fault,
+            }
+        }),
         Err(_) => Err(fault::slow(CONNECT)),
     }
 }
 
-async fn open(uri: &AMQPUri, files: &TlsFiles) -> Result<Bytes, ConnectionFault> {
+async fn open(uri: &AMQPUri, files: &TlsFiles) -> Result<(Bytes, Option<AfterHandshake>), ConnectionFault> {
     let (host, port) = (uri.authority.host.as_str(), uri.authority.port);
     let stream = TcpStream::connect((host, port))
         .await
         .map_err(|error| fault::unreachable(&error))?;
     stream.set_nodelay(true).map_err(|error| fault::unreachable(&error))?;
     match uri.scheme {
-        AMQPScheme::AMQP => Ok(bytes(stream)),
+        AMQPScheme::AMQP => Ok((bytes(stream), None)),
         AMQPScheme::AMQPS => {
-            let stream = tls::connect(stream, files, host).await.map_err(fault::tls)?;
-            Ok(bytes(stream))
+            let (stream, after) = tls::connect(stream, files, host).await.map_err(fault::tls)?;
+            Ok((bytes(stream), Some(after)))
         }
     }
 }

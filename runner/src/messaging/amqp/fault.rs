@@ -30,10 +30,13 @@ pub fn url(why: String) -> ConnectionFault {
     )
 }
 
+/// The code of a connection that is not there, or broke.
+pub const UNREACHABLE: &str = "amqp_unreachable";
+
 /// No socket.
 pub fn unreachable(error: &std::io::Error) -> ConnectionFault {
     let hint = "is RabbitMQ running, and the address right?";
-    fault("amqp_unreachable", error.to_string(), hint)
+    fault(UNREACHABLE, error.to_string(), hint)
 }
 
 /// Certificates, names or files of TLS.
@@ -101,13 +104,19 @@ pub fn unconfirmed(limit: Duration) -> ConnectionFault {
 
 /// The server takes nothing from publishers.
 pub fn blocked() -> ConnectionFault {
-    let why = "the server takes no messages from publishers: its memory or disk alarm is on".to_owned();
-    fault(
-        "amqp_blocked",
-        why,
-        "free memory or disk of the server, or raise its limits",
-    )
+    fault("amqp_blocked", ALARM.to_owned(), FREE)
 }
+
+/// The same, found out with a message that it may still take when the alarm is over.
+pub fn unconfirmed_in_alarm(limit: Duration) -> ConnectionFault {
+    let seconds = limit.as_secs();
+    let why = format!("{ALARM}; no confirm within {seconds} s, it may take this message later");
+    fault("amqp_blocked", why, FREE)
+}
+
+const ALARM: &str = "the server takes no messages from publishers: its memory or disk alarm is on";
+
+const FREE: &str = "free memory or disk of the server, or raise its limits: rabbitmq-diagnostics alarms";
 
 /// Our own code failed.
 pub fn panicked(why: &str) -> ConnectionFault {
@@ -198,7 +207,7 @@ pub fn of_use(error: &Error) -> ConnectionFault {
         ),
         _ => match error.kind() {
             ErrorKind::MissingHeartbeatError => fault("amqp_no_answer", why, "the server or the network hangs"),
-            ErrorKind::IOError(_) => fault("amqp_unreachable", why, "is RabbitMQ running, and the address right?"),
+            ErrorKind::IOError(_) => fault(UNREACHABLE, why, "is RabbitMQ running, and the address right?"),
             _ => fault("amqp_failed", why, "it is tried again"),
         },
     }

@@ -94,12 +94,25 @@ impl AmqpPublisher {
         let channel = self.channel().await?;
         let confirmed = timeout(CONFIRM, send(&channel, message)).await;
         // One that failed, or on which a confirm is still to come, is dropped, which closes it.
-        let confirmed = confirmed.map_err(|_| fault::unconfirmed(CONFIRM)).and_then(|sent| sent);
+        let confirmed = match confirmed {
+            Ok(sent) => sent,
+            Err(_) => Err(self.unconfirmed(CONFIRM).await),
+        };
         let fine = confirmed.as_ref().is_ok_and(|_| channel.status().connected());
         if fine || confirmed.as_ref().is_err_and(|fault| fault.code == fault::UNROUTABLE) {
             self.put_back(channel);
         }
         confirmed
+    }
+
+    /// Why a message has no confirm after `limit`, as far as that is known: an alarm of the server is seen only by connections
+    /// that have published since.
+    pub async fn unconfirmed(&self, limit: Duration) -> ConnectionFault {
+        let link = self.link.lock().await;
+        match link.live.as_ref().is_some_and(|live| live.status().blocked()) {
+            true => fault::unconfirmed_in_alarm(limit),
+            false => fault::unconfirmed(limit),
+        }
     }
 
     fn put_back(&self, channel: Channel) {

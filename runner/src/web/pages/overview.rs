@@ -269,15 +269,17 @@ pub async fn show(
     layout::show(&app, &cx, NavSection::Overview, &page)
 }
 
-/// Problems of the broker: it refuses writes, or may delete tasks by itself. Lesser caveats are in the log and at
-/// `/readyz`.
+/// Problems of the broker: it refuses writes, or may delete tasks by itself; and of lifecycle events. Lesser caveats are in
+/// the log and at `/readyz`.
 fn endangered(app: &AppState) -> Vec<ProblemRow> {
     let place = || app.broker.describe();
     let fault = app.health.fault().map(|t| ProblemRow::of_fault(t, place()));
     let found = app.caveats.borrow();
     let grave = found.iter().filter(|caveat| caveat.grave);
     let grave = grave.map(|c| ProblemRow::of_broker(c, place()));
-    fault.into_iter().chain(grave).collect()
+    let events = found.iter().filter(|caveat| caveat.code.starts_with("events_"));
+    let events = events.map(ProblemRow::of_events);
+    fault.into_iter().chain(grave).chain(events).collect()
 }
 
 /// Whether a worker was lost so lately that it is worth a look.

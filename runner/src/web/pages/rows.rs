@@ -255,6 +255,16 @@ impl ProblemRow {
             translated: TRANSLATED.contains(&caveat.code),
         }
     }
+
+    /// What keeps lifecycle events from being sent.
+    #[must_use]
+    pub fn of_events(caveat: &Caveat) -> Self {
+        Self {
+            said: Some(caveat.code),
+            source: "events",
+            ..Self::of_broker(caveat, "events.rabbitmq".to_owned())
+        }
+    }
 }
 
 /// The position in a list, and its neighbours.
