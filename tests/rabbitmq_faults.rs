@@ -104,6 +104,7 @@ async fn until_completed(site: &Site, runner: &Runner, count: u64) {
 const PUBLISHES: &str = "name: announce\nretention: 1h\nretry: 20\n\
                          publish: {connection: main, exchange: announced, routing_key: x}\n";
 
+#[allow(clippy::too_many_lines)] // one story from beginning to end
 async fn an_alarm_stops_publishers_and_nothing_else() {
     let server = RabbitServer::start();
     let client = server.channel().await;
@@ -182,6 +183,7 @@ async fn an_alarm_stops_publishers_and_nothing_else() {
     assert!(runner.stop().await.success());
 }
 
+#[allow(clippy::too_many_lines)] // one story from beginning to end
 async fn messages_that_are_no_tasks_go_to_the_dead_letters() {
     let (server, queue) = (rabbitmq(), queue_name("poison"));
     let client = server.channel().await;
@@ -286,6 +288,7 @@ async fn messages_that_are_no_tasks_go_to_the_dead_letters() {
     assert!(runner.stop().await.success());
 }
 
+#[allow(clippy::too_many_lines)] // one story from beginning to end
 async fn triggers_functions_and_events_speak_tls() {
     let (ours, theirs) = (Authority::new(), Authority::new());
     let own = ours.sign("localhost", 2100);

@@ -43,11 +43,13 @@
         feature = "mysql",
         feature = "postgres",
         feature = "sql",
-        feature = "sqlite"
+        feature = "sqlite",
+        feature = "web"
     )),
-    allow(dead_code)
+    allow(dead_code, unused_imports)
 )]
 
+mod access;
 mod background;
 mod diagnose;
 mod events;
@@ -68,6 +70,7 @@ mod scheduler;
 mod upkeep;
 mod worker;
 
+#[cfg(feature = "web")]
 pub mod web;
 
 mod cli;

@@ -71,6 +71,8 @@ const ROOMS: &[Room] = &[
     ),
     room("handlers", "handlers/src/", "core sdk"),
     room("background", "runner/src/background.rs", ""),
+    // Apart from `web`, which programs may be built without.
+    room("access", "runner/src/access/", "core"),
     room("text", "runner/src/text/", "core::duration core::schedule"),
     room("log", "runner/src/log/", "core::chain core::clock sdk text"),
     room("metrics", "runner/src/metrics/", "core::clock core::task"),
@@ -117,19 +119,19 @@ const ROOMS: &[Room] = &[
     room(
         "web",
         "runner/src/web/",
-        "background log metrics health messaging text core queue run_output source trigger diagnose facts worker scheduler",
+        "access background log metrics health messaging text core queue run_output source trigger diagnose facts worker scheduler",
     ),
     // How a Redis is reached is one type with one reader of URLs, which producers use as well.
     room(
         "config",
         "runner/src/config/",
-        "background log metrics health messaging text core queue run_output queue::tls queue::redis handlers source trigger diagnose facts worker scheduler web events notification",
+        "background log metrics health messaging text core queue run_output queue::tls queue::redis handlers source trigger diagnose facts worker scheduler access events notification",
     ),
     // Commands and wiring may use every room; no other room opens a store.
     room(
         "cli",
         "runner/src/cli/",
-        "background log metrics health messaging text core queue run_output queue::redis queue::embedded sdk client handlers source trigger diagnose facts worker scheduler upkeep web config events notification",
+        "access background log metrics health messaging text core queue run_output queue::redis queue::embedded sdk client handlers source trigger diagnose facts worker scheduler upkeep web config events notification",
     ),
 ];
 

@@ -9,9 +9,9 @@ use runner_core::function::Functions;
 use runner_sdk::{Handlers, Registry};
 
 use super::parts::{CodeSchedule, Registrar};
+use crate::access::{Auth, UserList, WebSettings};
 use crate::config::{Access, Settings};
 use crate::source::{self, Code, ScheduleContext, SourceSettings, TableSettings};
-use crate::web::{self, WebSettings};
 use crate::worker::Instance;
 
 /// The built-in functions and those that the program adds.
@@ -106,10 +106,10 @@ pub(super) fn web(settings: &Settings, access: Access, address: SocketAddr, inst
     WebSettings {
         listen: address.to_string(),
         auth: match access.login {
-            true => web::Auth::Login {
-                users: web::UserList::new(access.users),
+            true => Auth::Login {
+                users: UserList::new(access.users),
             },
-            false => web::Auth::Open,
+            false => Auth::Open,
         },
         key: access.key,
         queues: queues.filter(|name| !name.as_str().contains('*')).cloned().collect(),

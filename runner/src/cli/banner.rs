@@ -64,10 +64,12 @@ fn text(
     };
     add(&format!("  broker     {broker}"));
     let enabled = plan.schedules.values().filter(|d| d.enabled).count();
-    let places: Vec<String> = sources
-        .iter()
-        .map(|s| format!("{} from {} ({})", s.schedules, s.source.as_str(), s.place))
-        .collect();
+    let from = |s: &SourceStatus| {
+        let unread = s.state.reason().is_some() && !s.is_absent();
+        let unread = if unread { ", which cannot be read now" } else { "" };
+        format!("{} from {} ({}){unread}", s.schedules, s.source.as_str(), s.place)
+    };
+    let places: Vec<String> = sources.iter().map(from).collect();
     add(&format!("  schedules  {enabled} enabled: {}", places.join(", ")));
     let errors = plan.problems.iter().filter(|p| p.severity == Severity::Error).count();
     if errors > 0 {
@@ -84,7 +86,7 @@ fn text(
     }
     if let Some(address) = probes {
         add(&format!("  probes     http://{address}/metrics, /healthz, /readyz"));
-    } else if dashboard.is_none() {
+    } else if dashboard.is_none() && cfg!(feature = "web") {
         add("  probes     none; server.metrics_addr gives /healthz, /readyz and /metrics an address");
     }
     for (at, definition) in coming {

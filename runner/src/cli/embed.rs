@@ -121,6 +121,7 @@ impl StartedApp {
     /// # Errors
     ///
     /// If users, keys or templates cannot be used.
+    #[cfg(feature = "web")]
     pub fn router(&self) -> Result<axum::Router, AppError> {
         let access = resolve_access(&self.settings, &self.settings.data_dir).map_err(anyhow::Error::from)?;
         Ok(self.program.router(&self.settings, access)?)

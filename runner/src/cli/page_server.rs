@@ -1,6 +1,6 @@
 //! What serves pages, probes and metrics: the listeners of a process, and the server of each.
 //!
-//! What is served is in `web`.
+//! What is served is in `web`. In a program that was built without it there are no pages, so no server is made.
 
 use std::net::SocketAddr;
 
@@ -11,7 +11,6 @@ use tokio_util::sync::CancellationToken;
 
 use super::listen::bind;
 use crate::config::Settings;
-use crate::web;
 
 /// The listeners, bound before anything starts: an address in use ends the start.
 pub(super) struct Listeners {
@@ -39,15 +38,31 @@ pub(super) fn address_of(listener: &TcpListener) -> anyhow::Result<SocketAddr> {
     listener.local_addr().context("the listener has no address")
 }
 
+/// What a server of this process shows.
+#[cfg(feature = "web")]
+pub(super) use crate::web::AppState as Pages;
+
+/// There is no such value.
+#[cfg(not(feature = "web"))]
+pub(super) enum Pages {}
+
+#[cfg(feature = "web")]
+use crate::web::serve;
+
+#[cfg(not(feature = "web"))]
+async fn serve(pages: Pages, _: TcpListener, _: CancellationToken) {
+    match pages {}
+}
+
 /// Pages that can be served.
 pub(super) struct Serving {
     address: SocketAddr,
-    app: web::AppState,
+    app: Pages,
     listener: TcpListener,
 }
 
 impl Serving {
-    pub(super) fn new(app: web::AppState, listener: TcpListener) -> anyhow::Result<Self> {
+    pub(super) fn new(app: Pages, listener: TcpListener) -> anyhow::Result<Self> {
         Ok(Self {
             address: address_of(&listener)?,
             app,
@@ -57,7 +72,7 @@ impl Serving {
 
     pub(super) fn start(self) -> PageServer {
         let stop = CancellationToken::new();
-        let task = tokio::spawn(web::serve(self.app, self.listener, stop.clone()));
+        let task = tokio::spawn(serve(self.app, self.listener, stop.clone()));
         PageServer {
             address: self.address,
             stop,

@@ -12,10 +12,10 @@ use async_trait::async_trait;
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
+use crate::access::UserList;
 use crate::background::{self, BackgroundLoop};
 use crate::config::{Environment, OwnSection, Purpose, Settings, WrittenKeys, resolve_access};
 use crate::log::LogLevels;
-use crate::web::UserList;
 use crate::worker::SetConcurrency;
 
 /// How often the file is looked at.

@@ -19,13 +19,14 @@ use tokio::time::{Instant, timeout, timeout_at};
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 use super::files_of_tasks::BeforeFiles;
-use super::page_server::{Listeners, PageServer, Serving, address_of};
+use super::page_server::{Listeners, PageServer, Pages, Serving, address_of};
 use super::parts::{AppParts, Hook};
 use super::reload::{self, LiveSettings, Reloader};
 use super::service_manager::{ServiceManager, Watched};
 use super::state_store::BrokerStateStore;
 use super::store_users::StoreUse;
 use super::{assemble, banner, print, signals};
+use crate::access::{Auth, UserList, WebSettings};
 use crate::config::{Access, BrokerSettings, SealingKey, Settings};
 use crate::events::{self, Events};
 use crate::health::{self, Health};
@@ -36,7 +37,6 @@ use crate::scheduler::{self, Differences, InstanceScope, SchedulerParts, coming}
 use crate::source::{self, Catalog};
 use crate::trigger::{self, AfterTriggers, Board, HookParts, Hooks, TriggerParts};
 use crate::upkeep::{broker_setup, known_types, lost_lines, rejections};
-use crate::web::{self, UserList};
 use crate::worker::{self, Worker, WorkerParts};
 
 /// How long the banner waits for the broker to say what fires next.
@@ -204,9 +204,14 @@ impl RunningProgram {
     }
 
     /// The dashboard, for a web server that is not ours.
+    #[cfg(feature = "web")]
     pub(super) fn router(&self, settings: &Settings, access: Access) -> anyhow::Result<axum::Router> {
         let settings_of_pages = assemble::web(settings, access, settings.addr, &self.components.instance);
-        Ok(web::router(pages(settings_of_pages, &self.components, &self.stopping)?))
+        Ok(crate::web::router(pages(
+            settings_of_pages,
+            &self.components,
+            &self.stopping,
+        )?))
     }
 
     /// Returns when a part ended by itself; which one.
@@ -413,7 +418,7 @@ impl Components {
         let web = match listeners.web {
             Some(listener) => {
                 let settings = assemble::web(settings, access, address_of(&listener)?, me);
-                if let web::Auth::Login { users: list } = &settings.auth {
+                if let Auth::Login { users: list } = &settings.auth {
                     users = Some(list.clone());
                 }
                 Some(Serving::new(pages(settings, self, stopping)?, listener)?)
@@ -540,12 +545,9 @@ async fn try_guards(settings: &Settings, functions: &Functions) {
 }
 
 /// What pages know.
-fn pages(
-    settings: web::WebSettings,
-    components: &Components,
-    stopping: &CancellationToken,
-) -> Result<web::AppState, web::TemplateError> {
-    web::AppState::new(web::AppStateParts {
+#[cfg(feature = "web")]
+fn pages(settings: WebSettings, components: &Components, stopping: &CancellationToken) -> anyhow::Result<Pages> {
+    let parts = crate::web::AppStateParts {
         broker: components.broker.clone(),
         catalog: components.catalog.clone(),
         clock: components.clock.clone(),
@@ -557,7 +559,14 @@ fn pages(
         hooks: components.hooks.clone(),
         stopping: stopping.clone(),
         quiet: components.instance.quiet.clone(),
-    })
+    };
+    Ok(Pages::new(parts)?)
+}
+
+/// Settings that ask for pages are refused before this.
+#[cfg(not(feature = "web"))]
+fn pages(_: WebSettings, _: &Components, _: &CancellationToken) -> anyhow::Result<Pages> {
+    anyhow::bail!("this program was built without the feature `web`")
 }
 
 /// Starts the scheduler, which reports to the sources what differs from other instances.

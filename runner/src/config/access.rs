@@ -12,8 +12,8 @@ use argon2::password_hash::PasswordHasher;
 use sha2::{Digest, Sha256};
 
 use super::{Credential, Settings, UserSettings};
+use crate::access::{User, UserRole};
 use crate::text::hex;
-use crate::web::{User, UserRole};
 
 /// Holds the generated password of the user `admin`, one line.
 pub const PASSWORD_FILE: &str = "admin-password";

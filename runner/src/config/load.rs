@@ -17,12 +17,12 @@ use super::{
     WrittenKeys, read_auth, read_events, read_handlers, read_log, read_mail, read_notify, read_rabbitmq, read_redis,
     read_server, read_stores, read_work,
 };
+use crate::access::WebSettings;
 use crate::messaging::publishers;
 use crate::source::SourceSettings;
 use crate::text::Report;
 use crate::text::yaml::{self, MAX_BYTES, Node};
 use crate::trigger::SecretReader;
-use crate::web::WebSettings;
 
 /// All problems of the settings.
 #[derive(Debug, thiserror::Error)]

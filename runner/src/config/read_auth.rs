@@ -3,7 +3,7 @@
 use super::Secret;
 use super::section::Section;
 use super::settings::{AuthSettings, Credential, UserSettings};
-use crate::web::UserRole;
+use crate::access::UserRole;
 
 /// The most users; more need a directory service.
 const MAX_USERS: usize = 1000;

@@ -6,7 +6,7 @@ use ipnet::IpNet;
 
 use super::reader::Located;
 use super::section::Section;
-use crate::web::{PublicUrl, TrustedProxies};
+use crate::access::{PublicUrl, TrustedProxies};
 
 /// Networks in the list, at most: a proxy has a few addresses, a content network some dozens of ranges.
 const MOST_NETWORKS: usize = 256;

@@ -12,7 +12,7 @@ use super::reader::{Located, SettingPlace};
 use super::section::Section;
 use super::settings::Roles;
 use super::zone;
-use crate::web::WebSettings;
+use crate::access::WebSettings;
 
 /// Where the dashboard listens by default: reachable from this machine only.
 const DEFAULT_ADDR: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 8080);
@@ -80,6 +80,9 @@ fn web(server: &Section<'_>, app: &Section<'_>, http: &Section<'_>, metrics_open
 
 fn metrics_addr(server: &Section<'_>, addr: SocketAddr) -> Option<SocketAddr> {
     let found = server.text("metrics_addr")?;
+    if cfg!(not(feature = "web")) {
+        server.reader().error("CFG_WEB", &found.place, NOT_BUILT);
+    }
     let own = self::addr(server, &found);
     if own == addr && own.port() != 0 {
         let message = format!("server.metrics_addr and server.addr are both {own}; they need a port each");
@@ -98,12 +101,14 @@ fn default_data_dir(data: &Section<'_>) -> PathBuf {
     }
 }
 
+const NOT_BUILT: &str = "this program was built without pages, probes and metrics (feature web)";
+
 /// Reads `roles`; what `http.enabled`, `feature.queueDash` and `scheduler.enabled` say is applied later.
 pub fn roles(root: &Section<'_>) -> Roles {
     let all = Roles {
         scheduler: true,
         worker: true,
-        web: true,
+        web: cfg!(feature = "web"),
     };
     let Some(words) = root.list("roles") else {
         return all;
@@ -117,7 +122,8 @@ pub fn roles(root: &Section<'_>) -> Roles {
         match word.value.as_str() {
             "scheduler" => roles.scheduler = true,
             "worker" => roles.worker = true,
-            "web" => roles.web = true,
+            "web" if cfg!(feature = "web") => roles.web = true,
+            "web" => root.reader().error("CFG_WEB", &word.place, NOT_BUILT),
             other => root.reader().error(
                 "CFG_VALUE",
                 &word.place,

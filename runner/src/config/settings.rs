@@ -10,12 +10,12 @@ use runner_handlers::HandlerSettings;
 use runner_queue::redis::RedisSettings;
 
 use super::{Secret, WrittenKeys};
+use crate::access::{UserRole, WebSettings};
 use crate::events::EventSettings;
 use crate::log::LogSettings;
 use crate::notification::NotificationSettings;
 use crate::source::SourceSettings;
 use crate::trigger::TriggerSettings;
-use crate::web::{UserRole, WebSettings};
 use crate::worker::WorkerSettings;
 
 /// All settings.

@@ -10,8 +10,8 @@ use super::guard::cookies;
 use super::page_error::PageError;
 use super::render::{PageTemplate, TemplateError};
 use super::request_context::{Notice, RequestContext};
-use super::settings::{Auth, UserRole};
 use super::urls;
+use crate::access::{Auth, UserRole};
 
 /// The navigation entry of a page.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]

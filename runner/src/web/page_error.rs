@@ -11,7 +11,7 @@ use runner_core::chain::chain;
 use runner_queue::{ActionError, BrokerError};
 
 use super::render::TemplateError;
-use super::settings::UserRole;
+use crate::access::UserRole;
 
 /// Why a request failed.
 #[derive(Debug, Clone, thiserror::Error)]

@@ -11,7 +11,7 @@ use serde::Serialize;
 use super::app_state::AppState;
 use super::broker_answer::BrokerAnswer;
 use super::format;
-use super::settings::Auth;
+use crate::access::Auth;
 use crate::source::{SourceState, SourceStatus};
 
 /// Maximum characters of a note.

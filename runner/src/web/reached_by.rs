@@ -12,10 +12,10 @@ use axum::http::{HeaderMap, Uri, header};
 use axum::middleware::Next;
 use axum::response::Response;
 
-use super::guard::sign;
 use super::hook_limits::is_hook;
-use super::public_url::{base_path, name_and_port};
-use super::settings::WebSettings;
+use crate::access::WebSettings;
+use crate::access::public_url::{base_path, name_and_port};
+use crate::access::sign;
 
 tokio::task_local! {
     /// The request that this task answers. Addresses are made deep inside pages, by functions that know a task or a

@@ -6,11 +6,11 @@ use jiff::tz::TimeZone;
 use serde::{Deserialize, Serialize};
 
 use super::format::Locale;
-use super::guard::sign;
 use super::page_error::PageError;
-use super::settings::UserRole;
 use super::translations::Lang;
 use super::urls;
+use crate::access::UserRole;
+use crate::access::sign;
 
 /// Light, dark, or the system's choice.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]

@@ -18,7 +18,7 @@ use super::format;
 use super::guard::session;
 use super::page_error::PageError;
 use super::pages::triggers;
-use super::settings::Auth;
+use crate::access::Auth;
 use crate::metrics::{label, plain};
 
 /// How long the broker may take to answer a scrape.

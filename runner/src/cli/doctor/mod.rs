@@ -56,7 +56,9 @@ impl DoctorCommand {
                 found.extend(triggers::look(broker.as_ref()).await);
                 found.extend(notifications::look(settings, broker.as_ref()).await);
             }
-            found.push(web::look(settings).await);
+            if cfg!(feature = "web") {
+                found.push(web::look(settings).await);
+            }
         }
         self.print(&found)
     }

@@ -3,8 +3,8 @@
 use std::cell::OnceCell;
 use std::time::Duration;
 
-use axum::http::{HeaderMap, StatusCode, header};
 use bytes::Bytes;
+use http::{HeaderMap, StatusCode, header};
 use runner_core::task::{TaskId, check_json};
 use runner_core::template::{Values, inside};
 use runner_core::trigger::{HookBody, HookCredential, SignatureForm, TriggerDefinition, WebhookTrigger};

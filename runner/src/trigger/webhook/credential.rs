@@ -3,8 +3,8 @@
 //! Takes the same time whether there is such a hook or not, and whatever its form is: the body is always signed twice, and
 //! everything secret is compared in constant time.
 
-use axum::http::HeaderMap;
 use hmac::{Hmac, KeyInit as _, Mac as _};
+use http::HeaderMap;
 use jiff::Timestamp;
 use runner_core::trigger::{HookCredential, SignatureForm};
 use sha2::{Digest as _, Sha256};

@@ -12,8 +12,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use axum::http::{HeaderMap, StatusCode};
 use bytes::Bytes;
+use http::{HeaderMap, StatusCode};
 use runner_client::{Client, WaitError};
 use runner_core::clock::Clock;
 use runner_core::task::{QueueName, TaskId, TaskState};

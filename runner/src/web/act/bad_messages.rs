@@ -10,12 +10,12 @@ use runner_core::trigger::TriggerDefinition;
 use runner_queue::Refusal;
 
 use super::{Audit, done, not_done, redirect_with, settled};
+use crate::access::UserRole;
 use crate::trigger::SavedMessage;
 use crate::web::app_state::AppState;
 use crate::web::page_error::PageError;
 use crate::web::pages::bad_messages::message_of;
 use crate::web::request_context::{Form, RequestContext, SharedContext};
-use crate::web::settings::UserRole;
 use crate::web::urls;
 
 /// `POST /queue/bad-messages/{name}/{stamp}/{verb}`

@@ -9,11 +9,11 @@ use runner_core::task::{QueueName, TaskId, TaskState};
 use runner_queue::{Action, ActionError, RunBy, stopped_by};
 
 use super::{Audit, done, not_done, redirect_with, settled};
+use crate::access::UserRole;
 use crate::web::app_state::AppState;
 use crate::web::page_error::{self, PageError};
 use crate::web::pages::tasks::{id_bytes, queue_name, text_id};
 use crate::web::request_context::{Form, Notice, RequestContext, SharedContext};
-use crate::web::settings::UserRole;
 use crate::web::urls;
 
 /// `POST /queue/tasks/{queue}/{id}/{verb}`

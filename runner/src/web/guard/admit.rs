@@ -10,14 +10,15 @@ use axum::http::{HeaderMap, Method, StatusCode, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Redirect, Response};
 
-use super::{cookies, session, sign};
+use super::{cookies, session};
+use crate::access::public_url::HttpOrigin;
+use crate::access::sign;
+use crate::access::{Auth, UserRole, WebSettings};
 use crate::web::app_state::AppState;
 use crate::web::format::{Locale, cut};
 use crate::web::page_error::PageError;
-use crate::web::public_url::HttpOrigin;
 use crate::web::reached_by::{self, ReachedBy};
 use crate::web::request_context::{Form, Notice, RequestContext, Theme};
-use crate::web::settings::{Auth, UserRole, WebSettings};
 use crate::web::translations::Lang;
 use crate::web::urls;
 

@@ -6,14 +6,14 @@ use axum::http::{HeaderMap, Uri, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 
+use crate::access::public_url::{is_loopback_name, name_and_port};
+use crate::access::trusted_proxies;
+use crate::access::{Auth, WebSettings};
 use crate::web::app_state::AppState;
 use crate::web::format::cut;
 use crate::web::hook_limits::is_hook;
 use crate::web::page_error::PageError;
-use crate::web::public_url::{is_loopback_name, name_and_port};
 use crate::web::reached_by::{self, ReachedBy};
-use crate::web::settings::{Auth, WebSettings};
-use crate::web::trusted_proxies;
 
 /// Paths of probes, which reveal nothing worth protecting and are requested by address.
 const FOR_ANY_NAME: [&str; 2] = ["/healthz", "/readyz"];

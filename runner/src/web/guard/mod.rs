@@ -10,4 +10,3 @@ pub mod host;
 pub mod logouts;
 pub mod refusals;
 pub mod session;
-pub mod sign;

@@ -6,9 +6,10 @@ use std::time::Duration;
 use axum::http::HeaderMap;
 use jiff::Timestamp;
 
-use super::{cookies, sign};
+use super::cookies;
+use crate::access::sign;
+use crate::access::{User, UserRole, WebSettings};
 use crate::web::app_state::AppState;
-use crate::web::settings::{User, UserRole, WebSettings};
 
 /// How long a session lasts.
 pub const SESSION_TTL: Duration = Duration::from_secs(12 * 3600);
@@ -52,7 +53,7 @@ pub fn of(app: &AppState, headers: &HeaderMap) -> Option<(String, UserRole)> {
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
-    use crate::web::settings::{Auth, UserList};
+    use crate::access::{Auth, UserList};
 
     fn settings(password: &str, key: u8) -> WebSettings {
         WebSettings {

@@ -7,13 +7,13 @@ use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Redirect, Response};
 use serde::{Deserialize, Serialize};
 
+use crate::access::Auth;
 use crate::web::app_state::AppState;
 use crate::web::guard::{cookies, session};
 use crate::web::layout::{self, NavSection};
 use crate::web::page_error::PageError;
 use crate::web::render::PageTemplate;
 use crate::web::request_context::{Form, RequestContext, SharedContext, Theme};
-use crate::web::settings::Auth;
 use crate::web::translations::Lang;
 use crate::web::{reached_by, urls};
 

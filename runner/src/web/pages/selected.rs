@@ -11,13 +11,13 @@ use runner_queue::Action;
 use serde::Serialize;
 
 use super::all_tasks::{self, ListQuery, picked};
+use crate::access::UserRole;
 use crate::web::app_state::AppState;
 use crate::web::format::{self, IN_A_LIST};
 use crate::web::layout::{self, NavSection};
 use crate::web::page_error::PageError;
 use crate::web::render::PageTemplate;
 use crate::web::request_context::{RequestContext, SharedContext};
-use crate::web::settings::UserRole;
 use crate::web::urls;
 
 /// Tasks of one action, at most: they are done within a few seconds. The rest is left for the next one.

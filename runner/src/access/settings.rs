@@ -8,8 +8,8 @@ use jiff::tz::TimeZone;
 use runner_core::task::QueueName;
 use serde::Serialize;
 
-use super::guard::sign;
 use super::public_url::PublicUrl;
+use super::sign;
 use super::trusted_proxies::TrustedProxies;
 
 /// A user's rights; each role includes the ones before it.

@@ -5,7 +5,7 @@
 
 use std::str::FromStr;
 
-use axum::http::Uri;
+use http::Uri;
 
 /// The longest path before `/queue`, in bytes. Real ones have one or two words.
 const LONGEST_BASE: usize = 200;

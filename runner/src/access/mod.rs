@@ -1,0 +1,12 @@
+//! Who may open the dashboard, under which names and through which proxies: settings, and what their values mean.
+//!
+//! Apart from `web`, because settings are read, with all their errors, by programs that are built without pages.
+
+pub(crate) mod public_url;
+mod settings;
+pub(crate) mod sign;
+pub(crate) mod trusted_proxies;
+
+pub use public_url::PublicUrl;
+pub use settings::{Auth, User, UserList, UserRole, WebSettings};
+pub use trusted_proxies::TrustedProxies;
