@@ -71,12 +71,18 @@ mod tidy;
 mod traps;
 mod why;
 mod worker_orders;
+mod workflows;
 
 fn main() -> std::process::ExitCode {
     if let Some(code) = runner::guard_main().or_else(faults::program) {
         return code;
     }
-    kit::run(vec![
+    kit::run(all())
+}
+
+/// The tests of each module.
+fn all() -> Vec<Vec<kit::Trial>> {
+    vec![
         kit::own_tests::tests(),
         after::tests(),
         tidy::tests(),
@@ -138,9 +144,10 @@ fn main() -> std::process::ExitCode {
         story_versions::tests(),
         why::tests(),
         worker_orders::tests(),
+        workflows::tests(),
         chaos::tests(),
         files::tests(),
         fleet::tests(),
         faults::tests(),
-    ])
+    ]
 }

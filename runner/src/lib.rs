@@ -69,6 +69,7 @@ pub mod trigger;
 mod scheduler;
 mod upkeep;
 mod worker;
+mod workflow;
 
 #[cfg(feature = "web")]
 pub mod web;
@@ -79,7 +80,10 @@ mod config;
 pub use clap::{self, ArgMatches, Command};
 pub use cli::{App, AppError, AppParts, CodeSchedule, StartedApp};
 pub use log::RunLogLayer;
-pub use runner_client::{Client, ConnectError, EnqueueError, TaskHandle, TaskResult, WaitError};
+pub use runner_client::{
+    Client, ConnectError, EnqueueError, Step, TaskHandle, TaskResult, WaitError, Workflow, WorkflowError,
+    WorkflowHandle,
+};
 pub use runner_core::schedule::{CatchUp, CatchUpPolicy, Overlap};
 pub use runner_core::task::{Enqueue, QueueName, Task, TaskId, TaskState, TaskType, Unique};
 pub use runner_core::{Timestamp, cron, schedule, task};

@@ -7,6 +7,7 @@
 
 mod accesses;
 mod calls;
+mod samples;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;

@@ -99,12 +99,13 @@ const ROOMS: &[Room] = &[
         "runner/src/notification/",
         "background core queue health",
     ),
+    room("workflow", "runner/src/workflow/", "background queue health"),
     room("diagnose", "runner/src/diagnose/", "core health queue text"),
     room("facts", "runner/src/facts.rs", "core diagnose health queue"),
     room(
         "worker",
         "runner/src/worker/",
-        "background log metrics health core queue run_output sdk events",
+        "background log metrics health core queue run_output sdk events workflow",
     ),
     room(
         "scheduler",
@@ -131,7 +132,7 @@ const ROOMS: &[Room] = &[
     room(
         "cli",
         "runner/src/cli/",
-        "access background log metrics health messaging text core queue run_output queue::redis queue::embedded sdk client handlers source trigger diagnose facts worker scheduler upkeep web config events notification",
+        "access background log metrics health messaging text core queue run_output queue::redis queue::embedded sdk client handlers source trigger diagnose facts worker scheduler upkeep web config events notification workflow",
     ),
 ];
 

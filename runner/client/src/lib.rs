@@ -6,6 +6,7 @@ mod client;
 mod connect;
 mod enqueue;
 mod handle;
+mod workflow;
 
 pub use client::Client;
 pub use connect::ConnectError;
@@ -19,4 +20,5 @@ pub use runner_core::task::{
 pub use runner_macros::ClientTaskType as TaskType;
 #[cfg(feature = "redis")]
 pub use runner_queue::redis::{Password, RedisSentinels, RedisSettings, RedisTarget, RedisTls};
-pub use runner_queue::{Broker, BrokerError, Refusal};
+pub use runner_queue::{Broker, BrokerError, Refusal, WorkflowHead, WorkflowState};
+pub use workflow::{Step, Workflow, WorkflowError, WorkflowHandle};

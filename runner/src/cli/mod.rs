@@ -72,6 +72,7 @@ mod values;
 mod version;
 mod why;
 mod worker;
+mod workflow;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -119,6 +120,7 @@ enum Command {
     Schedule(schedule::ScheduleCommand),
     Queue(queue::QueueCommand),
     Worker(worker::WorkerCommand),
+    Workflow(workflow::WorkflowCommand),
     Runs(runs::RunsCommand),
     Logs(logs::LogsCommand),
     Notify(notify::NotifyCommand),
@@ -227,6 +229,7 @@ fn dispatch(cli: Cli, parts: AppParts) -> anyhow::Result<ExitCode> {
         Command::Schedule(schedule) => single_threaded(schedule.run(&context))?,
         Command::Queue(queue) => single_threaded(queue.run(&context))?,
         Command::Worker(worker) => single_threaded(worker.run(&context))?,
+        Command::Workflow(workflow) => single_threaded(workflow.run(&context))?,
         Command::Runs(runs) => single_threaded(runs.run(&context))?,
         Command::Notify(notify) => single_threaded(notify.run(&context))?,
         Command::Logs(logs) => single_threaded(logs.run(&context))?,

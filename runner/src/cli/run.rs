@@ -38,6 +38,7 @@ use crate::source::{self, Catalog};
 use crate::trigger::{self, AfterTriggers, Board, HookParts, Hooks, TriggerParts};
 use crate::upkeep::{broker_setup, known_types, lost_lines, rejections};
 use crate::worker::{self, Worker, WorkerParts};
+use crate::workflow::{self, SettledSteps};
 
 /// How long the banner waits for the broker to say what fires next.
 const GREETING_WAIT: Duration = Duration::from_secs(1);
@@ -437,6 +438,13 @@ impl Components {
         let events = send_events(settings, self.events.clone());
         notification::watch(watched_for_notifications(self, settings), stopping.clone());
         rejections::watch(self.catalog.clone(), self.events.clone(), stopping.clone());
+        let steps = SettledSteps::default();
+        workflow::watch(
+            self.broker.clone(),
+            steps.clone(),
+            self.health.clone(),
+            stopping.clone(),
+        );
         let scheduler = settings.roles.scheduler.then(|| schedule(self, stopping.clone()));
         // In every process: the program that it is part of may serve hooks by a web server of its own.
         let triggers = Some(listen(self, settings, stopping.clone()));
@@ -449,6 +457,7 @@ impl Components {
                 metrics: self.metrics.clone(),
                 health: self.health.clone(),
                 events: self.events.clone(),
+                workflows: steps.clone(),
                 before_run: Some(Arc::new(BeforeFiles::new(self.catalog.watch_triggers()))),
                 settings: settings.worker.clone(),
                 instance: self.instance.clone(),

@@ -26,6 +26,7 @@ use super::survived::Survived;
 use crate::events::Events;
 use crate::health::Health;
 use crate::metrics::{Metrics, Successes};
+use crate::workflow::SettledSteps;
 
 /// Queues in one call of maintenance (due tasks, leases, retention); each costs the store some microseconds.
 const CHUNK: usize = 500;
@@ -46,6 +47,8 @@ pub struct WorkerParts {
     pub health: Arc<Health>,
     /// Gets what happens to tasks.
     pub events: Events,
+    /// Ends of tasks that belong to workflows.
+    pub workflows: SettledSteps,
     /// What tasks wait for before they run, where anything.
     pub before_run: Option<Arc<dyn BeforeRun>>,
     /// Queues, concurrency and the like.
@@ -63,6 +66,8 @@ pub(super) struct WorkerContext {
     pub metrics: Arc<Metrics>,
     pub health: Arc<Health>,
     pub events: Events,
+    /// Ends of tasks that belong to workflows.
+    pub workflows: SettledSteps,
     pub before_run: Option<Arc<dyn BeforeRun>>,
     /// Counters of successes, for each queue that is named in the settings: the hot path looks up no label.
     pub successes: HashMap<QueueName, Successes>,
@@ -114,6 +119,7 @@ impl WorkerContext {
             metrics,
             health,
             events,
+            workflows,
             before_run,
             settings,
             instance,
@@ -137,6 +143,7 @@ impl WorkerContext {
             metrics,
             health,
             events,
+            workflows,
             before_run,
             served: ServedQueues::new(&settings.queues).with_notifications(settings.notification_slots),
             configured: SetConcurrency::new(settings.concurrency),

@@ -74,6 +74,7 @@ fn worker(scene: &Scene, broker: Arc<dyn Broker>, long: &Long) -> Worker {
         metrics,
         health,
         events: Default::default(),
+        workflows: crate::workflow::SettledSteps::default(),
         before_run: None,
         settings,
         instance: Instance::named("here"),

@@ -15,9 +15,10 @@ use runner_queue::redis::RedisBroker;
 use runner_queue::{
     Action, ArchiveBounds, Attempt, Broker, Claim, Commit, CommitFire, Committed, Delivery, Enqueued, EntryView,
     GroupRule, KnownTypes, Page, Refusal, Registration, ServerInfo, ServerStatus, Settled, Settlement, StagedSet,
-    Verdict, Working,
+    StepEnd, Verdict, WorkflowPlace, WorkflowState, Working,
 };
 
+use super::samples::workflow;
 use crate::faults::{id, queue};
 
 /// The corrupt one is in the middle, so that a call that fails at it has begun.
@@ -84,12 +85,17 @@ pub enum Start {
     Fired,
     /// None; documents exist, one with a healthy task's name.
     Documents,
+    /// Two workflows of two steps.
+    Workflows,
 }
 
 impl Start {
     /// Whether there are tasks to run afterwards.
     pub fn has_tasks(self) -> bool {
-        !matches!(self, Self::Nothing | Self::Registered | Self::Documents)
+        !matches!(
+            self,
+            Self::Nothing | Self::Registered | Self::Documents | Self::Workflows
+        )
     }
 }
 
@@ -299,7 +305,7 @@ fn working() -> Working {
 fn enqueued(start: Start) -> Vec<Task> {
     let later = |task: Task| task.run(Run::In(HOUR));
     match start {
-        Start::Nothing | Start::Registered | Start::Fired | Start::Documents => Vec::new(),
+        Start::Nothing | Start::Registered | Start::Fired | Start::Documents | Start::Workflows => Vec::new(),
         Start::Due | Start::Later => tasks(later),
         Start::Grouped | Start::Staged | Start::Stale => tasks(|task| task.group("g")),
         Start::Retained | Start::Completed => tasks(|task| task.retention(DAY)),
@@ -309,6 +315,18 @@ fn enqueued(start: Start) -> Vec<Task> {
         }),
         Start::Locked => tasks(|task| task.unique(DAY)),
         _ => tasks(|task| task),
+    }
+}
+
+/// Keeps two documents or workflows.
+async fn keep_named(at: &At, start: Start) {
+    for name in ["in0", "bad"] {
+        if start == Start::Workflows {
+            assert!(at.broker.keep_workflow(&workflow(name)).await.unwrap());
+            continue;
+        }
+        let kept = at.broker.keep_document("rows", name, b"text".to_vec(), LEASE);
+        kept.await.unwrap();
     }
 }
 
@@ -364,12 +382,7 @@ pub async fn begin(at: &At, start: Start) -> Held {
                 at.clock.advance(HOUR);
             }
         }
-        Start::Documents => {
-            for name in ["in0", "bad"] {
-                let kept = at.broker.keep_document("rows", name, b"text".to_vec(), LEASE);
-                kept.await.unwrap();
-            }
-        }
+        Start::Documents | Start::Workflows => keep_named(at, start).await,
         Start::Registered | Start::Fired => {
             at.broker.register(&registrations()).await.unwrap();
             at.clock.advance(Duration::from_secs(60));
@@ -426,6 +439,7 @@ async fn exchange(at: &At, held: &mut Held) -> Made {
 pub fn of_workers() -> Vec<Call> {
     let mut calls = of_claims();
     calls.extend(of_roles());
+    calls.extend(of_workflows());
     calls.extend(of_limits());
     calls
 }
@@ -572,6 +586,30 @@ fn of_roles() -> Vec<Call> {
         "documents" from Documents: |at, _held| none(at.broker.documents("rows").await);
         "drop_document" from Documents: |at, _held| none(at.broker.drop_document("rows", "bad").await);
         "reclaim" from Stale: |at, _held| none(at.broker.reclaim(&[queue()], Duration::ZERO, 99).await);
+    }
+}
+
+/// Calls that concern workflows.
+fn of_workflows() -> Vec<Call> {
+    calls! {
+        "keep_workflow" from Workflows: |at, _held| {
+            none(at.broker.keep_workflow(&workflow("bad")).await)?;
+            none(at.broker.keep_workflow(&workflow("new")).await)
+        };
+        "workflow" from Workflows: |at, _held| none(at.broker.workflow("bad").await);
+        "workflow_ids" from Workflows: |at, _held| none(at.broker.workflow_ids(true, 0, 9).await);
+        "workflow_steps" from Workflows: |at, _held| none(at.broker.workflow_steps("bad", 0, 9).await);
+        "workflow_payloads" from Workflows: |at, _held| none(at.broker.workflow_payloads("bad", 0, 9).await);
+        "end_steps" from Workflows: |at, _held| {
+            let ends = [(0, StepEnd::Failed("no".to_owned())), (1, StepEnd::Done("1".into()))];
+            none(at.broker.end_steps("bad", &ends).await)?;
+            none(at.broker.reopen_workflow("bad", &[0]).await)
+        };
+        "move_workflow" from Workflows: |at, _held| {
+            let Ok(Some(head)) = at.broker.workflow("bad").await else { return Ok(BTreeSet::new()) };
+            let to = WorkflowPlace { state: WorkflowState::Cancelled, ..head.place };
+            none(at.broker.move_workflow("bad", head.place, to).await)
+        };
     }
 }
 

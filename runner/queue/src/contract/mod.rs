@@ -52,6 +52,7 @@ mod states;
 mod types;
 mod unique;
 mod upkeep;
+mod workflow;
 
 /// One clause.
 #[derive(Clone, Copy)]
@@ -91,6 +92,7 @@ pub fn all() -> Vec<Clause> {
         occurrence::clauses(),
         manual::clauses(),
         document::clauses(),
+        workflow::clauses(),
         clock::clauses(),
         holders::clauses(),
     ]

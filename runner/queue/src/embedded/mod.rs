@@ -67,6 +67,7 @@ mod type_filter;
 mod upkeep;
 mod wait;
 mod wakeups;
+mod workflows;
 mod writer;
 
 use std::path::{Path, PathBuf};

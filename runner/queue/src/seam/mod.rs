@@ -35,6 +35,8 @@ mod unclaimed;
 mod upkeep;
 mod usage;
 mod worker_order;
+mod workflow;
+mod workflow_advance;
 
 pub use act::{Acted, Action, ActionError, Actions, MAX_ACTED, REMOVE_GRACE, RemoveError};
 pub use callback::{
@@ -86,6 +88,15 @@ pub use unclaimed::{UNCLAIMED_AFTER, Unclaimed, UnclaimedTypes, unclaimed};
 pub use upkeep::{ArchiveBounds, Forwarded, Lists, Repaired, Swept, Upkeep};
 pub use usage::StoreUsage;
 pub use worker_order::{ORDERS_KEPT_FOR, OrderTarget, WorkerOrder};
+pub use workflow::{
+    GivenResults, MAX_RESULTS_GIVEN, MAX_STEP_RESULT, MAX_WORKFLOW_BYTES, MAX_WORKFLOW_NAME, MAX_WORKFLOW_STEPS,
+    NewWorkflow, STEP_RETENTION, StepEnd, WORKFLOW_HEADER, WORKFLOWS_KEPT_FOR, WorkflowCallback, WorkflowHead,
+    WorkflowPlace, WorkflowPlan, WorkflowState, WorkflowStep, WorkflowStepView, Workflows, is_workflow_id, kept_result,
+};
+pub use workflow_advance::{
+    advance_workflow, cancel_workflow, end_workflow_steps, look_at_workflow, retry_workflow, step_of_header,
+    step_task_id,
+};
 
 /// A store of tasks: everything the program asks of it.
 ///
@@ -103,6 +114,7 @@ pub trait Broker:
     + Entries
     + Runs
     + Documents
+    + Workflows
     + InspectQueues
     + InspectTasks
     + Actions

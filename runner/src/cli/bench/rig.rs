@@ -146,6 +146,7 @@ impl Bench {
             metrics,
             health,
             events: Default::default(),
+            workflows: crate::workflow::SettledSteps::default(),
             before_run: None,
             settings,
             instance: worker::Instance::named("bench"),

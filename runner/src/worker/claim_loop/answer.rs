@@ -65,7 +65,10 @@ impl ClaimLoop {
                     tracing::warn!(task_id = %task.id, task_type = %task.kind, "verdict came too late; the task is no longer held here");
                     self.shared.worker.survived.add([settlement.claim]);
                 }
-                Settled::Accepted => self.shared.worker.events.settled(&settlement),
+                Settled::Accepted => {
+                    self.shared.worker.events.settled(&settlement);
+                    self.shared.worker.workflows.settled(&settlement);
+                }
             }
             done.push(slot);
         }

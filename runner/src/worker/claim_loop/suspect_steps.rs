@@ -9,7 +9,7 @@ use tokio::time::{Instant, timeout};
 use super::outbox::OutboxGuard;
 use super::spawn;
 use super::state::{ClaimLoop, LoopShared};
-use super::suspects::{Step, WorkerLoad};
+use super::suspects::{SuspectStep, WorkerLoad};
 use crate::worker::attempt;
 use crate::worker::context::WorkerContext;
 use crate::worker::in_flight::{InFlightTask, Slot};
@@ -64,8 +64,8 @@ impl ClaimLoop {
                 && !self.unanswered.may_bring_claims(),
         };
         match self.suspects.next(&load) {
-            Step::Wait => (),
-            Step::Start { slot, mut task, alone } => {
+            SuspectStep::Wait => (),
+            SuspectStep::Start { slot, mut task, alone } => {
                 // It waited since its claim: its time limit begins now.
                 task.started_at = self.shared.worker.clock.now();
                 task.deadline = attempt::deadline_of(task.claim.task(), task.started_at);
@@ -75,13 +75,13 @@ impl ClaimLoop {
                     false => drop(tokio::spawn(spawn::attempt(shared, slot, task))),
                 }
             }
-            Step::Postpone { slot, task, delay } => {
+            SuspectStep::Postpone { slot, task, delay } => {
                 self.postpone(slot, task.claim, delay, NOTHING_BESIDE);
                 // No others were claimed because of it.
                 self.queues.may_have_tasks = true;
             }
-            Step::HandBack { slot, task } => self.end_unstarted(slot, task.claim, Verdict::HandBack),
-            Step::Pass { task } => {
+            SuspectStep::HandBack { slot, task } => self.end_unstarted(slot, task.claim, Verdict::HandBack),
+            SuspectStep::Pass { task } => {
                 let worker = self.shared.worker.clone();
                 self.suspects.passing = Some(Box::pin(async move { not_alone(&worker, &task.claim).await }));
             }

@@ -73,7 +73,7 @@ enum Stage {
 }
 
 /// What the loop must do now.
-pub(super) enum Step {
+pub(super) enum SuspectStep {
     /// Nothing until the timer ends or something else happens.
     Wait,
     /// Call its handler; whether the broker must first note that it is alone.
@@ -181,10 +181,10 @@ impl Suspects {
     }
 
     /// The step for the caller to perform. If there is no trial afterwards, the next suspect can be admitted.
-    pub(super) fn next(&mut self, load: &WorkerLoad) -> Step {
+    pub(super) fn next(&mut self, load: &WorkerLoad) -> SuspectStep {
         // Taken out, and put back only if the trial continues: each `return` below ends it.
         let Some(trial) = self.trial.take() else {
-            return Step::Wait;
+            return SuspectStep::Wait;
         };
         let now = Instant::now();
         let CurrentSuspect {
@@ -194,7 +194,7 @@ impl Suspects {
             stage,
         } = trial;
         let (stage, step) = match stage {
-            Stage::Waits { task, .. } if !load.open => return Step::HandBack { slot, task },
+            Stage::Waits { task, .. } if !load.open => return SuspectStep::HandBack { slot, task },
             Stage::Waits { task, since } if self.starts(&task, last, since, load) => {
                 // One that waited too long starts beside others: then there is no note, and a crash does not count as
                 // its own.
@@ -204,7 +204,7 @@ impl Suspects {
                 let started = task.clone();
                 (
                     Stage::Runs { task, until, alone },
-                    Some(Step::Start {
+                    Some(SuspectStep::Start {
                         slot,
                         task: started,
                         alone,
@@ -215,18 +215,18 @@ impl Suspects {
                 // It blocked claims for long enough. Its slot counts as leaving like those of the others.
                 let delay = self.again(&task.claim.task().id);
                 self.leaving.insert(slot);
-                return Step::Postpone { slot, task, delay };
+                return SuspectStep::Postpone { slot, task, delay };
             }
             // Nothing was noted, so nothing has to be removed: it continues like any other task, and the next one can
             // be admitted.
             Stage::Runs {
                 until, alone: false, ..
-            } if now >= until => return Step::Wait,
+            } if now >= until => return SuspectStep::Wait,
             Stage::Runs {
                 task,
                 until,
                 alone: true,
-            } if now >= until => (Stage::Passes, Some(Step::Pass { task })),
+            } if now >= until => (Stage::Passes, Some(SuspectStep::Pass { task })),
             stage => (stage, None),
         };
         // Set again in each step: the end of the stage may have changed, and a timer that has fired is gone.
@@ -241,7 +241,7 @@ impl Suspects {
             length,
             stage,
         });
-        step.unwrap_or(Step::Wait)
+        step.unwrap_or(SuspectStep::Wait)
     }
 
     fn starts(&self, task: &InFlightTask, last: bool, since: Instant, load: &WorkerLoad) -> bool {

@@ -54,14 +54,14 @@ async fn suspect(crashes: u32) -> InFlightTask {
     }
 }
 
-fn word(step: &Step) -> &'static str {
+fn word(step: &SuspectStep) -> &'static str {
     match step {
-        Step::Wait => "wait",
-        Step::Start { alone: true, .. } => "start alone",
-        Step::Start { .. } => "start",
-        Step::Postpone { .. } => "postpone",
-        Step::HandBack { .. } => "hand back",
-        Step::Pass { .. } => "pass",
+        SuspectStep::Wait => "wait",
+        SuspectStep::Start { alone: true, .. } => "start alone",
+        SuspectStep::Start { .. } => "start",
+        SuspectStep::Postpone { .. } => "postpone",
+        SuspectStep::HandBack { .. } => "hand back",
+        SuspectStep::Pass { .. } => "pass",
     }
 }
 
@@ -115,7 +115,7 @@ async fn claims_are_blocked_only_for_a_while_and_no_suspect_waits_forever() {
         assert_eq!(word(&suspects.next(&OPEN)), "wait");
         tokio::time::advance(HOLD).await;
         match suspects.next(&OPEN) {
-            Step::Postpone { delay, .. } => {
+            SuspectStep::Postpone { delay, .. } => {
                 holds += 1;
                 assert!(suspects.has_room() && !suspects.blocks_claims());
                 assert!((FIRST_AGAIN..=LAST_AGAIN).contains(&delay));

@@ -39,6 +39,19 @@ pub(in crate::redis) fn document(kind: &str, name: &str) -> String {
     format!("{}:{name}", documents(kind))
 }
 
+/// Ids of all workflows, and of those that are neither done nor cancelled, by when they were stored.
+pub(in crate::redis) const WORKFLOW_LISTS: [&str; 2] = ["runner:{workflows}:all", "runner:{workflows}:open"];
+
+/// A part of a workflow: `workflow`, `steps`, `payloads` or `ends`. All are in one slot.
+pub(in crate::redis) fn workflow(id: &str, part: &str) -> String {
+    format!("runner:{{workflow:{id}}}:{part}")
+}
+
+/// All parts of a workflow, in the order in which scripts take them.
+pub(in crate::redis) fn workflow_keys(id: &str) -> [String; 4] {
+    ["workflow", "steps", "payloads", "ends"].map(|part| workflow(id, part))
+}
+
 /// What all keys of a queue begin with.
 pub(in crate::redis) fn queue(queue: &str) -> String {
     format!("asynq:{{{queue}}}:")

@@ -82,6 +82,11 @@ scripts! {
     KeepDocument: fills [CLOCK] "keep_document",
     RunAlone: drains [CLOCK, CLAIMS] "run_alone",
     Absolve: drains [CLOCK, CLAIMS, SUSPECTS] "absolve",
+    KeepWorkflow: fills [CLOCK, GUARD, WORKFLOW] "keep_workflow",
+    KeepWorkflowList: drains [CLOCK] "keep_workflow_list",
+    EndSteps: drains [CLOCK, GUARD, WORKFLOW] "end_steps",
+    ReopenWorkflow: drains [CLOCK, GUARD, WORKFLOW] "reopen_workflow",
+    MoveWorkflow: drains [CLOCK, GUARD, WORKFLOW] "move_workflow",
     RunNow: fills [CLOCK, GUARD, PUT, COUNT, DECIDE] "run_now",
 }
 
@@ -104,6 +109,7 @@ const GATES: &str = include_str!("scripts/gates.lua");
 const WAITS: &str = include_str!("scripts/waits.lua");
 const ADMIT: &str = include_str!("scripts/admit.lua");
 const NOTES: &str = include_str!("scripts/notes.lua");
+const WORKFLOW: &str = include_str!("scripts/workflow.lua");
 const PUT: &str = include_str!("scripts/put.lua");
 const DECIDE: &str = include_str!("scripts/decide.lua");
 const FORGET: &str = include_str!("scripts/forget.lua");

@@ -42,3 +42,4 @@ pub(in crate::redis) mod upkeep;
 pub(in crate::redis) mod usage;
 #[cfg(test)]
 pub(in crate::redis) mod vectors;
+pub(in crate::redis) mod workflows;

@@ -1,0 +1,354 @@
+//! Clauses about workflows: what is kept of them, what ends count, and what follows from that.
+
+use std::collections::HashSet;
+
+use bytes::Bytes;
+use runner_core::task::{Task, TaskId, TaskState};
+
+use super::shared::{archive, queue, secs, verdict};
+use super::{Clause, Fresh};
+use crate::{
+    Action, GivenResults, NewWorkflow, StepEnd, Verdict, WORKFLOW_HEADER, WorkflowCallback, WorkflowHead, WorkflowPlan,
+    WorkflowState, WorkflowStep, advance_workflow, cancel_workflow, end_workflow_steps, look_at_workflow,
+    retry_workflow, step_of_header, step_task_id,
+};
+
+pub(super) fn clauses() -> Vec<Clause> {
+    clauses![
+        a_workflow_is_kept_once_and_listed_newest_first,
+        a_stage_begins_when_all_steps_before_it_have_succeeded,
+        a_step_is_given_the_results_of_the_stage_before,
+        an_end_counts_once_however_often_it_is_reported,
+        a_failed_step_ends_the_workflow_and_is_reported_once,
+        a_failed_step_that_is_run_again_continues_the_workflow,
+        a_failed_step_whose_task_is_gone_is_enqueued_again,
+        what_was_left_between_two_steps_is_done_by_the_next_look,
+        what_another_worker_ended_is_found_by_a_look,
+        a_task_that_is_missed_twice_has_failed,
+        a_cancelled_workflow_deletes_what_waits_and_begins_nothing,
+        the_place_of_a_workflow_changes_by_compare_and_set,
+    ]
+}
+
+fn step(kind: &str) -> WorkflowStep {
+    WorkflowStep::of(&Task::new(kind).retry(0), None)
+}
+
+fn called(kind: &str) -> Option<WorkflowCallback> {
+    Some(WorkflowCallback {
+        step: step(kind),
+        payload: Vec::new(),
+    })
+}
+
+/// Steps of type `s` with their numbers as payloads.
+fn workflow(name: &str, stages: &[u32]) -> NewWorkflow {
+    let steps: u32 = stages.iter().sum();
+    NewWorkflow {
+        id: name.to_owned(),
+        plan: WorkflowPlan {
+            name: "import".to_owned(),
+            stages: stages.to_vec(),
+            on_done: called("on:done"),
+            on_failed: called("on:failed"),
+        },
+        steps: (0..steps)
+            .map(|number| (step("s"), Bytes::from(number.to_string())))
+            .collect(),
+    }
+}
+
+impl Fresh {
+    async fn begin(&self, new: &NewWorkflow) {
+        assert!(self.broker.keep_workflow(new).await.unwrap());
+        advance_workflow(&*self.broker, &new.id).await.unwrap().unwrap();
+    }
+
+    async fn head(&self, name: &str) -> WorkflowHead {
+        self.broker.workflow(name).await.unwrap().expect("a workflow")
+    }
+
+    async fn stands(&self, name: &str) -> (WorkflowState, u32, u32) {
+        let head = self.head(name).await;
+        (head.place.state, head.done, head.failed)
+    }
+
+    async fn report(&self, name: &str, ends: &[(u32, StepEnd)]) {
+        end_workflow_steps(&*self.broker, name, ends).await.unwrap();
+    }
+
+    /// Claims everything, ends it, and reports it as a worker does. Returns the types.
+    async fn work(&self, how: impl Fn(u32) -> Verdict, reports: bool) -> Vec<String> {
+        let mut kinds = Vec::new();
+        for claim in self.claim(100).await {
+            let header = claim.task().headers.get(WORKFLOW_HEADER).cloned().unwrap_or_default();
+            kinds.push(claim.task().kind.clone());
+            let Some((name, number)) = step_of_header(&header) else {
+                self.end(&claim, Verdict::Done).await;
+                continue;
+            };
+            let mut settlement = verdict(&claim, how(number));
+            settlement.result = Some(Bytes::from(format!("{{\"n\":{number}}}")));
+            let end = match &settlement.verdict {
+                Verdict::Archive { error } => StepEnd::Failed(error.clone()),
+                _ => StepEnd::Done(settlement.result.clone().unwrap()),
+            };
+            self.broker.settle(&[settlement]).await.unwrap();
+            if reports {
+                self.report(name, &[(number, end)]).await;
+            }
+        }
+        kinds
+    }
+
+    async fn look_at(&self, name: &str, gone: &mut HashSet<String>) {
+        look_at_workflow(&*self.broker, name, 0, gone).await.unwrap();
+    }
+}
+
+fn done(_: u32) -> Verdict {
+    Verdict::Done
+}
+
+fn task_of(name: &str, number: u32) -> TaskId {
+    step_task_id(name, number).unwrap()
+}
+
+async fn a_workflow_is_kept_once_and_listed_newest_first(fresh: Fresh) {
+    assert!(fresh.broker.workflow("a").await.unwrap().is_none());
+    let new = workflow("a", &[1, 2]);
+    assert!(fresh.broker.keep_workflow(&new).await.unwrap());
+    assert!(!fresh.broker.keep_workflow(&workflow("a", &[1])).await.unwrap());
+    fresh.clock.advance(secs(1));
+    fresh.broker.keep_workflow(&workflow("b", &[1])).await.unwrap();
+    let listed = async |open| fresh.broker.workflow_ids(open, 0, 9).await.unwrap();
+    assert_eq!(
+        (listed(false).await, listed(true).await),
+        (ids(&["b", "a"]), ids(&["b", "a"]))
+    );
+    assert_eq!(fresh.broker.workflow_ids(false, 1, 9).await.unwrap(), ["a"]);
+    let head = fresh.head("a").await;
+    assert_eq!((head.plan, head.place.state), (new.plan, WorkflowState::Running));
+    let steps = fresh.broker.workflow_steps("a", 1, 9).await.unwrap();
+    let numbers: Vec<u32> = steps.iter().map(|step| step.number).collect();
+    assert_eq!(
+        (numbers, &steps[0].step, &steps[0].end),
+        (vec![1, 2], &step("s"), &None)
+    );
+    let payloads = fresh.broker.workflow_payloads("a", 1, 2).await.unwrap();
+    assert_eq!(payloads, [Bytes::from("1"), Bytes::from("2")]);
+    cancel_workflow(&*fresh.broker, "b").await.unwrap();
+    assert_eq!(
+        (listed(false).await, listed(true).await),
+        (ids(&["b", "a"]), ids(&["a"]))
+    );
+    fresh.is_sound().await;
+}
+
+fn ids(names: &[&str]) -> Vec<String> {
+    names.iter().map(|name| (*name).to_owned()).collect()
+}
+
+async fn a_stage_begins_when_all_steps_before_it_have_succeeded(fresh: Fresh) {
+    fresh.begin(&workflow("w", &[1, 3, 1])).await;
+    assert_eq!(fresh.work(done, true).await, ["s"]);
+    let three = fresh.claim(9).await;
+    assert_eq!(three.len(), 3);
+    for claim in &three[..2] {
+        fresh.end(claim, Verdict::Done).await;
+    }
+    fresh
+        .report(
+            "w",
+            &[(1, StepEnd::Done(Bytes::new())), (2, StepEnd::Done(Bytes::new()))],
+        )
+        .await;
+    assert!(fresh.claim(9).await.is_empty());
+    assert_eq!(fresh.stands("w").await, (WorkflowState::Running, 3, 0));
+    fresh.end(&three[2], Verdict::Done).await;
+    fresh.report("w", &[(3, StepEnd::Done(Bytes::new()))]).await;
+    assert_eq!(fresh.work(done, true).await, ["s"]);
+    assert_eq!(fresh.stands("w").await, (WorkflowState::Done, 5, 0));
+    assert_eq!(fresh.work(done, true).await, ["on:done"]);
+    advance_workflow(&*fresh.broker, "w").await.unwrap();
+    assert!(fresh.claim(9).await.is_empty(), "it is called once");
+    fresh.is_sound().await;
+}
+
+async fn a_step_is_given_the_results_of_the_stage_before(fresh: Fresh) {
+    let mut new = workflow("w", &[2, 2]);
+    for (place, all) in [(2, true), (3, false)] {
+        new.steps[place].0.takes = Some(GivenResults {
+            member: "rows".to_owned(),
+            all,
+        });
+        new.steps[place].1 = Bytes::from(r#"{"a":1}"#);
+    }
+    fresh.begin(&new).await;
+    fresh.work(done, true).await;
+    let given: Vec<Bytes> = fresh
+        .claim(9)
+        .await
+        .iter()
+        .map(|claim| claim.task().payload.clone())
+        .collect();
+    let json = |text: &str| serde_json::from_str::<serde_json::Value>(text).unwrap();
+    let given: Vec<_> = given
+        .iter()
+        .map(|bytes| serde_json::from_slice::<serde_json::Value>(bytes).unwrap())
+        .collect();
+    assert_eq!(given[0], json(r#"{"a":1,"rows":[{"n":0},{"n":1}]}"#));
+    assert_eq!(given[1], json(r#"{"a":1,"rows":{"n":0}}"#));
+    fresh.is_sound().await;
+}
+
+async fn an_end_counts_once_however_often_it_is_reported(fresh: Fresh) {
+    fresh.begin(&workflow("w", &[2, 1])).await;
+    let first = [(0, StepEnd::Done(Bytes::new()))];
+    for _ in 0..3 {
+        fresh.report("w", &first).await;
+    }
+    fresh.report("w", &[(0, StepEnd::Failed("late".to_owned()))]).await;
+    assert_eq!(fresh.stands("w").await, (WorkflowState::Running, 1, 0));
+    let nothing = fresh.broker.end_steps("other", &first).await.unwrap();
+    assert_eq!(nothing, None);
+    fresh.is_sound().await;
+}
+
+async fn a_failed_step_ends_the_workflow_and_is_reported_once(fresh: Fresh) {
+    fresh.begin(&workflow("w", &[3, 1])).await;
+    fresh
+        .work(
+            |number| if number == 1 { archive("no disk") } else { Verdict::Done },
+            true,
+        )
+        .await;
+    assert_eq!(fresh.stands("w").await, (WorkflowState::Failed, 2, 1));
+    assert_eq!(fresh.head("w").await.error, "no disk");
+    advance_workflow(&*fresh.broker, "w").await.unwrap();
+    assert_eq!(fresh.work(done, true).await, ["on:failed"]);
+    assert!(fresh.claim(9).await.is_empty());
+    fresh.is_sound().await;
+}
+
+async fn a_failed_step_that_is_run_again_continues_the_workflow(fresh: Fresh) {
+    fresh.begin(&workflow("w", &[2, 1])).await;
+    fresh
+        .work(|number| if number == 1 { archive("no") } else { Verdict::Done }, true)
+        .await;
+    fresh.work(done, true).await;
+    assert_eq!(retry_workflow(&*fresh.broker, "w").await.unwrap(), Some(1));
+    assert_eq!(fresh.stands("w").await, (WorkflowState::Running, 1, 0));
+    // It fails again, which is another failure.
+    fresh.work(|_| archive("no"), true).await;
+    assert_eq!(fresh.work(done, true).await, ["on:failed"]);
+    // By hand, as for any task: its success is enough.
+    let default = queue("default");
+    fresh.broker.act(&default, &task_of("w", 1), Action::Run).await.unwrap();
+    assert_eq!(fresh.work(done, true).await, ["s"]);
+    assert_eq!(fresh.work(done, true).await, ["s"]);
+    assert_eq!(fresh.stands("w").await, (WorkflowState::Done, 3, 0));
+    assert_eq!(retry_workflow(&*fresh.broker, "w").await.unwrap(), Some(0));
+    assert_eq!(retry_workflow(&*fresh.broker, "other").await.unwrap(), None);
+    fresh.is_sound().await;
+}
+
+async fn a_failed_step_whose_task_is_gone_is_enqueued_again(fresh: Fresh) {
+    fresh.begin(&workflow("w", &[1])).await;
+    fresh.work(|_| archive("no"), true).await;
+    fresh.work(done, true).await;
+    let default = queue("default");
+    fresh
+        .broker
+        .act(&default, &task_of("w", 0), Action::Delete)
+        .await
+        .unwrap();
+    retry_workflow(&*fresh.broker, "w").await.unwrap();
+    let claim = fresh.claim_one().await;
+    assert_eq!(
+        (&claim.task().id, &claim.task().payload[..]),
+        (&task_of("w", 0), &b"0"[..])
+    );
+    fresh.is_sound().await;
+}
+
+async fn what_was_left_between_two_steps_is_done_by_the_next_look(fresh: Fresh) {
+    let mut gone = HashSet::new();
+    // Stored, and nothing more.
+    fresh.broker.keep_workflow(&workflow("w", &[1, 1])).await.unwrap();
+    fresh.look_at("w", &mut gone).await;
+    // Settled, and not reported.
+    assert_eq!(fresh.work(done, false).await, ["s"]);
+    fresh.look_at("w", &mut gone).await;
+    // Reported, and the next stage not begun.
+    assert_eq!(fresh.work(done, false).await, ["s"]);
+    fresh
+        .broker
+        .end_steps("w", &[(1, StepEnd::Done(Bytes::new()))])
+        .await
+        .unwrap();
+    fresh.look_at("w", &mut gone).await;
+    assert_eq!(fresh.stands("w").await, (WorkflowState::Done, 2, 0));
+    assert_eq!(fresh.work(done, false).await, ["on:done"]);
+    fresh.is_sound().await;
+}
+
+async fn what_another_worker_ended_is_found_by_a_look(fresh: Fresh) {
+    fresh.begin(&workflow("w", &[2, 1])).await;
+    fresh
+        .work(|number| if number == 0 { archive("no") } else { Verdict::Done }, false)
+        .await;
+    let mut gone = HashSet::new();
+    fresh.look_at("w", &mut gone).await;
+    assert_eq!(fresh.stands("w").await, (WorkflowState::Failed, 1, 1));
+    let steps = fresh.broker.workflow_steps("w", 0, 2).await.unwrap();
+    assert_eq!(steps[0].end, Some(StepEnd::Failed("no".to_owned())));
+    assert_eq!(steps[1].end, Some(StepEnd::Done(Bytes::from(r#"{"n":1}"#))));
+    fresh.is_sound().await;
+}
+
+async fn a_task_that_is_missed_twice_has_failed(fresh: Fresh) {
+    fresh.begin(&workflow("w", &[1])).await;
+    fresh
+        .broker
+        .act(&queue("default"), &task_of("w", 0), Action::Delete)
+        .await
+        .unwrap();
+    let mut gone = HashSet::new();
+    fresh.look_at("w", &mut gone).await;
+    assert_eq!(fresh.stands("w").await, (WorkflowState::Running, 0, 0));
+    fresh.look_at("w", &mut gone).await;
+    assert_eq!(fresh.stands("w").await, (WorkflowState::Failed, 0, 1));
+    fresh.is_sound().await;
+}
+
+async fn a_cancelled_workflow_deletes_what_waits_and_begins_nothing(fresh: Fresh) {
+    fresh.begin(&workflow("w", &[2, 1])).await;
+    let running = fresh.claim_one().await;
+    let head = cancel_workflow(&*fresh.broker, "w").await.unwrap().unwrap();
+    assert_eq!(head.place.state, WorkflowState::Cancelled);
+    assert!(fresh.list(TaskState::Pending).await.is_empty());
+    fresh.end(&running, Verdict::Done).await;
+    fresh
+        .report(
+            "w",
+            &[(0, StepEnd::Done(Bytes::new())), (1, StepEnd::Done(Bytes::new()))],
+        )
+        .await;
+    fresh.look_at("w", &mut HashSet::new()).await;
+    assert!(fresh.claim(9).await.is_empty());
+    assert_eq!(fresh.stands("w").await.0, WorkflowState::Cancelled);
+    assert!(cancel_workflow(&*fresh.broker, "other").await.unwrap().is_none());
+    fresh.is_sound().await;
+}
+
+async fn the_place_of_a_workflow_changes_by_compare_and_set(fresh: Fresh) {
+    fresh.broker.keep_workflow(&workflow("w", &[1])).await.unwrap();
+    let from = fresh.head("w").await.place;
+    let to = crate::WorkflowPlace { sent: 1, ..from };
+    assert!(fresh.broker.move_workflow("w", from, to).await.unwrap());
+    assert!(!fresh.broker.move_workflow("w", from, to).await.unwrap());
+    assert!(!fresh.broker.move_workflow("other", from, to).await.unwrap());
+    assert_eq!(fresh.head("w").await.place, to);
+    fresh.is_sound().await;
+}

@@ -1,0 +1,277 @@
+//! Workflows: a row each, and one for each step. Those that are older than they are kept are deleted when another one is
+//! stored.
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use rusqlite::{Connection, Row, params};
+
+use super::EmbeddedBroker;
+use super::connection::Statements as _;
+use super::error::SqlError;
+use super::rows::{column, instant, span, to_json};
+use super::writer::Tx;
+use crate::{
+    BrokerResult, NewWorkflow, StepEnd, WORKFLOWS_KEPT_FOR, WorkflowHead, WorkflowPlace, WorkflowState,
+    WorkflowStepView, Workflows, kept_result, stored_error,
+};
+
+const READ: &str = "read workflows";
+
+/// Old ones that are deleted with one call.
+const PRUNED: i64 = 10;
+
+const HEAD: &str = "id, plan, state, sent, epoch, called, done, failed, error, created_at, changed_at";
+
+fn keep(tx: &Tx<'_>, new: &NewWorkflow) -> Result<bool, SqlError> {
+    prune(tx)?;
+    let kept = tx.conn.exec(
+        "INSERT INTO workflows (id, plan, state, created_at, changed_at) VALUES (?1, ?2, 'running', ?3, ?3) \
+         ON CONFLICT (id) DO NOTHING",
+        params![new.id, to_json(&new.plan)?, tx.now],
+    )?;
+    if kept == 0 {
+        return Ok(false);
+    }
+    for (number, (step, payload)) in new.steps.iter().enumerate() {
+        tx.conn.exec(
+            "INSERT OR REPLACE INTO workflow_steps (workflow, number, step, payload) VALUES (?, ?, ?, ?)",
+            params![new.id, column(number as u64), to_json(step)?, &payload[..]],
+        )?;
+    }
+    Ok(true)
+}
+
+fn prune(tx: &Tx<'_>) -> Result<(), SqlError> {
+    let old: Vec<String> = tx.conn.values(
+        "SELECT id FROM workflows WHERE changed_at < ? ORDER BY changed_at LIMIT ?",
+        params![tx.now.saturating_sub(span(WORKFLOWS_KEPT_FOR)), PRUNED],
+    )?;
+    for id in old {
+        tx.conn.exec("DELETE FROM workflow_steps WHERE workflow = ?", [&id])?;
+        tx.conn.exec("DELETE FROM workflows WHERE id = ?", [&id])?;
+    }
+    Ok(())
+}
+
+fn read(conn: &Connection, id: &str) -> Result<Option<WorkflowHead>, SqlError> {
+    let found = conn.first(&format!("SELECT {HEAD} FROM workflows WHERE id = ?"), [id], head_of)?;
+    Ok(found.flatten())
+}
+
+/// Nothing for a row that cannot be read.
+fn head_of(row: &Row<'_>) -> Result<Option<WorkflowHead>, SqlError> {
+    let text = |place: usize| row.get::<_, String>(place).unwrap_or_default();
+    let number = |place: usize| u32::try_from(row.get::<_, i64>(place).unwrap_or_default()).unwrap_or_default();
+    let Ok(plan) = serde_json::from_str(&text(1)) else {
+        return Ok(None);
+    };
+    let Some(state) = WorkflowState::parse(&text(2)) else {
+        return Ok(None);
+    };
+    Ok(Some(WorkflowHead {
+        id: text(0),
+        plan,
+        place: WorkflowPlace {
+            state,
+            sent: number(3),
+            epoch: number(4),
+            called: number(5),
+        },
+        done: number(6),
+        failed: number(7),
+        error: text(8),
+        created_at: instant(row.get(9).unwrap_or_default()),
+        changed_at: instant(row.get(10).unwrap_or_default()),
+    }))
+}
+
+fn end(tx: &Tx<'_>, id: &str, ends: &[(u32, StepEnd)]) -> Result<Option<WorkflowHead>, SqlError> {
+    let Some(mut head) = read(tx.conn, id)? else {
+        return Ok(None);
+    };
+    for (number, end) in ends {
+        let (word, said, from) = match end {
+            StepEnd::Done(result) => ("done", kept_result(Some(result.clone())).to_vec(), "failed"),
+            StepEnd::Failed(error) => ("failed", stored_error(error).as_bytes().to_vec(), ""),
+        };
+        let before: Option<Option<String>> = tx.conn.first(
+            "SELECT ended FROM workflow_steps WHERE workflow = ? AND number = ?",
+            params![id, number],
+            |row| Ok(row.get(0).unwrap_or_default()),
+        )?;
+        // No such step, or an end that counts already.
+        if before
+            .as_ref()
+            .is_none_or(|ended| ended.as_deref().is_some_and(|ended| ended != from))
+        {
+            continue;
+        }
+        tx.conn.exec(
+            "UPDATE workflow_steps SET ended = ?, said = ? WHERE workflow = ? AND number = ?",
+            params![word, said, id, number],
+        )?;
+        match end {
+            StepEnd::Done(_) => {
+                head.done += 1;
+                head.failed -= u32::from(before.flatten().is_some() && head.failed > 0);
+            }
+            StepEnd::Failed(error) => {
+                head.failed += 1;
+                head.error = stored_error(error).to_owned();
+            }
+        }
+    }
+    if head.place.state == WorkflowState::Running && head.failed > 0 {
+        head.place.state = WorkflowState::Failed;
+    } else if head.place.state == WorkflowState::Failed && head.failed == 0 {
+        head.place.state = WorkflowState::Running;
+        head.place.epoch += 1;
+    }
+    write(tx, head).map(Some)
+}
+
+fn reopen(tx: &Tx<'_>, id: &str, failed: &[u32]) -> Result<Option<WorkflowHead>, SqlError> {
+    let Some(mut head) = read(tx.conn, id)? else {
+        return Ok(None);
+    };
+    if head.place.state != WorkflowState::Failed {
+        return Ok(Some(head));
+    }
+    for number in failed {
+        let forgotten = tx.conn.exec(
+            "UPDATE workflow_steps SET ended = NULL, said = NULL WHERE workflow = ? AND number = ? AND ended = 'failed'",
+            params![id, number],
+        )?;
+        head.failed = head.failed.saturating_sub(u32::try_from(forgotten).unwrap_or(0));
+    }
+    if head.failed == 0 {
+        head.place.state = WorkflowState::Running;
+    }
+    head.place.epoch += 1;
+    write(tx, head).map(Some)
+}
+
+fn write(tx: &Tx<'_>, mut head: WorkflowHead) -> Result<WorkflowHead, SqlError> {
+    let place = head.place;
+    tx.conn.exec(
+        "UPDATE workflows SET state = ?, epoch = ?, done = ?, failed = ?, error = ?, changed_at = ? WHERE id = ?",
+        params![
+            place.state.as_str(),
+            place.epoch,
+            head.done,
+            head.failed,
+            head.error,
+            tx.now,
+            head.id
+        ],
+    )?;
+    head.changed_at = instant(tx.now);
+    Ok(head)
+}
+
+fn move_to(tx: &Tx<'_>, id: &str, from: WorkflowPlace, to: WorkflowPlace) -> Result<bool, SqlError> {
+    let moved = tx.conn.exec(
+        "UPDATE workflows SET state = ?, sent = ?, epoch = ?, called = ?, changed_at = ? \
+         WHERE id = ? AND state = ? AND sent = ? AND epoch = ? AND called = ?",
+        params![
+            to.state.as_str(),
+            to.sent,
+            to.epoch,
+            to.called,
+            tx.now,
+            id,
+            from.state.as_str(),
+            from.sent,
+            from.epoch,
+            from.called
+        ],
+    )?;
+    Ok(moved > 0)
+}
+
+fn view_of(row: &Row<'_>) -> Result<Option<WorkflowStepView>, SqlError> {
+    let Ok(step) = serde_json::from_str(&row.get::<_, String>(1).unwrap_or_default()) else {
+        return Ok(None);
+    };
+    let said: Vec<u8> = row.get::<_, Option<Vec<u8>>>(3).ok().flatten().unwrap_or_default();
+    let ended: Option<String> = row.get(2).unwrap_or_default();
+    Ok(Some(WorkflowStepView {
+        number: u32::try_from(row.get::<_, i64>(0).unwrap_or_default()).unwrap_or_default(),
+        step,
+        end: ended.and_then(|word| match word.as_str() {
+            "done" => Some(StepEnd::Done(said.into())),
+            "failed" => Some(StepEnd::Failed(String::from_utf8_lossy(&said).into_owned())),
+            _ => None,
+        }),
+    }))
+}
+
+#[async_trait]
+impl Workflows for EmbeddedBroker {
+    async fn keep_workflow(&self, new: &NewWorkflow) -> BrokerResult<bool> {
+        let new = new.clone();
+        let change = move |tx: &mut Tx<'_>| keep(tx, &new);
+        self.writer.write("keep a workflow", change).await
+    }
+
+    async fn workflow(&self, id: &str) -> BrokerResult<Option<WorkflowHead>> {
+        let id = id.to_owned();
+        self.readers.query(READ, move |conn: &Connection| read(conn, &id)).await
+    }
+
+    async fn workflow_ids(&self, open: bool, skip: usize, most: usize) -> BrokerResult<Vec<String>> {
+        let only = if open {
+            "WHERE state NOT IN ('done', 'cancelled')"
+        } else {
+            ""
+        };
+        let text = format!("SELECT id FROM workflows {only} ORDER BY created_at DESC, id LIMIT ? OFFSET ?");
+        let (most, skip) = (column(most as u64), column(skip as u64));
+        let read = move |conn: &Connection| conn.all(&text, [most, skip], |row| Ok(row.get(0).unwrap_or_default()));
+        self.readers.query(READ, read).await
+    }
+
+    async fn workflow_steps(&self, id: &str, from: u32, most: u32) -> BrokerResult<Vec<WorkflowStepView>> {
+        let id = id.to_owned();
+        let read = move |conn: &Connection| {
+            conn.all(
+                "SELECT number, step, ended, said FROM workflow_steps WHERE workflow = ? AND number >= ? \
+                 ORDER BY number LIMIT ?",
+                params![id, from, most],
+                view_of,
+            )
+        };
+        let found: Vec<Option<WorkflowStepView>> = self.readers.query(READ, read).await?;
+        Ok(found.into_iter().flatten().collect())
+    }
+
+    async fn workflow_payloads(&self, id: &str, from: u32, most: u32) -> BrokerResult<Vec<Bytes>> {
+        let id = id.to_owned();
+        let read = move |conn: &Connection| {
+            conn.all(
+                "SELECT payload FROM workflow_steps WHERE workflow = ? AND number >= ? ORDER BY number LIMIT ?",
+                params![id, from, most],
+                |row| Ok(Bytes::from(row.get::<_, Vec<u8>>(0).unwrap_or_default())),
+            )
+        };
+        self.readers.query(READ, read).await
+    }
+
+    async fn end_steps(&self, id: &str, ends: &[(u32, StepEnd)]) -> BrokerResult<Option<WorkflowHead>> {
+        let (id, ends) = (id.to_owned(), ends.to_vec());
+        let change = move |tx: &mut Tx<'_>| end(tx, &id, &ends);
+        self.writer.write("end steps of a workflow", change).await
+    }
+
+    async fn reopen_workflow(&self, id: &str, failed: &[u32]) -> BrokerResult<Option<WorkflowHead>> {
+        let (id, failed) = (id.to_owned(), failed.to_vec());
+        let change = move |tx: &mut Tx<'_>| reopen(tx, &id, &failed);
+        self.writer.write("run steps of a workflow again", change).await
+    }
+
+    async fn move_workflow(&self, id: &str, from: WorkflowPlace, to: WorkflowPlace) -> BrokerResult<bool> {
+        let id = id.to_owned();
+        let change = move |tx: &mut Tx<'_>| move_to(tx, &id, from, to);
+        self.writer.write("move a workflow", change).await
+    }
+}

@@ -1,0 +1,28 @@
+-- Writes down how steps of a workflow ended.
+-- KEYS: the workflow, its steps, their payloads, their ends.
+-- ARGV after the clock: seconds to keep it; then for each step number, 'd' done or 'f' failed, and result or error.
+-- Returns: the workflow as it is then; nothing in its first place if there is none.
+local head = workflow_head(KEYS[1])
+if not head[1] then return head end
+local state, epoch, why = head[2], stored(head[4]) or 0, head[8] or ''
+local done, failed = stored(head[6]) or 0, stored(head[7]) or 0
+for at = 4, #ARGV, 3 do
+  local number, how = ARGV[at], ARGV[at + 1]
+  local before = string.sub(keep('HGET', KEYS[4], number) or '', 1, 1)
+  if how == 'd' and before ~= 'd' then
+    redis.call('HSET', KEYS[4], number, how .. ARGV[at + 2])
+    done = done + 1
+    if before == 'f' then failed = math.max(failed - 1, 0) end
+  elseif how == 'f' and before == '' then
+    redis.call('HSET', KEYS[4], number, how .. ARGV[at + 2])
+    failed, why = failed + 1, ARGV[at + 2]
+  end
+end
+if state == 'running' and failed > 0 then
+  state = 'failed'
+elseif state == 'failed' and failed == 0 then
+  state, epoch = 'running', epoch + 1
+end
+changed(KEYS[1], 'state', state or '', 'epoch', whole(epoch), 'done', whole(done), 'failed', whole(failed), 'error', why)
+keep_keys(ARGV[3])
+return workflow_head(KEYS[1])

@@ -1,0 +1,14 @@
+-- Adds a workflow to the lists, or takes it off that of the open ones.
+-- KEYS: the list of all, the list of the open ones; both by when a workflow was stored, in ms.
+-- ARGV after the clock: how many ms old ones are listed, 'add' or 'end', ids.
+-- Returns: 1.
+for at = 5, #ARGV do
+  if ARGV[4] == 'add' then
+    keep('ZADD', KEYS[1], whole(millis), ARGV[at])
+    keep('ZADD', KEYS[2], whole(millis), ARGV[at])
+  else
+    keep('ZREM', KEYS[2], ARGV[at])
+  end
+end
+for _, key in ipairs(KEYS) do keep('ZREMRANGEBYSCORE', key, '-inf', whole(millis - tonumber(ARGV[3]))) end
+return 1

@@ -1,0 +1,336 @@
+//! Workflows: stages of tasks that are one thing. A stage begins when all steps of the one before have succeeded.
+//!
+//! What a store keeps of them, and how it changes: steps that end, and the place of the workflow, by compare and set. What
+//! follows from a state is decided by `workflow_advance`, for which nothing here needs to be called exactly once.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use jiff::Timestamp;
+use runner_core::task::{QueueName, Task};
+use serde::{Deserialize, Serialize};
+
+use super::BrokerResult;
+
+/// The most steps of a workflow.
+pub const MAX_WORKFLOW_STEPS: usize = 10_000;
+
+/// The most bytes of all payloads of a workflow together: it is stored in one call.
+pub const MAX_WORKFLOW_BYTES: usize = 16 << 20;
+
+/// The longest result of a step that is handed on, in bytes; of a longer one nothing is.
+pub const MAX_STEP_RESULT: usize = 64 << 10;
+
+/// The most bytes of results that one step is given.
+pub const MAX_RESULTS_GIVEN: usize = 4 << 20;
+
+/// How long a workflow is kept after its last change.
+pub const WORKFLOWS_KEPT_FOR: Duration = Duration::from_secs(7 * 86_400);
+
+/// How long a task of a step is kept at least after it has succeeded, so that what a worker in Go has done is seen.
+pub const STEP_RETENTION: Duration = Duration::from_secs(86_400);
+
+/// The header of the task of a step: the workflow, a slash, and the number of the step.
+pub const WORKFLOW_HEADER: &str = "runner-workflow";
+
+/// The longest id or name, in bytes.
+pub const MAX_WORKFLOW_NAME: usize = 64;
+
+/// Where a workflow stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum WorkflowState {
+    /// Steps wait or run, or the next stage is about to begin.
+    Running,
+    /// All steps have succeeded.
+    Done,
+    /// A step has failed for good. Those that were started go on; no further stage begins.
+    Failed,
+    /// It is being cancelled: steps that wait are deleted, those that run are stopped.
+    Cancelling,
+    /// It was cancelled.
+    Cancelled,
+}
+
+impl WorkflowState {
+    /// All, with their words.
+    pub const WORDS: [(Self, &'static str); 5] = [
+        (Self::Running, "running"),
+        (Self::Done, "done"),
+        (Self::Failed, "failed"),
+        (Self::Cancelling, "cancelling"),
+        (Self::Cancelled, "cancelled"),
+    ];
+
+    /// A stable word.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        Self::WORDS
+            .iter()
+            .find(|(state, _)| *state == self)
+            .map_or("", |(_, word)| word)
+    }
+
+    /// The state with this word.
+    #[must_use]
+    pub fn parse(word: &str) -> Option<Self> {
+        Self::WORDS
+            .iter()
+            .find(|(_, known)| *known == word)
+            .map(|(state, _)| *state)
+    }
+
+    /// Whether nothing happens to it any more by itself.
+    #[must_use]
+    pub fn is_final(self) -> bool {
+        matches!(self, Self::Done | Self::Cancelled)
+    }
+}
+
+/// What a step is given of the results of the stage before.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct GivenResults {
+    /// The member of its payload, which is an object, that they are put into.
+    pub member: String,
+    /// A list in the order of the steps; else the result of the first one.
+    pub all: bool,
+}
+
+/// A step without its payload: the task that runs it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct WorkflowStep {
+    /// The type of its task.
+    pub kind: String,
+    /// The queue.
+    pub queue: QueueName,
+    /// Retries.
+    pub max_retry: u32,
+    /// Time limit of an attempt in milliseconds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub timeout_ms: Option<u64>,
+    /// How long the task is kept after success, in seconds.
+    pub retention_s: u64,
+    /// Headers.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub headers: BTreeMap<String, String>,
+    /// What it is given of the results before it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub takes: Option<GivenResults>,
+}
+
+impl WorkflowStep {
+    /// The step that a task describes.
+    #[must_use]
+    pub fn of(task: &Task, takes: Option<GivenResults>) -> Self {
+        Self {
+            kind: task.kind.clone(),
+            queue: task.queue.clone(),
+            max_retry: task.max_retry,
+            timeout_ms: task
+                .timeout
+                .map(|limit| u64::try_from(limit.as_millis()).unwrap_or(u64::MAX)),
+            retention_s: task.retention.max(STEP_RETENTION).as_secs(),
+            headers: task.headers.clone(),
+            takes,
+        }
+    }
+
+    /// Its task, without an id.
+    #[must_use]
+    pub fn task(&self, payload: Bytes) -> Task {
+        let mut task = Task::new(self.kind.as_str())
+            .queue(self.queue.clone())
+            .retry(self.max_retry)
+            .retention(Duration::from_secs(self.retention_s));
+        task.timeout = self.timeout_ms.map(Duration::from_millis);
+        task.headers.clone_from(&self.headers);
+        if !payload.is_empty() {
+            task.payload = Some(payload);
+        }
+        task
+    }
+}
+
+/// A task that is enqueued when a workflow ends.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct WorkflowCallback {
+    /// The task.
+    pub step: WorkflowStep,
+    /// Its payload.
+    pub payload: Vec<u8>,
+}
+
+/// What never changes of a workflow, without its steps.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct WorkflowPlan {
+    /// A name for people.
+    pub name: String,
+    /// How many steps each stage has.
+    pub stages: Vec<u32>,
+    /// What follows when all steps have succeeded.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub on_done: Option<WorkflowCallback>,
+    /// What follows when a step has failed for good.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub on_failed: Option<WorkflowCallback>,
+}
+
+impl WorkflowPlan {
+    /// How many steps there are in the first stages.
+    #[must_use]
+    pub fn steps_of(&self, stages: u32) -> u32 {
+        let some = self.stages.iter().take(stages as usize);
+        some.fold(0, |sum, size| sum.saturating_add(*size))
+    }
+
+    /// How many steps there are.
+    #[must_use]
+    pub fn steps(&self) -> u32 {
+        self.steps_of(u32::MAX)
+    }
+}
+
+/// A workflow to be stored.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NewWorkflow {
+    /// Its id, at most [`MAX_WORKFLOW_NAME`] of `a-z A-Z 0-9 . _ -`.
+    pub id: String,
+    /// The plan.
+    pub plan: WorkflowPlan,
+    /// All steps in order, with their payloads.
+    pub steps: Vec<(WorkflowStep, Bytes)>,
+}
+
+/// The part of a workflow that is changed by compare and set.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct WorkflowPlace {
+    /// The state.
+    pub state: WorkflowState,
+    /// How many stages have been enqueued.
+    pub sent: u32,
+    /// How often it was continued after a failure.
+    pub epoch: u32,
+    /// Up to which epoch, counted from 1, the failure was reported.
+    pub called: u32,
+}
+
+/// A workflow at a glance.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct WorkflowHead {
+    /// Its id.
+    pub id: String,
+    /// The plan.
+    pub plan: WorkflowPlan,
+    /// Where it stands.
+    pub place: WorkflowPlace,
+    /// Steps that have succeeded.
+    pub done: u32,
+    /// Steps that have failed for good.
+    pub failed: u32,
+    /// Why the last one failed; empty if none did.
+    pub error: String,
+    /// When it was stored.
+    pub created_at: Timestamp,
+    /// When it changed last.
+    pub changed_at: Timestamp,
+}
+
+/// How a step ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum StepEnd {
+    /// With this result, of which at most [`MAX_STEP_RESULT`] bytes are kept, else nothing.
+    Done(Bytes),
+    /// For good, with this error.
+    Failed(String),
+}
+
+/// A step as it is shown.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct WorkflowStepView {
+    /// Its number, from 0.
+    pub number: u32,
+    /// Its task.
+    pub step: WorkflowStep,
+    /// How it ended, if it has.
+    pub end: Option<StepEnd>,
+}
+
+/// Workflows in a store.
+#[async_trait]
+pub trait Workflows: Send + Sync {
+    /// Stores a workflow. Returns whether its id was free.
+    ///
+    /// # Errors
+    ///
+    /// When the store could not be asked.
+    async fn keep_workflow(&self, new: &NewWorkflow) -> BrokerResult<bool>;
+
+    /// One workflow at a glance.
+    ///
+    /// # Errors
+    ///
+    /// As above.
+    async fn workflow(&self, id: &str) -> BrokerResult<Option<WorkflowHead>>;
+
+    /// Ids of workflows, newest first, from a place on. With `open` only those that may still change by themselves.
+    ///
+    /// # Errors
+    ///
+    /// As above.
+    async fn workflow_ids(&self, open: bool, skip: usize, most: usize) -> BrokerResult<Vec<String>>;
+
+    /// Steps of a workflow from a number on.
+    ///
+    /// # Errors
+    ///
+    /// As above.
+    async fn workflow_steps(&self, id: &str, from: u32, most: u32) -> BrokerResult<Vec<WorkflowStepView>>;
+
+    /// The payloads of steps from a number on.
+    ///
+    /// # Errors
+    ///
+    /// As above.
+    async fn workflow_payloads(&self, id: &str, from: u32, most: u32) -> BrokerResult<Vec<Bytes>>;
+
+    /// Writes down how steps ended. A success counts once, also after a failure of the same step; a failure counts only if
+    /// there is nothing yet. The first failure makes a running workflow failed; when none is left it runs again, in the next
+    /// epoch. Returns the workflow as it is then.
+    ///
+    /// # Errors
+    ///
+    /// As above.
+    async fn end_steps(&self, id: &str, ends: &[(u32, StepEnd)]) -> BrokerResult<Option<WorkflowHead>>;
+
+    /// Forgets the failures of a workflow that has failed or was cancelled: it runs again, in the next epoch. Returns the
+    /// workflow as it is then.
+    ///
+    /// # Errors
+    ///
+    /// As above.
+    async fn reopen_workflow(&self, id: &str, failed: &[u32]) -> BrokerResult<Option<WorkflowHead>>;
+
+    /// Changes the place of a workflow if it is the expected one. Returns whether it was.
+    ///
+    /// # Errors
+    ///
+    /// As above.
+    async fn move_workflow(&self, id: &str, from: WorkflowPlace, to: WorkflowPlace) -> BrokerResult<bool>;
+}
+
+/// Whether a text can be the id of a workflow.
+#[must_use]
+pub fn is_workflow_id(id: &str) -> bool {
+    let fits = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
+    !id.is_empty() && id.len() <= MAX_WORKFLOW_NAME && id.chars().all(fits)
+}
+
+/// The result of a step as it is kept.
+#[must_use]
+pub fn kept_result(result: Option<Bytes>) -> Bytes {
+    result
+        .filter(|result| result.len() <= MAX_STEP_RESULT)
+        .unwrap_or_default()
+}

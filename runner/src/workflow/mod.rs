@@ -1,0 +1,178 @@
+//! Takes workflows on: from what this process's worker has settled, and by looking at all open ones from time to time.
+//!
+//! The look alone would do, a few seconds later: it finds what a process that was killed, or a worker in Go, left. What follows
+//! from the state of a workflow is decided in `queue`, and may be done by several instances at once.
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use runner_queue::{
+    Broker, BrokerResult, Settlement, StepEnd, Verdict, WORKFLOW_HEADER, end_workflow_steps, kept_result,
+    look_at_workflow, step_of_header,
+};
+use tokio::sync::Notify;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+use crate::background::{self, BackgroundLoop};
+use crate::health::Health;
+
+/// How often open workflows are looked at.
+const LOOK_EVERY: Duration = Duration::from_secs(5);
+
+/// Open workflows of one look; with more of them each is looked at more rarely.
+const WORKFLOWS_A_LOOK: usize = 50;
+
+/// Ends that wait to be written. Beyond that they are left to the look.
+const MOST_ENDS: usize = 20_000;
+
+/// Ends of one call.
+const BATCH: usize = 500;
+
+/// Tasks that were missed once; beyond that they are forgotten, and missed again.
+const MOST_GONE: usize = 10_000;
+
+/// What a worker has settled of workflows, until it is written down. Clones share it.
+#[derive(Debug, Clone, Default)]
+pub struct SettledSteps(Arc<Shared>);
+
+#[derive(Debug, Default)]
+struct Shared {
+    ends: Mutex<Vec<SettledStep>>,
+    wake: Notify,
+}
+
+#[derive(Debug)]
+struct SettledStep {
+    workflow: String,
+    number: u32,
+    end: StepEnd,
+}
+
+impl SettledSteps {
+    /// Notes the end of a task that belongs to a workflow. Never waits.
+    pub fn settled(&self, settlement: &Settlement) {
+        let Some(header) = settlement.claim.task().headers.get(WORKFLOW_HEADER) else {
+            return;
+        };
+        let Some((workflow, number)) = step_of_header(header) else {
+            return;
+        };
+        let end = match &settlement.verdict {
+            Verdict::Done => StepEnd::Done(kept_result(settlement.result.clone())),
+            // There was nothing to do.
+            Verdict::Revoke => StepEnd::Done(kept_result(None)),
+            Verdict::Archive { error } => StepEnd::Failed(error.clone()),
+            Verdict::Retry { .. } | Verdict::HandBack | Verdict::Snooze { .. } => return,
+        };
+        let mut ends = self.0.ends.lock().unwrap_or_else(PoisonError::into_inner);
+        if ends.len() < MOST_ENDS {
+            let workflow = workflow.to_owned();
+            ends.push(SettledStep { workflow, number, end });
+        }
+        drop(ends);
+        self.0.wake.notify_one();
+    }
+
+    fn take(&self) -> Vec<SettledStep> {
+        std::mem::take(&mut *self.0.ends.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+/// Continues them until `stop`.
+pub fn watch(broker: Arc<dyn Broker>, settled: SettledSteps, health: Arc<Health>, stop: CancellationToken) {
+    let role = WorkflowLoop {
+        broker,
+        settled: settled.clone(),
+        health,
+        looked: None,
+        skip: 0,
+        places: HashMap::new(),
+        gone: HashSet::new(),
+    };
+    tokio::spawn(async move { background::run(role, &settled.0.wake, &stop).await });
+}
+
+struct WorkflowLoop {
+    broker: Arc<dyn Broker>,
+    settled: SettledSteps,
+    health: Arc<Health>,
+    looked: Option<Instant>,
+    /// Workflows before this one were looked at.
+    skip: usize,
+    /// Where the next look at each begins.
+    places: HashMap<String, u32>,
+    /// Tasks that were missed once.
+    gone: HashSet<String>,
+}
+
+impl WorkflowLoop {
+    async fn write(&self) -> BrokerResult<()> {
+        let mut by_workflow: BTreeMap<String, Vec<(u32, StepEnd)>> = BTreeMap::new();
+        for step in self.settled.take() {
+            by_workflow
+                .entry(step.workflow)
+                .or_default()
+                .push((step.number, step.end));
+        }
+        // A failed write is left to the look.
+        let mut failed = None;
+        for (workflow, ends) in by_workflow {
+            for some in ends.chunks(BATCH) {
+                failed = end_workflow_steps(&*self.broker, &workflow, some)
+                    .await
+                    .err()
+                    .or(failed);
+            }
+        }
+        failed.map_or(Ok(()), Err)
+    }
+
+    async fn look(&mut self) -> BrokerResult<()> {
+        let open = self.broker.workflow_ids(true, self.skip, WORKFLOWS_A_LOOK).await?;
+        self.skip = match open.len() < WORKFLOWS_A_LOOK {
+            true => 0,
+            false => self.skip + open.len(),
+        };
+        if self.gone.len() > MOST_GONE {
+            self.gone.clear();
+        }
+        if self.places.len() > MOST_GONE {
+            self.places.clear();
+        }
+        let mut failed = None;
+        for id in open {
+            let from = self.places.get(&id).copied().unwrap_or_default();
+            match look_at_workflow(&*self.broker, &id, from, &mut self.gone).await {
+                Ok(next) => drop(self.places.insert(id, next)),
+                Err(error) => failed = Some(error),
+            }
+        }
+        failed.map_or(Ok(()), Err)
+    }
+}
+
+#[async_trait]
+impl BackgroundLoop for WorkflowLoop {
+    fn name(&self) -> &'static str {
+        "workflows"
+    }
+
+    fn every(&self) -> Duration {
+        LOOK_EVERY
+    }
+
+    async fn turn(&mut self) -> Option<Duration> {
+        let mut failed = self.write().await.err();
+        if self.looked.is_none_or(|at| at.elapsed() >= LOOK_EVERY) {
+            self.looked = Some(Instant::now());
+            failed = self.look().await.err().or(failed);
+        }
+        if let Some(error) = failed {
+            self.health.failed("take workflows on", &error);
+        }
+        None
+    }
+}
