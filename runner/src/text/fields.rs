@@ -125,7 +125,16 @@ fn unknown(name: &str, path: &str, mark: Mark, known: &[&str], report: &mut Repo
     let text = format!("unknown key {}{place}", quoted(name));
     let likely = || nearest(name, known.iter().copied()).map(checks::meant);
     let hint = report.elsewhere(name, path).or_else(likely);
-    let hint = hint.unwrap_or_else(|| format!("known here: {}", known.join(", ")));
+    let hint = hint.unwrap_or_else(|| {
+        // A section that two readers look into names its keys twice.
+        let mut once: Vec<&str> = Vec::with_capacity(known.len());
+        for key in known {
+            if !once.contains(key) {
+                once.push(key);
+            }
+        }
+        format!("known here: {}", once.join(", "))
+    });
     report.error(report.codes().unknown, mark, text).hint = Some(hint);
 }
 

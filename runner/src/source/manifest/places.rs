@@ -48,8 +48,11 @@ impl Part {
 /// Keys of the top besides the task options.
 const OF_TOP: &[&str] = &["enabled", "description", "handler", "name", "schedule"];
 
+/// Kinds of triggers, which stand in a list.
+const TRIGGERS: [&str; 5] = ["rabbitmq", "redis_stream", "webhook", "after", "file"];
+
 /// Names of fields in other systems, and here.
-const SYNONYMS: [(&str, &str); 27] = [
+const SYNONYMS: [(&str, &str); 26] = [
     ("tz", "timezone"),
     ("time_zone", "timezone"),
     ("cron_tz", "timezone"),
@@ -68,7 +71,6 @@ const SYNONYMS: [(&str, &str); 27] = [
     ("dir", "cwd"),
     ("cmd", "command"),
     ("run", "command"),
-    ("script", "command"),
     ("concurrencypolicy", "overlap"),
     ("catchup", "catch_up"),
     ("activedeadlineseconds", "timeout"),
@@ -81,6 +83,7 @@ const SYNONYMS: [(&str, &str); 27] = [
 
 /// Fields without a direct counterpart.
 const FOREIGN: [(&str, &str); 9] = [
+    ("script", "write exec: {script: …}"),
     ("args", "put the arguments into exec.command, a list"),
     ("arguments", "put the arguments into exec.command, a list"),
     ("backoff", "write retry: a number of retries; the delay grows by itself"),
@@ -88,10 +91,6 @@ const FOREIGN: [(&str, &str); 9] = [
     ("spec", "write schedule; a manifest is flat"),
     ("metadata", "write name; a manifest is flat"),
     ("suspend", "write enabled: false"),
-    (
-        "user",
-        "commands run as the user of the runner; start them by runuser or sudo",
-    ),
     (
         "mailto",
         "failures are not mailed; `runner ls tasks --state archived` and /metrics show them",
@@ -104,6 +103,9 @@ pub fn meant(name: &str, path: &str) -> Option<String> {
     let lower = name.to_lowercase();
     if let Some((_, hint)) = FOREIGN.iter().find(|(foreign, _)| *foreign == lower) {
         return Some((*hint).to_owned());
+    }
+    if matches!(here, Part::Top) && TRIGGERS.contains(&lower.as_str()) {
+        return Some(format!("{lower} belongs under triggers: [{{id: …, {lower}: …}}]"));
     }
     let synonym = SYNONYMS.iter().find(|(foreign, _)| *foreign == lower);
     let field = synonym.map_or(lower.as_str(), |(_, field)| *field);
@@ -180,6 +182,14 @@ mod tests {
             ("workdir", "exec", "write cwd"),
             ("command", "", "write exec: {command: [program, argument]}"),
             ("url", "", "write http: {url: …}"),
+            ("after", "", "after belongs under triggers: [{id: …, after: …}]"),
+            (
+                "rabbitmq",
+                "",
+                "rabbitmq belongs under triggers: [{id: …, rabbitmq: …}]",
+            ),
+            ("user", "", "user belongs under exec: {command: […], user: …}"),
+            ("script", "", "write exec: {script: …}"),
             ("cron", "", "write schedule: \"* * * * *\", or schedule: {cron: …}"),
         ] {
             assert_eq!(meant(name, path).as_deref(), Some(hint), "{name} in {path:?}");

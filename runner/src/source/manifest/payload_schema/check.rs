@@ -3,6 +3,7 @@
 use jsonschema::{Draft, PatternOptions, ValidationError, Validator};
 use runner_core::function::{PayloadCheck, SchemaFault};
 use serde_json::Value as Json;
+use tokio::runtime::RuntimeFlavor;
 
 use super::RuleFault;
 use super::rules::OTHERS;
@@ -15,6 +16,9 @@ const MATCHER_BYTES: usize = 1024 * 1024;
 /// The longest payload that is checked, in bytes: the work of a check grows with it, and workers check before they start a
 /// handler.
 const MAX_PAYLOAD_CHECKED: usize = 16 * 1024 * 1024;
+
+/// A longer payload is checked beside the runtime: its check takes milliseconds, for which no other task may wait.
+const QUICK_PAYLOAD: usize = 64 * 1024;
 
 /// The longest text about a fault, and the longest path, in characters: both may contain names from the payload.
 const MAX_WHY: usize = 300;
@@ -57,6 +61,18 @@ fn of_schema(error: &ValidationError<'_>) -> RuleFault {
 
 impl PayloadCheck for CompiledSchema {
     fn fault(&self, payload: &[u8]) -> Option<SchemaFault> {
+        let large = payload.len() > QUICK_PAYLOAD;
+        let flavor = tokio::runtime::Handle::try_current().map(|runtime| runtime.runtime_flavor());
+        // Other tasks of this thread go on elsewhere. A runtime of one thread has no other place for them.
+        match large && flavor.is_ok_and(|flavor| flavor == RuntimeFlavor::MultiThread) {
+            true => tokio::task::block_in_place(|| self.check(payload)),
+            false => self.check(payload),
+        }
+    }
+}
+
+impl CompiledSchema {
+    fn check(&self, payload: &[u8]) -> Option<SchemaFault> {
         let whole = |why: String| {
             Some(SchemaFault {
                 path: String::new(),

@@ -43,6 +43,20 @@ fn read(text: &str) -> (Option<PayloadSchema>, Vec<Problem>) {
 }
 
 #[test]
+fn a_large_payload_is_checked_in_and_outside_of_any_runtime() {
+    use tokio::runtime::Builder;
+    let schema = json!({"properties": {"n": {"type": "integer"}}});
+    let payload = format!(r#"{{"n":"x","more":"{}"}}"#, "x".repeat(200 * 1024));
+    let look = async || said(&schema, &payload);
+    let outside = said(&schema, &payload).unwrap();
+    assert!(outside.contains("/n: "), "{outside}");
+    for mut runtime in [Builder::new_current_thread(), Builder::new_multi_thread()] {
+        let found = runtime.worker_threads(1).build().unwrap().block_on(look());
+        assert_eq!(found.as_ref(), Some(&outside));
+    }
+}
+
+#[test]
 fn a_fault_has_a_path_and_no_value_of_the_payload() {
     let schema = json!({"type": "object", "required": ["id"], "properties": {
         "orders": {"type": "array", "items": {"type": "object", "properties": {"id": {"type": "integer"}}}},
