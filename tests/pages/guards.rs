@@ -161,7 +161,7 @@ async fn forms_of_other_sites_are_refused() {
 async fn forms_have_bounds() {
     let site = Site::empty().await;
     let token = site.token("/queue").await;
-    let long = "x".repeat(20_000);
+    let long = "x".repeat(70_000);
     let answer = site
         .http
         .post_form("/queue/sync", &[("token", &token), ("x", &long)])

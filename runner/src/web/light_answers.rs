@@ -4,7 +4,7 @@
 
 use std::io::Write as _;
 
-use axum::body::{Body, to_bytes};
+use axum::body::{Body, HttpBody as _, to_bytes};
 use axum::extract::Request;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
 use axum::middleware::Next;
@@ -13,7 +13,7 @@ use flate2::Compression;
 use flate2::write::GzEncoder;
 use runner_core::schedule::stable_hash;
 
-/// Larger answers are sent as they are: only payloads are, which are files of their own.
+/// Larger answers are sent as they are: a page with a task of several megabytes.
 const LONGEST: usize = 4 << 20;
 /// Shorter ones gain nothing.
 const SHORTEST: usize = 1024;
@@ -37,6 +37,15 @@ pub async fn lighten(request: Request, next: Next) -> Response {
     let kind = kind.and_then(|kind| kind.to_str().ok()).unwrap_or_default();
     let page = kind.starts_with("text/html");
     if !page && !kind.starts_with("text/css") && !kind.starts_with("text/javascript") {
+        return response;
+    }
+    // Pages and assets are rendered as a whole, so their length is known.
+    if response
+        .body()
+        .size_hint()
+        .upper()
+        .is_none_or(|length| length > LONGEST as u64)
+    {
         return response;
     }
     let (mut parts, body) = response.into_parts();

@@ -14,6 +14,8 @@ use super::run_strip::failed_in_a_row;
 
 /// How long an answer is valid.
 const GOOD_FOR: Duration = Duration::from_secs(3);
+/// How long other pages repeat it in their title.
+const KNOWN_FOR: Duration = Duration::from_secs(60);
 /// How long the broker may take; a page shows the previous answer instead of waiting longer.
 const PATIENCE: Duration = Duration::from_secs(1);
 /// Schedules that are looked at, by id: one answer of about 2 MB. The page says so if there are more.
@@ -61,10 +63,11 @@ impl ScheduleHealthCache {
         health
     }
 
-    /// How many schedules fail, as far as the last look knows.
+    /// How many schedules fail, as far as a recent look knows: pages that do not look themselves show it beside their own.
     pub(super) fn failing(&self) -> usize {
         let last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
-        last.as_ref().map_or(0, |(_, health)| health.failing.len())
+        let recent = last.as_ref().filter(|(at, _)| at.elapsed() < KNOWN_FOR);
+        recent.map_or(0, |(_, health)| health.failing.len())
     }
 
     /// Drops the answer, after an action that changes it.
@@ -74,7 +77,10 @@ impl ScheduleHealthCache {
 }
 
 async fn read(broker: &dyn Broker, plan: &Plan) -> BrokerResult<ScheduleHealth> {
-    let ids: Vec<ScheduleId> = plan.schedules.keys().take(LOOKED_AT).cloned().collect();
+    // Of one that is disabled the last outcome is history.
+    let enabled = plan.schedules.iter().filter(|(_, schedule)| schedule.enabled);
+    let enabled: Vec<ScheduleId> = enabled.map(|(id, _)| id.clone()).collect();
+    let ids: Vec<ScheduleId> = enabled.iter().take(LOOKED_AT).cloned().collect();
     let (each, standings) = tokio::try_join!(broker.decisions_each(&ids, DECISIONS), broker.standings(&ids))?;
     let failing = ids
         .iter()
@@ -87,6 +93,6 @@ async fn read(broker: &dyn Broker, plan: &Plan) -> BrokerResult<ScheduleHealth> 
     Ok(ScheduleHealth {
         failing: failing.map(|(id, _)| id.clone()).collect(),
         paused: paused.map(|(id, _)| id.clone()).collect(),
-        looked_at: (plan.schedules.len() > LOOKED_AT).then_some(LOOKED_AT),
+        looked_at: (enabled.len() > LOOKED_AT).then_some(LOOKED_AT),
     })
 }
