@@ -9,7 +9,7 @@ use crate::kit;
 pub fn tests() -> Vec<kit::Trial> {
     kit::trials![
         needs(): tasks_are_run_archived_and_deleted, a_task_of_a_worker_in_go_cannot_be_stopped, refused_actions_are_reported, queues_are_paused_and_resumed,
-            a_channel_is_tested, bad_messages_are_run_and_deleted, schedules_are_paused_and_resumed, a_schedule_runs_by_hand, a_run_beside_another_one_requires_confirmation, sources_are_read_on_demand
+            a_channel_is_tested, a_workflow_is_shown_and_cancelled, bad_messages_are_run_and_deleted, schedules_are_paused_and_resumed, a_schedule_runs_by_hand, a_run_beside_another_one_requires_confirmation, sources_are_read_on_demand
     ]
 }
 
@@ -60,6 +60,25 @@ async fn tasks_are_run_archived_and_deleted() {
         ("held", Some("stopped by local"))
     );
     assert_eq!(request.queue.unwrap().as_str(), "default");
+}
+
+async fn a_workflow_is_shown_and_cancelled() {
+    use runner::{Client, Task, Workflow};
+    let site = Site::full().await;
+    let workflow = Workflow::new("import").id("i-1").then(Task::new("step").queue("mail"));
+    Client::over(site.broker.clone()).workflow(workflow).await.unwrap();
+    let list = site.http.get("/queue/workflows").await.body;
+    assert!(
+        list.contains("href=\"/queue/workflows/i-1\"") && list.contains("0/1"),
+        "{list}"
+    );
+    let page = site.http.get("/queue/workflows/i-1").await.body;
+    assert!(page.contains("/queue/tasks/mail/workflow%3Ai-1%3A0"), "{page}");
+    let task = site.http.get("/queue/tasks/mail/workflow%3Ai-1%3A0").await.body;
+    assert!(task.contains("href=\"/queue/workflows/i-1\""), "{task}");
+    says(&site, "/queue/workflows/i-1/cancel", "Workflow i-1 was cancelled").await;
+    let answer = site.act("/queue/workflows/other/retry", &[]).await;
+    assert_eq!(answer.status, 404, "{}", answer.body);
 }
 
 async fn a_channel_is_tested() {

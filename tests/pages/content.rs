@@ -20,7 +20,7 @@ pub fn tests() -> Vec<kit::Trial> {
 }
 
 /// Every address of an empty dashboard.
-pub const EMPTY: [&str; 8] = [
+pub const EMPTY: [&str; 9] = [
     "/queue",
     "/queue/schedules",
     "/queue/servers",
@@ -28,6 +28,7 @@ pub const EMPTY: [&str; 8] = [
     "/queue/tasks",
     "/queue/decisions",
     "/queue/notifications",
+    "/queue/workflows",
     "/queue/bad-messages",
 ];
 
@@ -66,6 +67,7 @@ async fn every_page_of_an_empty_store_explains_the_next_step() {
         "No pending tasks",
         "No such decision",
         "Nothing was reported",
+        "No workflow yet",
         "No bad messages",
     ]) {
         let page = site.http.get(path).await;

@@ -29,6 +29,8 @@ pub enum NavSection {
     Servers,
     /// `/queue/notifications`
     Notifications,
+    /// `/queue/workflows…`
+    Workflows,
     /// None of them.
     None,
 }

@@ -130,6 +130,12 @@ pub fn decisions(only: Option<&str>, range: Option<(Timestamp, Timestamp)>) -> S
     format!("{}/decisions?{}", root(), query.join("&"))
 }
 
+/// The page of a workflow.
+#[must_use]
+pub fn workflow(id: &str) -> String {
+    format!("{}/workflows/{}", root(), segment(id.as_bytes()))
+}
+
 /// A channel of notifications; it has actions and no page.
 #[must_use]
 pub fn channel(name: &str) -> String {

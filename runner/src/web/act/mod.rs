@@ -20,6 +20,7 @@ pub mod queues;
 pub mod schedules;
 pub mod selected;
 pub mod tasks;
+pub mod workflows;
 
 /// The address of each action.
 pub(super) fn routes() -> Router<AppState> {
@@ -30,6 +31,7 @@ pub(super) fn routes() -> Router<AppState> {
         .route("/queue/schedules/{id}/{verb}", post(schedules::one))
         .route("/queue/notifications/{channel}/{verb}", post(notifications::one))
         .route("/queue/bad-messages/{name}/{stamp}/{verb}", post(bad_messages::one))
+        .route("/queue/workflows/{id}/{verb}", post(workflows::one))
         .route("/queue/sync", post(schedules::sync))
 }
 

@@ -26,6 +26,7 @@ pub mod servers;
 pub mod task;
 pub mod tasks;
 pub mod triggers;
+pub mod workflows;
 
 use axum::Router;
 use axum::routing::{get, post};
@@ -58,6 +59,8 @@ pub fn routes() -> Router<AppState> {
         .route("/queue/bad-messages", get(bad_messages::show))
         .route("/queue/bad-messages/{name}/{stamp}", get(bad_messages::one))
         .route("/queue/bad-messages/{name}/{stamp}/body", get(bad_messages::body))
+        .route("/queue/workflows", get(workflows::list))
+        .route("/queue/workflows/{id}", get(workflows::show))
         .route("/queue/login", get(login::show).post(login::enter))
         .route("/queue/logout", post(login::leave))
         .route("/queue/prefs", post(login::prefer))

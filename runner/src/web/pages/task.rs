@@ -6,7 +6,7 @@ use axum::http::{HeaderName, header};
 use axum::response::{IntoResponse, Response};
 use runner_core::task::{Event, FUNCTION_PREFIX, TaskState};
 use runner_core::trigger::AFTER_HEADER;
-use runner_queue::{Attempt, BrokerError, RunBy, TaskInfo};
+use runner_queue::{Attempt, BrokerError, RunBy, TaskInfo, WORKFLOW_HEADER, is_workflow_id};
 use serde::Serialize;
 
 use super::raw;
@@ -80,6 +80,8 @@ struct TaskPage {
     event: Option<String>,
     /// The task after which it was started, and its address.
     after: Option<(String, String)>,
+    /// The workflow that it belongs to, and its address.
+    workflow: Option<(String, String)>,
     attempts: Vec<AttemptRow>,
     /// Whether it runs, so that there may be a live view now or later.
     active: bool,
@@ -194,6 +196,10 @@ fn page(
         after: record.headers.get(AFTER_HEADER).and_then(|before| {
             let (queue, id) = before.split_once('/')?;
             Some((id.to_owned(), urls::task(queue, id)))
+        }),
+        workflow: record.headers.get(WORKFLOW_HEADER).and_then(|header| {
+            let (id, _) = header.split_once('/').filter(|(id, _)| is_workflow_id(id))?;
+            Some((id.to_owned(), urls::workflow(id)))
         }),
         attempts: attempts.iter().rev().map(|a| attempt(locale, a)).collect(),
         active: task.state == TaskState::Active,

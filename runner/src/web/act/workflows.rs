@@ -1,0 +1,42 @@
+//! The actions on a workflow: cancel it as a whole, or run its failed steps again.
+
+use std::sync::Arc;
+
+use axum::Extension;
+use axum::extract::{Path, State};
+use axum::response::Response;
+use runner_queue::{WorkflowState, cancel_workflow, retry_workflow};
+
+use super::{Audit, done, otherwise, redirect_with, settled};
+use crate::web::app_state::AppState;
+use crate::web::page_error::PageError;
+use crate::web::request_context::{Form, SharedContext};
+
+/// `POST /queue/workflows/{id}/{verb}`
+pub async fn one(
+    State(app): State<AppState>,
+    Extension(cx): Extension<SharedContext>,
+    Path((id, verb)): Path<(String, String)>,
+    Extension(form): Extension<Arc<Form>>,
+) -> Result<Response, PageError> {
+    let notice = match verb.as_str() {
+        "cancel" => {
+            let audit = Audit::intent(&cx, "workflow.cancel", &id);
+            match settled(audit, cancel_workflow(&*app.broker, &id).await)? {
+                Some(head) if head.place.state == WorkflowState::Cancelled => done("notice.workflow.cancelled", id),
+                Some(_) => otherwise("notice.workflow.over", id),
+                None => return Err(PageError::Gone("workflow", id)),
+            }
+        }
+        "retry" => {
+            let audit = Audit::intent(&cx, "workflow.retry", &id);
+            match settled(audit, retry_workflow(&*app.broker, &id).await)? {
+                Some(0) => otherwise("notice.workflow.nothing", id),
+                Some(_) => done("notice.workflow.retried", id),
+                None => return Err(PageError::Gone("workflow", id)),
+            }
+        }
+        _ => return Err(PageError::NoPage),
+    };
+    Ok(redirect_with(&app, &form.back(), &notice))
+}
