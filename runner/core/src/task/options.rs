@@ -258,17 +258,22 @@ impl Task {
         self
     }
 
-    /// What the name of its lock is made of besides queue and type: a mark, and the bytes whose digest follows it. By the
-    /// payload the mark is empty, and there are no bytes for "no payload": that is asynq's name.
+    /// What the name of its lock is made of besides queue and type: the bytes whose digest it has, and a mark behind that. By the
+    /// payload the mark is empty, and there are no bytes for "no payload": that is asynq's name. A payload without a value at
+    /// the path of its key counts as a whole: otherwise a path that was misspelt would make all tasks the same.
     #[must_use]
-    pub fn lock_content(&self) -> (&'static str, Option<Cow<'_, [u8]>>) {
+    pub fn lock_content(&self) -> (Option<Cow<'_, [u8]>>, &'static str) {
         let payload = self.payload.as_deref();
         match self.unique.as_ref().and_then(|unique| unique.key.as_ref()) {
-            None => ("", payload.map(Cow::Borrowed)),
-            Some(UniqueKey::Text(text)) => ("key:", Some(Cow::Borrowed(text.as_bytes()))),
+            None => (payload.map(Cow::Borrowed), ""),
+            Some(UniqueKey::Text(text)) => (Some(Cow::Borrowed(text.as_bytes())), ":key"),
             Some(UniqueKey::Payload(path)) => {
-                let value = payload_value(payload.unwrap_or_default(), path);
-                ("key:", Some(Cow::Owned(value.into_bytes())))
+                let whole = payload.unwrap_or_default();
+                let value = payload_value(whole, path);
+                match value.is_empty() {
+                    true => (Some(Cow::Borrowed(whole)), ":payload"),
+                    false => (Some(Cow::Owned(value.into_bytes())), ":key"),
+                }
             }
         }
     }
@@ -360,15 +365,19 @@ mod tests {
     fn a_lock_is_named_by_the_payload_or_by_a_key() {
         let hour = Duration::from_secs(3600);
         let task = Task::new("a").payload(r#"{"page": 7, "text": "x"}"#);
-        let (mark, bytes) = task.lock_content();
-        assert_eq!((mark, bytes.as_deref()), ("", task.payload.as_deref()));
-        assert_eq!(Task::new("a").unique(hour).lock_content(), ("", None));
+        let (bytes, mark) = task.lock_content();
+        assert_eq!((bytes.as_deref(), mark), (task.payload.as_deref(), ""));
+        assert_eq!(Task::new("a").unique(hour).lock_content(), (None, ""));
         let keyed = task.clone().unique(Unique::new(hour).key("k"));
-        assert_eq!(keyed.lock_content(), ("key:", Some(Cow::Borrowed(&b"k"[..]))));
-        let mut path = task.unique(hour);
-        if let Some(unique) = &mut path.unique {
-            unique.key = Some(UniqueKey::Payload("page".to_owned()));
-        }
-        assert_eq!(path.lock_content(), ("key:", Some(Cow::Borrowed(&b"7"[..]))));
+        assert_eq!(keyed.lock_content(), (Some(Cow::Borrowed(&b"k"[..])), ":key"));
+        let by_path = |path: &str| {
+            let mut unique = Unique::new(hour);
+            unique.key = Some(UniqueKey::Payload(path.to_owned()));
+            task.clone().unique(unique)
+        };
+        assert_eq!(by_path("page").lock_content(), (Some(Cow::Borrowed(&b"7"[..])), ":key"));
+        let misspelt = by_path("pgae");
+        let (bytes, mark) = misspelt.lock_content();
+        assert_eq!((bytes.as_deref(), mark), (task.payload.as_deref(), ":payload"));
     }
 }

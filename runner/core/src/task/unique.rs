@@ -25,7 +25,8 @@ pub struct Unique {
 pub enum UniqueKey {
     /// This text, at most [`MAX_UNIQUE_KEY`] bytes.
     Text(String),
-    /// The text, number or truth value at this path of a payload in JSON, such as `account.id`; empty if there is none.
+    /// The text, number or truth value at this path of a payload in JSON, such as `account.id`; the whole payload if there is
+    /// none.
     Payload(String),
 }
 

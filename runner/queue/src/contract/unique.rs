@@ -2,7 +2,7 @@
 //!
 //! The lock in asynq's form, where the second one is refused, is in `produce`.
 
-use runner_core::task::{Task, TaskState, Unique};
+use runner_core::task::{Task, TaskState, Unique, UniqueKey};
 
 use super::shared::{id, retry, secs, task};
 use super::{Clause, Fresh};
@@ -11,6 +11,7 @@ use crate::{Delivery, Refusal, Verdict};
 pub(super) fn clauses() -> Vec<Clause> {
     clauses![
         by_a_key_tasks_are_the_same_whatever_their_payloads,
+        by_a_path_that_leads_nowhere_only_equal_payloads_are_the_same,
         a_task_that_waits_is_replaced_and_keeps_its_id,
         within_one_call_the_last_one_replaces_the_others,
         a_task_to_be_retried_is_replaced_as_if_it_were_new,
@@ -39,6 +40,22 @@ async fn by_a_key_tasks_are_the_same_whatever_their_payloads(fresh: Fresh) {
     fresh.put([build("c", "1", lock().key("another"))]).await;
     // Not the lock of the payload.
     fresh.put([build("d", "site", Unique::new(secs(600)))]).await;
+    fresh.is_sound().await;
+}
+
+async fn by_a_path_that_leads_nowhere_only_equal_payloads_are_the_same(fresh: Fresh) {
+    let lock = || Unique {
+        key: Some(UniqueKey::Payload("pgae".to_owned())),
+        ..Unique::new(secs(600)).replace()
+    };
+    fresh
+        .put([
+            build("a", r#"{"page":1}"#, lock()),
+            build("b", r#"{"page":2}"#, lock()),
+            build("c", r#"{"page":1}"#, lock()),
+        ])
+        .await;
+    assert_eq!(fresh.list(TaskState::Pending).await, ["b", "a"]);
     fresh.is_sound().await;
 }
 

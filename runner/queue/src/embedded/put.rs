@@ -114,13 +114,13 @@ fn take_lock(tx: &Tx<'_>, task: &Task, id: &TaskId, state: TaskState, at: i64) -
 
 /// The name of a task's lock, in asynq's form: type and MD5 of the payload, nothing for "no payload"; or of a key.
 pub(super) fn lock_key(task: &Task) -> String {
-    let (mark, bytes) = task.lock_content();
+    let (bytes, mark) = task.lock_content();
     let digest = bytes.as_deref().map(Md5::digest).unwrap_or_default();
     let hash: String = match bytes {
         Some(_) => digest.iter().map(|byte| format!("{byte:02x}")).collect(),
         None => String::new(),
     };
-    format!("unique:{}:{mark}{hash}", task.kind)
+    format!("unique:{}:{hash}{mark}", task.kind)
 }
 
 /// The task that holds a lock. One that cannot be read holds it nevertheless; no task has an empty id.
@@ -158,7 +158,8 @@ fn conflict(
         (OnConflict::Replace, Some((seq, state)), _) => {
             moves::delete(tx, &task.queue, state, &[seq])?;
             if gates::any(tx)? {
-                gates::leave(tx, [(&task.queue, holder, true)])?;
+                // Another payload may have another key, so it keeps no place in an order.
+                gates::leave(tx, [(&task.queue, holder, false)])?;
             }
             let placed = Placed {
                 id: id?,

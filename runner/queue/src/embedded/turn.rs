@@ -3,7 +3,7 @@
 //! SQLite's lock is not fair: a process that writes without a pause takes it again before another one, which asks once in a
 //! while, sees that it was free. Such a process could keep the verdicts of the others waiting until their leases are over and
 //! their tasks run twice. So a process first takes its turn, a lock on a file beside the store, and keeps it until it has SQLite's
-//! lock: whoever waits there is the next to write.
+//! lock: the one that waits there is the next to write.
 //!
 //! Not here: mutual exclusion, which stays SQLite's. Without the file, or beside a process that is frozen during its turn,
 //! writes go on without turns.

@@ -264,7 +264,7 @@ impl TestTask {
 }
 
 fn lock_of(task: &Task) -> Lock {
-    let (mark, bytes) = task.lock_content();
+    let (bytes, mark) = task.lock_content();
     let bytes = bytes.map(|bytes| Bytes::copy_from_slice(&bytes));
     (task.queue.clone(), format!("{}:{mark}", task.kind), bytes)
 }

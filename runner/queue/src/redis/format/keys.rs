@@ -152,12 +152,14 @@ pub(in crate::redis) fn fire(queue_name: &str, schedule: &str, nominal: i64) -> 
 
 /// The lock that a task of this type takes: see [`Task::lock_content`](runner_core::task::Task::lock_content). No payload and an
 /// empty one differ here alone.
-pub(in crate::redis) fn unique(queue_name: &str, kind: &str, content: &(&str, Option<Cow<'_, [u8]>>)) -> String {
-    let (mark, bytes) = content;
-    let mut key = format!("{}unique:{kind}:{mark}", queue(queue_name));
+pub(in crate::redis) fn unique(queue_name: &str, kind: &str, content: &(Option<Cow<'_, [u8]>>, &str)) -> String {
+    let (bytes, mark) = content;
+    let mut key = format!("{}unique:{kind}:", queue(queue_name));
     if let Some(bytes) = bytes {
         key.push_str(&digest(bytes));
     }
+    // Behind the digest, where no type can end: `a` with a key is not `a:key` with a payload.
+    key.push_str(mark);
     key
 }
 
@@ -287,15 +289,15 @@ mod tests {
     #[test]
     fn a_missing_payload_leaves_the_hash_out_and_an_empty_one_does_not() {
         assert_eq!(
-            unique("default", "email:send", &("", None)),
+            unique("default", "email:send", &(None, "")),
             "asynq:{default}:unique:email:send:"
         );
         assert_eq!(
-            unique("default", "email:send", &("", Some(b"".into()))),
+            unique("default", "email:send", &(Some(b"".into()), "")),
             "asynq:{default}:unique:email:send:d41d8cd98f00b204e9800998ecf8427e"
         );
         assert_eq!(
-            unique("default", "email:send", &("", Some(br#"{"user_id":42}"#.into()))),
+            unique("default", "email:send", &(Some(br#"{"user_id":42}"#.into()), "")),
             "asynq:{default}:unique:email:send:1181f89307fa271072c095747d5813cc"
         );
     }

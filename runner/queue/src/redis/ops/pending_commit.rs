@@ -177,9 +177,11 @@ impl PendingCommit {
             let decision = decision_of(text.clone()).ok_or_else(|| fault::odd_answer(DOING))?;
             // A skipped fire leaves the previous task as it was; a fired one is what the next fire is compared with.
             if decision.kind == crate::DecisionKind::Fired {
-                let key = keys::task(&fire.queue, &fire.task);
-                self.previous = (key.clone(), fire.task.clone());
-                self.last = Some((fire.nominal, fire.task, key));
+                // The task that waited, if this one took its place.
+                let task = decision.task.map_or(fire.task, |task| task.as_str().to_owned());
+                let key = keys::task(&fire.queue, &task);
+                self.previous = (key.clone(), task.clone());
+                self.last = Some((fire.nominal, task, key));
             }
             self.texts.push(text);
         }

@@ -9,7 +9,7 @@ use bytes::Bytes;
 use jiff::Timestamp;
 use prost::Message as _;
 use redis::Value;
-use runner_core::task::{QueueName, Run, Task, TaskId, TaskState, Unique};
+use runner_core::task::{OnConflict, QueueName, Run, Task, TaskId, TaskState, Unique};
 
 use crate::redis::RedisBroker;
 use crate::redis::format::scripts::Script;
@@ -33,6 +33,9 @@ impl SendRoute {
 
 /// Tasks a script call, during which Redis does nothing else: about 1 ms.
 const BATCH: usize = 256;
+
+/// Tasks of a call that may replace others.
+const SEARCHES: usize = 8;
 /// Tasks a round trip: bounds what is held in memory on both sides.
 const TRIP: usize = 2048;
 
@@ -67,6 +70,16 @@ fn portions<T>(
 }
 
 pub(in crate::redis) const DOING: &str = "enqueue tasks";
+
+/// What a task counts for in a batch. One that may replace another may have the script search a long list.
+fn weight(task: &impl Outgoing) -> usize {
+    let replaces = |unique: &Unique| unique.on_conflict != OnConflict::Keep;
+    let search = match task.task().unique.as_ref().is_some_and(replaces) {
+        true => BATCH_BYTES / SEARCHES,
+        false => 0,
+    };
+    payload(task).saturating_add(search)
+}
 
 /// The arguments of a script that say when a task is due: see `put.lua`.
 pub(in crate::redis) fn when(run: Run) -> String {
@@ -213,7 +226,7 @@ async fn send_trip(way: &SendRoute, tasks: &[impl Outgoing]) -> BrokerResult<Sen
         }
         let mut batches = Vec::new();
         for (queue, members) in &by_queue {
-            for batch in portions(members, BATCH, BATCH_BYTES, |(place, _)| payload(&tasks[*place])) {
+            for batch in portions(members, BATCH, BATCH_BYTES, |(place, _)| weight(&tasks[*place])) {
                 let keys = [keys::part(queue.as_str(), "pending"), keys::QUEUES.to_owned()];
                 let keys = if apart { &keys[..1] } else { &keys[..] };
                 add_call(&mut trip, queue.as_str(), keys, tasks, batch);

@@ -209,7 +209,7 @@ fn keys_are_spelled_alike() {
         let ours = keys::unique(
             &text(&lock["queue"]),
             &text(&lock["type"]),
-            &("", payload.map(Into::into)),
+            &(payload.map(Into::into), ""),
         );
         assert_eq!(lock["key"], ours);
     }

@@ -21,7 +21,7 @@ local function known(text, nominal)
   fine = found.s == id and found.n == tonumber(nominal) and kinds[found.k] and type(found.r) == 'string'
     and type(found.i) == 'string' and type(found.c) == 'number' and found.c == math.floor(found.c)
     and found.c >= 0 and found.c < 4294967296 and type(found.d) == 'string' and find(found.d, '^%d+$') and #found.d < 20
-  return fine and found.k
+  return fine and found.k, found.t
 end
 
 local reply = {'done'}
@@ -42,8 +42,11 @@ for i = 16, #ARGV, 9 do
     end
     redis.call('SET', mark, text, 'EX', ARGV[9])
   end
-  if known(text, nominal) == 'fired' then
-    previous, key, elsewhere = ARGV[i + 2], queue .. 't:' .. ARGV[i + 2], ''
+  local kind, task = known(text, nominal)
+  if kind == 'fired' then
+    -- The task that waited, if this one took its place.
+    if type(task) ~= 'string' then task = ARGV[i + 2] end
+    previous, key, elsewhere = task, queue .. 't:' .. task, ''
   end
   reply[#reply + 1] = text
 end

@@ -27,7 +27,8 @@ local function unlist(queue, id, reschedules)
   local state, group = held and held[1], held and held[2] or ''
   local gone = 0
   if state == 'pending' then
-    gone = keep('LREM', queue .. 'pending', 0, id)
+    -- It is there once; looking for more would read the whole list.
+    gone = keep('LREM', queue .. 'pending', 1, id)
   elseif state == 'scheduled' or state == 'retry' then
     gone = keep('ZREM', queue .. state, id)
   elseif state == 'aggregating' and not reschedules then
@@ -35,13 +36,16 @@ local function unlist(queue, id, reschedules)
     if gone > 0 and keep('ZCARD', queue .. 'g:' .. group) == 0 then keep('SREM', queue .. 'groups', group) end
   end
   if gone == 0 then return false end
-  -- It no longer waits for a handler or at a limit; its place in an order stays.
+  -- It no longer waits for a handler or at a limit. Its place in an order stays, unless another payload takes its place.
   local own = 'runner:' .. string.sub(queue, 7)
   keep('HDEL', own .. 'waiting', id)
   local stays = {}
   for line in string.gmatch(keep('HGET', own .. 'gated', id) or '', '[^\n]+') do
     if string.byte(line) == 119 then
       keep('ZREM', own .. 'waiters:' .. string.sub(line, 2), id)
+    elseif not reschedules then
+      keep('ZREM', own .. 'holders:' .. string.sub(line, 2), id)
+      keep('ZADD', own .. 'look', whole(millis), string.sub(line, 2))
     else
       stays[#stays + 1] = line
     end
