@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use nix::sys::signal::Signal;
 use runner::{Client, Step, Task, Workflow};
 use runner_core::clock::SystemClock;
 use runner_queue::Broker;
@@ -22,7 +23,8 @@ pub fn tests() -> Vec<kit::Trial> {
             a_failed_step_is_shown_and_run_again;
         needs():
             kills_in_a_file_neither_lose_nor_double_a_step,
-            a_workflow_is_cancelled_as_a_whole;
+            a_workflow_is_cancelled_as_a_whole,
+            what_ends_while_a_runner_stops_is_written;
     ]
 }
 
@@ -240,10 +242,8 @@ async fn a_workflow_is_cancelled_as_a_whole() {
         n => Err(n),
     })
     .await;
-    assert_eq!(
-        site.cli(["workflow", "cancel", "l"]).await.ok().stdout.trim(),
-        "cancelled"
-    );
+    let answer = site.cli(["workflow", "cancel", "l"]).await.ok().stdout;
+    assert!(answer.starts_with("cancelling"), "{answer}");
     eventually_within(PATIENCE, "nothing runs", async || {
         let active = site.cli(["ls", "tasks", "--state", "active", "--json"]).await;
         match active.stdout.trim() {
@@ -252,9 +252,33 @@ async fn a_workflow_is_cancelled_as_a_whole() {
         }
     })
     .await;
-    let head = handle.state().await.unwrap().expect("a workflow");
+    let head = handle.wait(PATIENCE).await.unwrap().expect("a workflow");
     assert_eq!(head.place.state.as_str(), "cancelled");
     assert!(lines(&site, "ended").is_empty() && lines(&site, "done").is_empty());
     assert!(runner.stop().await.success());
+    broker.close().await;
+}
+
+async fn what_ends_while_a_runner_stops_is_written() {
+    let site = site("");
+    let (client, broker) = in_file(&site).await;
+    let workflow = Workflow::new("stop").id("s").then(Task::new("fn:slow"));
+    client.workflow(workflow).await.expect("a workflow");
+    let runner = site.start().await;
+    eventually_within(PATIENCE, "the step runs", async || match lines(&site, "begun").len() {
+        1 => Ok(()),
+        n => Err(n),
+    })
+    .await;
+    runner.signal(Signal::SIGTERM);
+    eventually_within(PATIENCE, "the runner drains", async || match runner.log() {
+        log if log.contains("draining") => Ok(()),
+        log => Err(log),
+    })
+    .await;
+    site.write("go", "");
+    assert!(runner.ended().await.success());
+    let shown = site.cli(["workflow", "show", "s", "--json"]).await.json();
+    assert_eq!((&shown["done"], &shown["state"]), (&1.into(), &"done".into()));
     broker.close().await;
 }

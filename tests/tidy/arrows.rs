@@ -99,7 +99,7 @@ const ROOMS: &[Room] = &[
         "runner/src/notification/",
         "background core queue health",
     ),
-    room("workflow", "runner/src/workflow/", "background queue health"),
+    room("workflow", "runner/src/workflow/", "background core queue health"),
     room("diagnose", "runner/src/diagnose/", "core health queue text"),
     room("facts", "runner/src/facts.rs", "core diagnose health queue"),
     room(

@@ -149,8 +149,9 @@ impl Workflow {
         if steps > MAX_WORKFLOW_STEPS {
             return Err(WorkflowError::TooManySteps(steps));
         }
-        let payload = |task: &Task| task.payload.as_ref().map_or(0, Bytes::len);
-        let bytes: usize = self.stages.iter().flatten().map(|step| payload(&step.task)).sum();
+        let callbacks = self.on_done.iter().chain(&self.on_failed);
+        let tasks = self.stages.iter().flatten().map(|step| &step.task).chain(callbacks);
+        let bytes: usize = tasks.filter_map(|task| task.payload.as_ref()).map(Bytes::len).sum();
         if bytes > MAX_WORKFLOW_BYTES {
             return Err(WorkflowError::TooLarge(bytes));
         }
@@ -371,6 +372,10 @@ mod tests {
             (one().then(Task::new("a").id("x")), "workflow_bad_step"),
             (one().then(Task::new("a").delay(LOOK)), "workflow_bad_step"),
             (one().on_done(Task::new(" ")), "workflow_bad_step"),
+            (
+                one().on_failed(Task::new("b").payload(vec![b'x'; MAX_WORKFLOW_BYTES + 1])),
+                "workflow_too_large",
+            ),
         ] {
             assert_eq!(workflow.check().unwrap_err().code(), code);
         }

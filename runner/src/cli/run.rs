@@ -46,6 +46,9 @@ const GREETING_WAIT: Duration = Duration::from_secs(1);
 /// Time left for the broker to close when open requests are cut off.
 const CLOSING: Duration = Duration::from_millis(300);
 
+/// The longest time for writing ends of steps of workflows at the end.
+const LAST_ENDS: Duration = Duration::from_secs(1);
+
 /// Listening ends while there is still time for the events that its last tasks make, and for the broker.
 const _: () = assert!(
     trigger::LAST_BATCHES.as_millis() + CLOSING.as_millis() * 2 < worker::LAST_STEPS.as_millis(),
@@ -77,6 +80,8 @@ struct Running {
     scheduler: Option<JoinHandle<()>>,
     triggers: Option<JoinHandle<()>>,
     worker: Option<Worker>,
+    /// Ends of steps of workflows that the worker has settled.
+    steps: SettledSteps,
     /// The sending of events, and what tells it until when it may go on.
     events: Option<(JoinHandle<()>, oneshot::Sender<Instant>)>,
     web: Option<PageServer>,
@@ -290,6 +295,14 @@ impl Running {
                 Err(_) => tracing::warn!("a hook that runs at the end did not return in time"),
             }
         }
+        // What the worker settled after the loop that writes it has ended.
+        let last_ends = (Instant::now() + LAST_ENDS).min(until - CLOSING * 2);
+        if timeout_at(last_ends, self.steps.write(&*components.broker))
+            .await
+            .is_err()
+        {
+            tracing::warn!("ends of steps of workflows were not written in time; another runner looks for them");
+        }
         // After everything that makes some.
         if let Some((task, stop)) = self.events {
             // Less than is waited for, so that it counts by itself what it could not send.
@@ -472,6 +485,7 @@ impl Components {
             scheduler,
             triggers,
             worker,
+            steps,
             events,
             web,
             probes,

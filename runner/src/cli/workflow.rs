@@ -45,7 +45,7 @@ enum Verb {
 #[derive(Debug, Args)]
 #[command(after_help = "Example:\n  \
     runner workflow ls --open --json | jq '.[] | select(.state == \"failed\")'\n\n\
-    A workflow is kept for 7 days after its last change.")]
+    One that is over or has failed is kept for 7 days after its last change.")]
 struct List {
     /// Only those that are neither done nor cancelled
     #[arg(long)]
@@ -80,6 +80,9 @@ impl WorkflowCommand {
                 let broker = context.broker().await?;
                 match cancel_workflow(&*broker, &id).await? {
                     Some(head) if head.place.state == WorkflowState::Cancelled => Ok(print::done("cancelled")?),
+                    Some(head) if head.place.state == WorkflowState::Cancelling => {
+                        Ok(print::done("cancelling: steps that run are being stopped")?)
+                    }
                     Some(head) => bail!("workflow {id} is {}", head.place.state.as_str()),
                     None => Err(unknown(&id)),
                 }
@@ -144,13 +147,16 @@ impl Show {
             return Err(unknown(&self.id));
         };
         let (mut failed, mut open) = (Vec::new(), Vec::new());
-        let (mut from, sent) = (0, head.plan.steps_of(head.place.sent));
-        while from < sent && failed.len() < SHOWN {
-            for step in broker.workflow_steps(&self.id, from, BATCH.min(sent - from)).await? {
+        let sent = head.plan.steps_of(head.place.sent);
+        // A step may have failed while its stage was being enqueued.
+        let (mut from, to) = (0, head.plan.steps_of(head.place.sent.saturating_add(1)));
+        while from < to && failed.len() < SHOWN {
+            for step in broker.workflow_steps(&self.id, from, BATCH.min(to - from)).await? {
                 let (list, said) = match step.end {
                     Some(StepEnd::Done(_)) => continue,
                     Some(StepEnd::Failed(error)) => (&mut failed, error),
-                    None => (&mut open, String::new()),
+                    None if step.number < sent => (&mut open, String::new()),
+                    None => continue,
                 };
                 if list.len() < SHOWN {
                     let task = step_task_id(&self.id, step.number).map_or_else(String::new, |id| id.to_string());

@@ -8,9 +8,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
+use runner_core::task::{QueueName, TaskId, TaskState};
 use runner_queue::{
-    Broker, BrokerResult, Settlement, StepEnd, Verdict, WORKFLOW_HEADER, end_workflow_steps, kept_result,
-    look_at_workflow, step_of_header,
+    Broker, BrokerResult, Settlement, StepEnd, Verdict, end_workflow_steps, kept_result, look_at_workflow, step_of_task,
 };
 use tokio::sync::Notify;
 use tokio::time::Instant;
@@ -48,16 +48,15 @@ struct Shared {
 struct SettledStep {
     workflow: String,
     number: u32,
+    task: (QueueName, TaskId),
     end: StepEnd,
 }
 
 impl SettledSteps {
     /// Notes the end of a task that belongs to a workflow. Never waits.
     pub fn settled(&self, settlement: &Settlement) {
-        let Some(header) = settlement.claim.task().headers.get(WORKFLOW_HEADER) else {
-            return;
-        };
-        let Some((workflow, number)) = step_of_header(header) else {
+        let task = settlement.claim.task();
+        let Some((workflow, number)) = step_of_task(task) else {
             return;
         };
         let end = match &settlement.verdict {
@@ -69,8 +68,12 @@ impl SettledSteps {
         };
         let mut ends = self.0.ends.lock().unwrap_or_else(PoisonError::into_inner);
         if ends.len() < MOST_ENDS {
-            let workflow = workflow.to_owned();
-            ends.push(SettledStep { workflow, number, end });
+            ends.push(SettledStep {
+                workflow: workflow.to_owned(),
+                number,
+                task: (task.queue.clone(), task.id.clone()),
+                end,
+            });
         }
         drop(ends);
         self.0.wake.notify_one();
@@ -79,6 +82,43 @@ impl SettledSteps {
     fn take(&self) -> Vec<SettledStep> {
         std::mem::take(&mut *self.0.ends.lock().unwrap_or_else(PoisonError::into_inner))
     }
+
+    /// Writes down what was settled so far, and continues the workflows that this allows. Once more after the worker has
+    /// ended, because the loop ends earlier.
+    ///
+    /// # Errors
+    ///
+    /// When the broker could not be asked. What was not written is found by a look.
+    pub async fn write(&self, broker: &dyn Broker) -> BrokerResult<()> {
+        let mut by_workflow: BTreeMap<String, Vec<(u32, StepEnd)>> = BTreeMap::new();
+        let mut failed = None;
+        for step in self.take() {
+            match is_over(broker, &step).await {
+                Ok(true) => by_workflow
+                    .entry(step.workflow)
+                    .or_default()
+                    .push((step.number, step.end)),
+                Ok(false) => {}
+                Err(error) => failed = Some(error),
+            }
+        }
+        for (workflow, ends) in by_workflow {
+            for some in ends.chunks(BATCH) {
+                failed = end_workflow_steps(broker, &workflow, some).await.err().or(failed);
+            }
+        }
+        failed.map_or(Ok(()), Err)
+    }
+}
+
+/// Whether this is the end of the step still: one that has failed may have been run again before that was written down.
+async fn is_over(broker: &dyn Broker, step: &SettledStep) -> BrokerResult<bool> {
+    if matches!(step.end, StepEnd::Done(_)) {
+        return Ok(true);
+    }
+    let (queue, id) = &step.task;
+    let found = broker.task(queue, id).await?;
+    Ok(found.is_none_or(|found| found.state == TaskState::Archived))
 }
 
 /// Continues them until `stop`.
@@ -109,33 +149,14 @@ struct WorkflowLoop {
 }
 
 impl WorkflowLoop {
-    async fn write(&self) -> BrokerResult<()> {
-        let mut by_workflow: BTreeMap<String, Vec<(u32, StepEnd)>> = BTreeMap::new();
-        for step in self.settled.take() {
-            by_workflow
-                .entry(step.workflow)
-                .or_default()
-                .push((step.number, step.end));
-        }
-        // A failed write is left to the look.
-        let mut failed = None;
-        for (workflow, ends) in by_workflow {
-            for some in ends.chunks(BATCH) {
-                failed = end_workflow_steps(&*self.broker, &workflow, some)
-                    .await
-                    .err()
-                    .or(failed);
-            }
-        }
-        failed.map_or(Ok(()), Err)
-    }
-
     async fn look(&mut self) -> BrokerResult<()> {
-        let open = self.broker.workflow_ids(true, self.skip, WORKFLOWS_A_LOOK).await?;
-        self.skip = match open.len() < WORKFLOWS_A_LOOK {
-            true => 0,
-            false => self.skip + open.len(),
-        };
+        let mut open = self.broker.workflow_ids(true, self.skip, WORKFLOWS_A_LOOK).await?;
+        // Only an empty page is the last one: those that are over are left out.
+        if open.is_empty() && self.skip > 0 {
+            self.skip = 0;
+            open = self.broker.workflow_ids(true, 0, WORKFLOWS_A_LOOK).await?;
+        }
+        self.skip += open.len();
         if self.gone.len() > MOST_GONE {
             self.gone.clear();
         }
@@ -144,10 +165,9 @@ impl WorkflowLoop {
         }
         let mut failed = None;
         for id in open {
-            let from = self.places.get(&id).copied().unwrap_or_default();
-            match look_at_workflow(&*self.broker, &id, from, &mut self.gone).await {
-                Ok(next) => drop(self.places.insert(id, next)),
-                Err(error) => failed = Some(error),
+            let from = self.places.entry(id.clone()).or_default();
+            if let Err(error) = look_at_workflow(&*self.broker, &id, from, &mut self.gone).await {
+                failed = Some(error);
             }
         }
         failed.map_or(Ok(()), Err)
@@ -165,7 +185,7 @@ impl BackgroundLoop for WorkflowLoop {
     }
 
     async fn turn(&mut self) -> Option<Duration> {
-        let mut failed = self.write().await.err();
+        let mut failed = self.settled.write(&*self.broker).await.err();
         if self.looked.is_none_or(|at| at.elapsed() >= LOOK_EVERY) {
             self.looked = Some(Instant::now());
             failed = self.look().await.err().or(failed);

@@ -5,12 +5,12 @@ use std::collections::HashSet;
 use bytes::Bytes;
 use runner_core::task::{Task, TaskId, TaskState};
 
-use super::shared::{archive, queue, secs, verdict};
+use super::shared::{archive, queue, retry, secs, verdict};
 use super::{Clause, Fresh};
 use crate::{
     Action, GivenResults, NewWorkflow, StepEnd, Verdict, WORKFLOW_HEADER, WorkflowCallback, WorkflowHead, WorkflowPlan,
     WorkflowState, WorkflowStep, advance_workflow, cancel_workflow, end_workflow_steps, look_at_workflow,
-    retry_workflow, step_of_header, step_task_id,
+    retry_workflow, step_of_header, step_of_task, step_task_id,
 };
 
 pub(super) fn clauses() -> Vec<Clause> {
@@ -27,6 +27,16 @@ pub(super) fn clauses() -> Vec<Clause> {
         a_task_that_is_missed_twice_has_failed,
         a_cancelled_workflow_deletes_what_waits_and_begins_nothing,
         the_place_of_a_workflow_changes_by_compare_and_set,
+        an_end_of_a_step_that_does_not_exist_counts_nothing,
+        a_task_that_only_has_the_header_ends_no_step,
+        a_workflow_that_runs_is_kept_however_long_that_takes,
+        a_step_that_fails_while_its_stage_is_sent_is_run_again,
+        a_step_that_cannot_be_enqueued_fails_again_at_each_retry,
+        a_retry_does_not_run_what_has_succeeded,
+        a_step_whose_id_is_taken_fails_and_says_so,
+        what_has_ended_is_not_enqueued_when_its_stage_is_sent_again,
+        a_workflow_is_being_cancelled_while_a_step_runs,
+        a_cancel_after_the_last_step_changes_nothing,
     ]
 }
 
@@ -102,7 +112,7 @@ impl Fresh {
     }
 
     async fn look_at(&self, name: &str, gone: &mut HashSet<String>) {
-        look_at_workflow(&*self.broker, name, 0, gone).await.unwrap();
+        look_at_workflow(&*self.broker, name, &mut 0, gone).await.unwrap();
     }
 }
 
@@ -326,7 +336,7 @@ async fn a_cancelled_workflow_deletes_what_waits_and_begins_nothing(fresh: Fresh
     fresh.begin(&workflow("w", &[2, 1])).await;
     let running = fresh.claim_one().await;
     let head = cancel_workflow(&*fresh.broker, "w").await.unwrap().unwrap();
-    assert_eq!(head.place.state, WorkflowState::Cancelled);
+    assert_eq!(head.place.state, WorkflowState::Cancelling);
     assert!(fresh.list(TaskState::Pending).await.is_empty());
     fresh.end(&running, Verdict::Done).await;
     fresh
@@ -350,5 +360,144 @@ async fn the_place_of_a_workflow_changes_by_compare_and_set(fresh: Fresh) {
     assert!(!fresh.broker.move_workflow("w", from, to).await.unwrap());
     assert!(!fresh.broker.move_workflow("other", from, to).await.unwrap());
     assert_eq!(fresh.head("w").await.place, to);
+    fresh.is_sound().await;
+}
+
+async fn an_end_of_a_step_that_does_not_exist_counts_nothing(fresh: Fresh) {
+    fresh.begin(&workflow("w", &[1, 1])).await;
+    let none = [2, 7, u32::MAX].map(|number| (number, StepEnd::Done(Bytes::new())));
+    fresh.report("w", &none).await;
+    assert_eq!(fresh.stands("w").await, (WorkflowState::Running, 0, 0));
+    assert_eq!(fresh.work(done, true).await, ["s"]);
+    assert_eq!(fresh.work(done, true).await, ["s"]);
+    assert_eq!(fresh.stands("w").await, (WorkflowState::Done, 2, 0));
+    fresh.is_sound().await;
+}
+
+async fn a_task_that_only_has_the_header_ends_no_step(fresh: Fresh) {
+    let child = Task::new("child").header(WORKFLOW_HEADER, "w/0");
+    fresh.put([child]).await;
+    assert_eq!(step_of_task(fresh.claim_one().await.task()), None);
+    fresh.begin(&workflow("w", &[1])).await;
+    assert_eq!(step_of_task(fresh.claim_one().await.task()), Some(("w", 0)));
+    fresh.is_sound().await;
+}
+
+async fn a_workflow_that_runs_is_kept_however_long_that_takes(fresh: Fresh) {
+    fresh.begin(&workflow("w", &[1])).await;
+    fresh.begin(&workflow("over", &[1])).await;
+    cancel_workflow(&*fresh.broker, "over").await.unwrap();
+    fresh.clock.advance(crate::WORKFLOWS_KEPT_FOR + secs(1));
+    fresh.broker.keep_workflow(&workflow("new", &[1])).await.unwrap();
+    assert_eq!(fresh.stands("w").await.0, WorkflowState::Running);
+    let open = fresh.broker.workflow_ids(true, 0, 9).await.unwrap();
+    assert_eq!(open, ["new", "w"]);
+    if !fresh.real_time_ttl {
+        assert!(fresh.broker.workflow("over").await.unwrap().is_none());
+    }
+    fresh.is_sound().await;
+}
+
+async fn a_step_that_fails_while_its_stage_is_sent_is_run_again(fresh: Fresh) {
+    fresh.begin(&workflow("w", &[1, 2])).await;
+    fresh.work(done, true).await;
+    // The sender has enqueued both, and not yet left the stage.
+    let sent = fresh.head("w").await.place;
+    let before = crate::WorkflowPlace { sent: 1, ..sent };
+    assert!(fresh.broker.move_workflow("w", sent, before).await.unwrap());
+    fresh
+        .work(|number| if number == 1 { archive("no") } else { Verdict::Done }, true)
+        .await;
+    assert_eq!(fresh.work(done, true).await, ["on:failed"]);
+    assert_eq!(fresh.stands("w").await, (WorkflowState::Failed, 2, 1));
+    assert_eq!(retry_workflow(&*fresh.broker, "w").await.unwrap(), Some(1));
+    assert_eq!(fresh.work(done, true).await, ["s"]);
+    assert_eq!(fresh.stands("w").await, (WorkflowState::Done, 3, 0));
+    fresh.is_sound().await;
+}
+
+async fn a_step_that_cannot_be_enqueued_fails_again_at_each_retry(fresh: Fresh) {
+    let mut new = workflow("w", &[1, 2]);
+    new.steps[2].0.takes = Some(GivenResults {
+        member: "rows".to_owned(),
+        all: true,
+    });
+    fresh.begin(&new).await;
+    fresh.work(done, true).await;
+    let mut ran = fresh.work(done, true).await;
+    ran.sort();
+    assert_eq!(ran, ["on:failed", "s"]);
+    assert_eq!(fresh.stands("w").await, (WorkflowState::Failed, 2, 1));
+    assert_eq!(retry_workflow(&*fresh.broker, "w").await.unwrap(), Some(1));
+    assert_eq!(fresh.stands("w").await, (WorkflowState::Failed, 2, 1));
+    assert_eq!(fresh.work(done, true).await, ["on:failed"]);
+    fresh.is_sound().await;
+}
+
+async fn a_retry_does_not_run_what_has_succeeded(fresh: Fresh) {
+    fresh.begin(&workflow("w", &[1])).await;
+    fresh.work(done, false).await;
+    fresh.report("w", &[(0, StepEnd::Failed("gone".to_owned()))]).await;
+    assert_eq!(fresh.work(done, true).await, ["on:failed"]);
+    assert_eq!(retry_workflow(&*fresh.broker, "w").await.unwrap(), Some(1));
+    assert_eq!(fresh.stands("w").await, (WorkflowState::Done, 1, 0));
+    assert_eq!(fresh.work(done, true).await, ["on:done"]);
+    fresh.is_sound().await;
+}
+
+async fn a_step_whose_id_is_taken_fails_and_says_so(fresh: Fresh) {
+    fresh.put([Task::new("other").id(task_of("w", 0))]).await;
+    fresh.begin(&workflow("w", &[1])).await;
+    assert_eq!(fresh.stands("w").await, (WorkflowState::Failed, 0, 1));
+    let error = fresh.head("w").await.error;
+    assert!(error.contains("another task has the id"), "{error}");
+    assert_eq!(retry_workflow(&*fresh.broker, "w").await.unwrap(), Some(0));
+    let mut ran = fresh.work(done, true).await;
+    ran.sort();
+    assert_eq!(ran, ["on:failed", "other"]);
+    fresh.look_at("w", &mut HashSet::new()).await;
+    assert_eq!(fresh.stands("w").await, (WorkflowState::Failed, 0, 1));
+    assert_eq!(retry_workflow(&*fresh.broker, "w").await.unwrap(), Some(1));
+    assert_eq!(fresh.work(done, true).await, ["s"]);
+    assert_eq!(fresh.stands("w").await, (WorkflowState::Done, 1, 0));
+    fresh.is_sound().await;
+}
+
+async fn what_has_ended_is_not_enqueued_when_its_stage_is_sent_again(fresh: Fresh) {
+    fresh.broker.keep_workflow(&workflow("w", &[2, 1])).await.unwrap();
+    let ends = [(0, StepEnd::Done(Bytes::new()))];
+    fresh.broker.end_steps("w", &ends).await.unwrap();
+    advance_workflow(&*fresh.broker, "w").await.unwrap();
+    assert_eq!(fresh.claim_one().await.task().id, task_of("w", 1));
+    assert!(fresh.claim(9).await.is_empty());
+    fresh.is_sound().await;
+}
+
+async fn a_workflow_is_being_cancelled_while_a_step_runs(fresh: Fresh) {
+    fresh.begin(&workflow("w", &[4, 1])).await;
+    let running = fresh.claim(3).await;
+    let failed = step_of_task(running[0].task()).unwrap().1;
+    fresh.end(&running[0], archive("no")).await;
+    let head = cancel_workflow(&*fresh.broker, "w").await.unwrap().unwrap();
+    assert_eq!(head.place.state, WorkflowState::Cancelling);
+    assert!(fresh.list(TaskState::Pending).await.is_empty());
+    fresh.end(&running[1], Verdict::Done).await;
+    // A worker in Go knows no stop: the task is tried again.
+    fresh.end(&running[2], retry(60, "context canceled")).await;
+    fresh.look_at("w", &mut HashSet::new()).await;
+    assert_eq!(fresh.stands("w").await.0, WorkflowState::Cancelled);
+    assert!(fresh.list(TaskState::Retry).await.is_empty());
+    let kept = fresh.broker.task(&queue("default"), &task_of("w", failed)).await;
+    assert_eq!(kept.unwrap().map(|task| task.state), Some(TaskState::Archived));
+    fresh.is_sound().await;
+}
+
+async fn a_cancel_after_the_last_step_changes_nothing(fresh: Fresh) {
+    fresh.begin(&workflow("w", &[1])).await;
+    let ends = [(0, StepEnd::Done(Bytes::new()))];
+    fresh.broker.end_steps("w", &ends).await.unwrap();
+    let head = cancel_workflow(&*fresh.broker, "w").await.unwrap().unwrap();
+    assert_eq!(head.place.state, WorkflowState::Done);
+    assert!(fresh.work(done, true).await.contains(&"on:done".to_owned()));
     fresh.is_sound().await;
 }

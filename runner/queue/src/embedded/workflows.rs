@@ -1,5 +1,5 @@
-//! Workflows: a row each, and one for each step. Those that are older than they are kept are deleted when another one is
-//! stored.
+//! Workflows: a row each, and one for each step. Those that are over for longer than they are kept are deleted when another
+//! one is stored.
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -43,7 +43,8 @@ fn keep(tx: &Tx<'_>, new: &NewWorkflow) -> Result<bool, SqlError> {
 
 fn prune(tx: &Tx<'_>) -> Result<(), SqlError> {
     let old: Vec<String> = tx.conn.values(
-        "SELECT id FROM workflows WHERE changed_at < ? ORDER BY changed_at LIMIT ?",
+        "SELECT id FROM workflows WHERE changed_at < ? AND state IN ('done', 'failed', 'cancelled') \
+         ORDER BY changed_at LIMIT ?",
         params![tx.now.saturating_sub(span(WORKFLOWS_KEPT_FOR)), PRUNED],
     )?;
     for id in old {
@@ -112,11 +113,11 @@ fn end(tx: &Tx<'_>, id: &str, ends: &[(u32, StepEnd)]) -> Result<Option<Workflow
         )?;
         match end {
             StepEnd::Done(_) => {
-                head.done += 1;
+                head.done = head.done.saturating_add(1);
                 head.failed -= u32::from(before.flatten().is_some() && head.failed > 0);
             }
             StepEnd::Failed(error) => {
-                head.failed += 1;
+                head.failed = head.failed.saturating_add(1);
                 head.error = stored_error(error).to_owned();
             }
         }
@@ -125,7 +126,7 @@ fn end(tx: &Tx<'_>, id: &str, ends: &[(u32, StepEnd)]) -> Result<Option<Workflow
         head.place.state = WorkflowState::Failed;
     } else if head.place.state == WorkflowState::Failed && head.failed == 0 {
         head.place.state = WorkflowState::Running;
-        head.place.epoch += 1;
+        head.place.epoch = head.place.epoch.saturating_add(1);
     }
     write(tx, head).map(Some)
 }
@@ -147,7 +148,7 @@ fn reopen(tx: &Tx<'_>, id: &str, failed: &[u32]) -> Result<Option<WorkflowHead>,
     if head.failed == 0 {
         head.place.state = WorkflowState::Running;
     }
-    head.place.epoch += 1;
+    head.place.epoch = head.place.epoch.saturating_add(1);
     write(tx, head).map(Some)
 }
 
@@ -235,8 +236,8 @@ impl Workflows for EmbeddedBroker {
         let id = id.to_owned();
         let read = move |conn: &Connection| {
             conn.all(
-                "SELECT number, step, ended, said FROM workflow_steps WHERE workflow = ? AND number >= ? \
-                 ORDER BY number LIMIT ?",
+                "SELECT number, step, ended, said FROM workflow_steps WHERE workflow = ?1 AND number >= ?2 \
+                 AND number < ?2 + ?3 ORDER BY number",
                 params![id, from, most],
                 view_of,
             )
@@ -247,14 +248,26 @@ impl Workflows for EmbeddedBroker {
 
     async fn workflow_payloads(&self, id: &str, from: u32, most: u32) -> BrokerResult<Vec<Bytes>> {
         let id = id.to_owned();
-        let read = move |conn: &Connection| {
-            conn.all(
-                "SELECT payload FROM workflow_steps WHERE workflow = ? AND number >= ? ORDER BY number LIMIT ?",
+        let read =
+            move |conn: &Connection| {
+                conn.all(
+                "SELECT number, payload FROM workflow_steps WHERE workflow = ?1 AND number >= ?2 AND number < ?2 + ?3 \
+                 ORDER BY number",
                 params![id, from, most],
-                |row| Ok(Bytes::from(row.get::<_, Vec<u8>>(0).unwrap_or_default())),
+                |row| Ok((row.get::<_, i64>(0).unwrap_or_default(), row.get::<_, Vec<u8>>(1).unwrap_or_default())),
             )
-        };
-        self.readers.query(READ, read).await
+            };
+        let found: Vec<(i64, Vec<u8>)> = self.readers.query(READ, read).await?;
+        let mut payloads = Vec::new();
+        for (number, payload) in found {
+            // One that is missing does not shift the others.
+            payloads.resize(
+                usize::try_from(number - i64::from(from)).unwrap_or_default(),
+                Bytes::new(),
+            );
+            payloads.push(payload.into());
+        }
+        Ok(payloads)
     }
 
     async fn end_steps(&self, id: &str, ends: &[(u32, StepEnd)]) -> BrokerResult<Option<WorkflowHead>> {

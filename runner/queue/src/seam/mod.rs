@@ -37,6 +37,7 @@ mod usage;
 mod worker_order;
 mod workflow;
 mod workflow_advance;
+mod workflow_steps;
 
 pub use act::{Acted, Action, ActionError, Actions, MAX_ACTED, REMOVE_GRACE, RemoveError};
 pub use callback::{
@@ -92,11 +93,9 @@ pub use workflow::{
     GivenResults, MAX_RESULTS_GIVEN, MAX_STEP_RESULT, MAX_WORKFLOW_BYTES, MAX_WORKFLOW_NAME, MAX_WORKFLOW_STEPS,
     NewWorkflow, STEP_RETENTION, StepEnd, WORKFLOW_HEADER, WORKFLOWS_KEPT_FOR, WorkflowCallback, WorkflowHead,
     WorkflowPlace, WorkflowPlan, WorkflowState, WorkflowStep, WorkflowStepView, Workflows, is_workflow_id, kept_result,
+    step_of_header, step_of_task, step_task_id,
 };
-pub use workflow_advance::{
-    advance_workflow, cancel_workflow, end_workflow_steps, look_at_workflow, retry_workflow, step_of_header,
-    step_task_id,
-};
+pub use workflow_advance::{advance_workflow, cancel_workflow, end_workflow_steps, look_at_workflow, retry_workflow};
 
 /// A store of tasks: everything the program asks of it.
 ///

@@ -9,10 +9,11 @@ use std::time::Duration;
 use async_trait::async_trait;
 use bytes::Bytes;
 use jiff::Timestamp;
-use runner_core::task::{QueueName, Task};
+use runner_core::task::{QueueName, Task, TaskId};
 use serde::{Deserialize, Serialize};
 
 use super::BrokerResult;
+use crate::TaskRecord;
 
 /// The most steps of a workflow.
 pub const MAX_WORKFLOW_STEPS: usize = 10_000;
@@ -26,7 +27,7 @@ pub const MAX_STEP_RESULT: usize = 64 << 10;
 /// The most bytes of results that one step is given.
 pub const MAX_RESULTS_GIVEN: usize = 4 << 20;
 
-/// How long a workflow is kept after its last change.
+/// How long a workflow that is done, failed or cancelled is kept after its last change. Others are kept as they are.
 pub const WORKFLOWS_KEPT_FOR: Duration = Duration::from_secs(7 * 86_400);
 
 /// How long a task of a step is kept at least after it has succeeded, so that what a worker in Go has done is seen.
@@ -190,6 +191,15 @@ impl WorkflowPlan {
     pub fn steps(&self) -> u32 {
         self.steps_of(u32::MAX)
     }
+
+    /// The stage of a step, from 0.
+    #[must_use]
+    pub fn stage_of(&self, number: u32) -> u32 {
+        let stages = u32::try_from(self.stages.len()).unwrap_or(u32::MAX);
+        (0..stages)
+            .find(|stage| number < self.steps_of(stage + 1))
+            .unwrap_or(stages)
+    }
 }
 
 /// A workflow to be stored.
@@ -295,8 +305,8 @@ pub trait Workflows: Send + Sync {
     /// As above.
     async fn workflow_payloads(&self, id: &str, from: u32, most: u32) -> BrokerResult<Vec<Bytes>>;
 
-    /// Writes down how steps ended. A success counts once, also after a failure of the same step; a failure counts only if
-    /// there is nothing yet. The first failure makes a running workflow failed; when none is left it runs again, in the next
+    /// Writes down how steps ended; numbers that the workflow does not have are ignored. A success counts once, also after a
+    /// failure of the same step; a failure counts only if there is nothing yet. The first failure makes a running workflow failed; when none is left it runs again, in the next
     /// epoch. Returns the workflow as it is then.
     ///
     /// # Errors
@@ -318,6 +328,27 @@ pub trait Workflows: Send + Sync {
     ///
     /// As above.
     async fn move_workflow(&self, id: &str, from: WorkflowPlace, to: WorkflowPlace) -> BrokerResult<bool>;
+}
+
+/// The id of the task of a step.
+#[must_use]
+pub fn step_task_id(workflow: &str, number: u32) -> Option<TaskId> {
+    TaskId::new(format!("workflow:{workflow}:{number}")).ok()
+}
+
+/// The workflow and the number of the step of a task with this header.
+#[must_use]
+pub fn step_of_header(header: &str) -> Option<(&str, u32)> {
+    let (workflow, number) = header.rsplit_once('/')?;
+    Some((workflow, number.parse().ok()?))
+}
+
+/// The workflow and the number of the step that a task runs. Its header alone decides nothing: a handler may have copied it to
+/// a task of its own.
+#[must_use]
+pub fn step_of_task(task: &TaskRecord) -> Option<(&str, u32)> {
+    let (workflow, number) = step_of_header(task.headers.get(WORKFLOW_HEADER)?)?;
+    (step_task_id(workflow, number).as_ref() == Some(&task.id)).then_some((workflow, number))
 }
 
 /// Whether a text can be the id of a workflow.

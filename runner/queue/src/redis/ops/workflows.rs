@@ -49,6 +49,10 @@ impl RedisBroker {
 #[async_trait]
 impl Workflows for RedisBroker {
     async fn keep_workflow(&self, new: &NewWorkflow) -> BrokerResult<bool> {
+        // One that is over would be listed as new.
+        if self.workflow(&new.id).await?.is_some() {
+            return Ok(false);
+        }
         self.list_workflow("add", &[&new.id]).await?;
         let mut trip = self.conn.trip(KEEP).await?;
         script(&mut trip, Script::KeepWorkflow, &new.id);

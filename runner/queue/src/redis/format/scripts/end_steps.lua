@@ -6,10 +6,13 @@ local head = workflow_head(KEYS[1])
 if not head[1] then return head end
 local state, epoch, why = head[2], stored(head[4]) or 0, head[8] or ''
 local done, failed = stored(head[6]) or 0, stored(head[7]) or 0
+local steps = stored(look(false, 'HGET', KEYS[1], 'steps')) or 0
 for at = 4, #ARGV, 3 do
   local number, how = ARGV[at], ARGV[at + 1]
   local before = string.sub(keep('HGET', KEYS[4], number) or '', 1, 1)
-  if how == 'd' and before ~= 'd' then
+  if tonumber(number) >= steps then
+    -- The workflow has no such step.
+  elseif how == 'd' and before ~= 'd' then
     redis.call('HSET', KEYS[4], number, how .. ARGV[at + 2])
     done = done + 1
     if before == 'f' then failed = math.max(failed - 1, 0) end
@@ -24,5 +27,5 @@ elseif state == 'failed' and failed == 0 then
   state, epoch = 'running', epoch + 1
 end
 changed(KEYS[1], 'state', state or '', 'epoch', whole(epoch), 'done', whole(done), 'failed', whole(failed), 'error', why)
-keep_keys(ARGV[3])
+keep_keys(ARGV[3], state)
 return workflow_head(KEYS[1])

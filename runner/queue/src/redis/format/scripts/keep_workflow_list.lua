@@ -10,5 +10,6 @@ for at = 5, #ARGV do
     keep('ZREM', KEYS[2], ARGV[at])
   end
 end
-for _, key in ipairs(KEYS) do keep('ZREMRANGEBYSCORE', key, '-inf', whole(millis - tonumber(ARGV[3]))) end
+-- Those that are open stay on their list; readers take off what is gone.
+keep('ZREMRANGEBYSCORE', KEYS[1], '-inf', whole(millis - tonumber(ARGV[3])))
 return 1

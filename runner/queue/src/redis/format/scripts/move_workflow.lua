@@ -7,5 +7,5 @@ for i = 1, 4 do
   if head[i + 1] ~= ARGV[i + 3] then return 0 end
 end
 changed(KEYS[1], 'state', ARGV[8], 'sent', ARGV[9], 'epoch', ARGV[10], 'called', ARGV[11])
-keep_keys(ARGV[3])
+keep_keys(ARGV[3], ARGV[8])
 return 1

@@ -13,5 +13,5 @@ for at = 4, #ARGV do
 end
 local state = failed > 0 and 'failed' or 'running'
 changed(KEYS[1], 'state', state, 'epoch', whole((stored(head[4]) or 0) + 1), 'failed', whole(math.max(failed, 0)))
-keep_keys(ARGV[3])
+keep_keys(ARGV[3], state)
 return workflow_head(KEYS[1])

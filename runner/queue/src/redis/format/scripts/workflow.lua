@@ -1,13 +1,17 @@
 -- A workflow: its hash, and in the same slot its steps, their payloads and their ends, by number.
 -- An end is a letter, d done or f failed, and the result or error.
--- Needs clock.lua and guard.lua. Gives: workflow_head(key), keep_keys(keys, seconds) and changed(key, ...).
+-- Needs clock.lua and guard.lua. Gives: workflow_head(key), keep_keys(seconds, state) and changed(key, ...).
 
 local function workflow_head(key)
   return look({}, 'HMGET', key, 'plan', 'state', 'sent', 'epoch', 'called', 'done', 'failed', 'error', 'created', 'changed')
 end
 
-local function keep_keys(seconds)
-  for _, key in ipairs(KEYS) do redis.call('EXPIRE', key, seconds) end
+-- One that runs or is being cancelled is kept, however long that takes.
+local function keep_keys(seconds, state)
+  local lasts = state == 'running' or state == 'cancelling'
+  for _, key in ipairs(KEYS) do
+    if lasts then redis.call('PERSIST', key) else redis.call('EXPIRE', key, seconds) end
+  end
 end
 
 -- For a key that is known to be a hash.
