@@ -1,7 +1,7 @@
 //! Settings that change while the program runs: what is put in force, what waits for a restart, and a file with errors.
 
 use nix::sys::signal::Signal;
-use serde_json::{Value, json};
+use serde_json::json;
 
 use crate::kit::{self, Runner, Site, eventually};
 
@@ -32,14 +32,22 @@ async fn logged(runner: &Runner, words: &str) {
     .await;
 }
 
-async fn concurrency(site: &Site) -> Value {
-    site.cli(["ls", "servers", "--json"]).await.json()[0]["info"]["concurrency"].clone()
+async fn has_slots(site: &Site, number: u64) {
+    eventually("the number of slots", async || {
+        let servers = site.cli(["ls", "servers", "--json"]).await.json();
+        match &servers[0]["info"]["concurrency"] {
+            found if *found == json!(number) => Ok(()),
+            found => Err(found.to_string()),
+        }
+    })
+    .await;
 }
 
 async fn a_changed_file_is_put_in_force_or_named() {
     let site = Site::new(BEFORE);
     let runner = site.start().await;
-    assert_eq!(concurrency(&site).await, json!(3));
+    // A worker announces itself a moment after its pages answer.
+    has_slots(&site, 3).await;
     assert!(!runner.log().contains(" DEBUG "), "{}", runner.log());
 
     // No signal: the file is looked at.
@@ -51,11 +59,7 @@ async fn a_changed_file_is_put_in_force_or_named() {
     .await;
     logged(&runner, "changed settings wait for a restart keys=worker.lease").await;
     logged(&runner, " DEBUG ").await;
-    eventually("the new number of slots", async || match concurrency(&site).await {
-        number if number == json!(5) => Ok(()),
-        other => Err(other.to_string()),
-    })
-    .await;
+    has_slots(&site, 5).await;
 
     // What waits is named again; what is in force is not.
     runner.signal(Signal::SIGHUP);
@@ -90,11 +94,7 @@ async fn a_file_with_errors_changes_nothing() {
 
     site.write("config.yaml", &BEFORE.replace("concurrency: 3", "concurrency: 4"));
     logged(&runner, "changed settings are in force keys=worker.concurrency").await;
-    eventually("the new number of slots", async || match concurrency(&site).await {
-        number if number == json!(4) => Ok(()),
-        other => Err(other.to_string()),
-    })
-    .await;
+    has_slots(&site, 4).await;
     assert!(runner.stop().await.success());
 }
 
