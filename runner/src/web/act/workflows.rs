@@ -24,6 +24,7 @@ pub async fn one(
             let audit = Audit::intent(&cx, "workflow.cancel", &id);
             match settled(audit, cancel_workflow(&*app.broker, &id).await)? {
                 Some(head) if head.place.state == WorkflowState::Cancelled => done("notice.workflow.cancelled", id),
+                Some(head) if head.place.state == WorkflowState::Cancelling => done("notice.workflow.cancelling", id),
                 Some(_) => otherwise("notice.workflow.over", id),
                 None => return Err(PageError::Gone("workflow", id)),
             }
