@@ -260,5 +260,8 @@ async fn kills_and_a_second_instance_start_no_file_twice() {
     let ran = fs::read_to_string(site.dir.join("ran")).unwrap();
     let names: BTreeSet<&str> = ran.lines().collect();
     assert_eq!(names.len(), FILES);
-    assert_eq!(fs::read_dir(dir.join(".runner/take:in")).unwrap().count(), 0);
+    // A process that was killed just before it took a file leaves an empty place, which is removed a minute later.
+    for place in fs::read_dir(dir.join(".runner/take:in")).unwrap() {
+        assert_eq!(fs::read_dir(place.unwrap().path()).unwrap().count(), 0);
+    }
 }
