@@ -40,15 +40,50 @@ pub(super) fn may_be_late(decision: &Decision, within: Duration, now: Timestamp)
     decision.kind == DecisionKind::Fired && decision.end.is_none() && late
 }
 
+/// The notification of an occurrence whose task was enqueued only after it had to start, however it went on: every instance was
+/// down, or the store could not be reached.
+pub(super) fn enqueued_late(
+    name: &str,
+    decision: &Decision,
+    within: Duration,
+    now: Timestamp,
+) -> Option<(Notification, String)> {
+    let news = since(decision.decided_at, now).is_none_or(|age| age <= STILL_NEWS);
+    let by = since(decision.nominal, decision.decided_at).filter(|by| *by > within)?;
+    if decision.kind != DecisionKind::Fired || !news {
+        return None;
+    }
+    let title = format!("{name} started late");
+    let by = runner_core::duration::format(Duration::from_secs(by.as_secs()));
+    let text = format!(
+        "{title}: its task was enqueued {by} after {}, {} were allowed\nschedule {}",
+        decision.nominal,
+        runner_core::duration::format(within),
+        decision.schedule
+    );
+    Some(of_occurrence(NotifyOn::Late, title, text, decision, now))
+}
+
 /// The notification of a task that has not started.
 pub(super) fn late(name: &str, decision: &Decision, within: Duration, now: Timestamp) -> (Notification, String) {
-    let mut notification = Notification::new("", NotifyOn::Late, now, format!("{name} has not started"));
     let within = runner_core::duration::format(within);
     let planned = decision.nominal;
-    notification.text = format!(
+    let text = format!(
         "{name} has not started within {within} of {planned}\nschedule {}",
         decision.schedule
     );
+    of_occurrence(NotifyOn::Late, format!("{name} has not started"), text, decision, now)
+}
+
+fn of_occurrence(
+    event: NotifyOn,
+    title: String,
+    text: String,
+    decision: &Decision,
+    now: Timestamp,
+) -> (Notification, String) {
+    let mut notification = Notification::new("", event, now, title);
+    notification.text = text;
     notification.task = decision.task.as_ref().map(ToString::to_string);
     notification.queue = decision.queue.as_ref().map(ToString::to_string);
     (notification, occurrence(decision))
@@ -172,6 +207,18 @@ mod tests {
         assert!(may_be_late(&fired, within, at(1061)));
         assert!(!may_be_late(&decision(DecisionKind::Skipped), within, at(1061)));
         assert_eq!(late("a", &fired, within, at(1061)).1, "code:a~1000");
+    }
+
+    #[test]
+    fn what_was_enqueued_too_late_is_late_even_if_it_has_ended() {
+        let fired = decision(DecisionKind::Fired);
+        let within = Duration::from_secs(60);
+        let (notification, what) = enqueued_late("a", &fired, within, at(5001)).unwrap();
+        assert_eq!((notification.event, what.as_str()), (NotifyOn::Late, "code:a~1000"));
+        assert!(notification.text.contains("1h6m40s after"), "{}", notification.text);
+        assert!(enqueued_late("a", &fired, Duration::from_secs(4000), at(5001)).is_none());
+        assert!(enqueued_late("a", &fired, within, at(8601)).is_none(), "old news");
+        assert!(enqueued_late("a", &decision(DecisionKind::Skipped), within, at(5001)).is_none());
     }
 
     #[test]

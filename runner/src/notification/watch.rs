@@ -166,10 +166,14 @@ impl NotificationWatch {
                 .filter_map(|decision| expected::missed(name, decision, now));
             look.found.extend(missed.map(of_schedule));
             let Some(within) = within else { continue };
-            for decision in decisions.iter().filter(|d| expected::may_be_late(d, within, now)) {
-                if look.failures.ask(self.waits(decision)).await == Some(true) {
-                    look.found
-                        .push(of_schedule(expected::late(name, decision, within, now)));
+            for decision in &decisions {
+                if let Some(made) = expected::enqueued_late(name, decision, within, now) {
+                    look.found.push(of_schedule(made));
+                } else if expected::may_be_late(decision, within, now)
+                    && look.failures.ask(self.waits(decision)).await == Some(true)
+                {
+                    let made = expected::late(name, decision, within, now);
+                    look.found.push(of_schedule(made));
                 }
             }
         }
