@@ -97,7 +97,7 @@ const ROOMS: &[Room] = &[
     room(
         "notification",
         "runner/src/notification/",
-        "background core queue health",
+        "access background core queue health",
     ),
     room("workflow", "runner/src/workflow/", "background core queue health"),
     room("diagnose", "runner/src/diagnose/", "core health queue text"),

@@ -12,8 +12,8 @@ use super::sign::RobotSignature;
 
 /// The values of a notification that templates name. `action` is `resolve` for a recovery, else `trigger`; `subject` is the same
 /// for all that concerns one schedule or function.
-pub const NOTIFICATION_VALUES: [&str; 11] = [
-    "title", "text", "event", "at", "function", "schedule", "task", "queue", "error", "action", "subject",
+pub const NOTIFICATION_VALUES: [&str; 12] = [
+    "title", "text", "event", "at", "function", "schedule", "task", "queue", "error", "link", "action", "subject",
 ];
 
 /// The keys of a channel that templates name.
@@ -107,6 +107,7 @@ impl Values for TemplateValues<'_> {
             "task" => optional(&all.task),
             "queue" => optional(&all.queue),
             "error" => optional(&all.error),
+            "link" => optional(&all.link),
             "action" => Some(self.action.into()),
             "subject" => plain(subject(all)),
             other => self.own.get(other).map(|text| text.as_str().into()),

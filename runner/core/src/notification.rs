@@ -14,7 +14,7 @@ use crate::task::Task;
 /// The type of the tasks that are notifications.
 pub const NOTIFICATION_TYPE: &str = "runner:notification";
 
-/// The queue of all notifications. Workers ask it first; no slot is reserved for it.
+/// The queue of all notifications. Workers with channels serve it with slots of its own.
 pub const NOTIFICATION_QUEUE: &str = "runner-notifications";
 
 /// What the names of groups of notifications begin with.
@@ -201,6 +201,9 @@ pub struct Notification {
     /// What was wrong, at most 1 KiB.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub error: Option<String>,
+    /// The page of the dashboard that shows it, if the settings say how people reach the dashboard.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub link: Option<String>,
     /// How many it combines; 0 of one that combines none.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub combined: usize,
@@ -252,6 +255,7 @@ impl Notification {
             task: None,
             queue: None,
             error: None,
+            link: None,
             combined: 0,
         }
     }

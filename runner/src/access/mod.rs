@@ -3,10 +3,12 @@
 //! Apart from `web`, because settings are read, with all their errors, by programs that are built without pages.
 
 pub(crate) mod public_url;
+mod segment;
 mod settings;
 pub(crate) mod sign;
 pub(crate) mod trusted_proxies;
 
 pub use public_url::PublicUrl;
+pub use segment::{HEX_SEGMENT, encoded, segment};
 pub use settings::{Auth, User, UserList, UserRole, WebSettings};
 pub use trusted_proxies::TrustedProxies;

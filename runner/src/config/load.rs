@@ -17,7 +17,7 @@ use super::{
     WrittenKeys, read_auth, read_events, read_handlers, read_log, read_mail, read_notify, read_rabbitmq, read_redis,
     read_server, read_stores, read_work,
 };
-use crate::access::WebSettings;
+use crate::access::{PublicUrl, WebSettings};
 use crate::messaging::publishers;
 use crate::source::SourceSettings;
 use crate::text::Report;
@@ -247,7 +247,13 @@ fn read(root: &Section<'_>, purpose: Purpose) -> Settings {
     let environment = root.reader().environment.clone();
     triggers.secrets = SecretReader::new(move |reference| interpolate(reference, &environment));
     let mail = read_mail::mail(root);
-    let (notification, channels) = read_notify::read(root, mail.is_some());
+    let (mut notification, channels) = read_notify::read(root, mail.is_some());
+    notification.dashboard = server
+        .web
+        .public_url
+        .as_ref()
+        .filter(|_| queue_dash)
+        .map(PublicUrl::first_page);
     let mut worker = read_work::worker(root);
     if !channels.is_empty() {
         worker.serve_notifications();

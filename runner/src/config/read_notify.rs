@@ -50,6 +50,7 @@ pub fn read(root: &Section<'_>, has_mail: bool) -> (NotificationSettings, Channe
     let settings = NotificationSettings {
         channels: names,
         default,
+        dashboard: None,
     };
     (settings, Channels::new(channels))
 }

@@ -15,6 +15,7 @@ use tokio::sync::watch;
 
 use super::NotificationSettings;
 use super::identity::{joined, to_delivery};
+use super::link::add_link;
 
 /// What people hear of tasks of one type, or of one schedule.
 #[derive(Clone)]
@@ -163,7 +164,8 @@ impl FollowUps for FailureNotifications {
         };
         let task = ended.task;
         let what = joined([task.queue.as_str(), task.id.as_str(), &ended.run.to_string()]);
-        let notification = self.notification(&hears.name, ended);
+        let mut notification = self.notification(&hears.name, ended);
+        add_link(&mut notification, self.settings.dashboard.as_deref());
         let each = hears.channels.iter().filter_map(|channel| {
             let own = Notification {
                 channel: channel.clone(),

@@ -6,6 +6,7 @@
 mod expected;
 mod failures;
 mod identity;
+mod link;
 mod look;
 mod problems;
 mod put_off;

@@ -9,4 +9,6 @@ pub struct NotificationSettings {
     pub channels: Vec<String>,
     /// The rules of functions and schedules that state none.
     pub default: NotifyRules,
+    /// The address of the dashboard's first page, if it is known how people reach it: notifications link to its pages.
+    pub dashboard: Option<String>,
 }

@@ -16,6 +16,7 @@ use tokio::sync::{Notify, watch};
 use tokio_util::sync::CancellationToken;
 
 use super::failures::rules_of;
+use super::link::add_link;
 use super::look::{KnownSuccesses, Line, Look, keep_successes};
 use super::problems::{KnownProblems, SourceProblem};
 use super::watched::{NoticedEvent, WatchedFunction, watched};
@@ -222,7 +223,10 @@ impl NotificationWatch {
     }
 
     /// Enqueues what the last look did not find.
-    async fn report(&mut self, look: Look) -> BrokerResult<()> {
+    async fn report(&mut self, mut look: Look) -> BrokerResult<()> {
+        for event in &mut look.found {
+            add_link(&mut event.notification, self.parts.settings.dashboard.as_deref());
+        }
         let all = look.found.iter().flat_map(NoticedEvent::deliveries);
         let all: BTreeMap<String, Delivery> = all
             .filter_map(|delivery| Some((delivery.task.id.as_ref()?.to_string(), delivery)))

@@ -1,10 +1,11 @@
 //! Every address of the dashboard, built in one place so that names are always encoded.
 
-use std::fmt::Write as _;
-
 use jiff::Timestamp;
 
 use super::reached_by;
+use crate::access::{HEX_SEGMENT as HEX, segment};
+
+pub use crate::access::encoded;
 
 /// The root of the dashboard, below the base path of a proxy.
 const ROOT: &str = "/queue";
@@ -13,39 +14,6 @@ const ROOT: &str = "/queue";
 #[must_use]
 pub fn root() -> String {
     format!("{}{ROOT}", reached_by::current().base)
-}
-
-/// One path segment or query value: everything but unreserved characters is percent-encoded.
-#[must_use]
-pub fn encoded(text: &str) -> String {
-    let mut out = String::with_capacity(text.len());
-    for byte in text.bytes() {
-        match byte {
-            b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'_' | b'~' | b'.' => out.push(byte as char),
-            _ => {
-                // Writing to a String cannot fail.
-                let _infallible = write!(out, "%{byte:02X}");
-            }
-        }
-    }
-    out
-}
-
-/// Prefix of a segment in hexadecimal digits.
-const HEX: &str = "~x";
-
-/// A name as a path segment. Browsers resolve dot segments even if they are encoded, and some names of other programs are
-/// not text: such names are written in hexadecimal digits.
-#[must_use]
-fn segment(name: &[u8]) -> String {
-    match std::str::from_utf8(name) {
-        Ok(text) if !matches!(text, "" | "." | "..") && !text.starts_with(HEX) => encoded(text),
-        _ => name.iter().fold(HEX.to_owned(), |mut out, byte| {
-            // Writing to a String cannot fail.
-            let _infallible = write!(out, "{byte:02x}");
-            out
-        }),
-    }
 }
 
 /// The name in a percent-decoded path segment.
