@@ -68,6 +68,7 @@ mod story_versions;
 mod table;
 mod table_links;
 mod tidy;
+mod traces;
 mod traps;
 mod why;
 mod worker_orders;
@@ -106,6 +107,7 @@ fn all() -> Vec<Vec<kit::Trial>> {
         noticed::tests(),
         notifications::tests(),
         on_start::tests(),
+        traces::tests(),
         traps::tests(),
         redis_broker::tests(),
         redis_cluster::tests(),

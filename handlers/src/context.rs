@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use runner_core::task::{TRACEPARENT, TRACESTATE};
 use runner_sdk::Ctx;
 
 /// One fact.
@@ -58,10 +59,16 @@ fn facts(cx: &Ctx, function: &str) -> Vec<Fact> {
         header: Some("X-Runner-Timeout"),
         value: cx.time_limit().map(|t| t.as_secs().to_string()),
     });
+    let trace = cx.trace();
     facts.push(Fact {
         variable: "TRACEPARENT",
-        header: Some("traceparent"),
-        value: cx.headers().get("traceparent").cloned(),
+        header: Some(TRACEPARENT),
+        value: trace.map(|trace| trace.to_string()),
+    });
+    facts.push(Fact {
+        variable: "TRACESTATE",
+        header: Some(TRACESTATE),
+        value: trace.and_then(|_| cx.headers().get(TRACESTATE).cloned()),
     });
     facts
 }

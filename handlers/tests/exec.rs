@@ -173,7 +173,7 @@ async fn the_environment_is_the_requested_one_and_the_context() {
         .header("runner-fire-kind", "schedule")
         .header("runner-catch-up", "true")
         .header("runner-missed", "2")
-        .header("traceparent", "00-1-2-01")
+        .header("traceparent", "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01")
         .header("other", "not shown");
     let Outcome::Success(Some(text)) = run(spec, task).await.outcome else {
         panic!("env failed");
@@ -202,7 +202,7 @@ async fn the_environment_is_the_requested_one_and_the_context() {
         ("RUNNER_MISSED", "2"),
         ("RUNNER_DEADLINE", "2030-01-01T00:00:00Z"),
         ("RUNNER_TIMEOUT", "90"),
-        ("TRACEPARENT", "00-1-2-01"),
+        ("TRACEPARENT", "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"),
     ]);
     assert_eq!(seen, expected);
 }

@@ -156,7 +156,7 @@ async fn the_payload_is_posted_with_the_context() {
         .header("runner-schedule-id", "m:call:nightly")
         .header("runner-scheduled-at", "2030-01-01T00:00:00Z")
         .header("runner-missed", "two\r\nInjected: yes")
-        .header("traceparent", "00-1-2-01");
+        .header("traceparent", "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01");
     let report = run(spec, open(), task).await;
     assert_eq!(report.outcome, Outcome::success("fine"));
     let received = server.received().remove(0);
@@ -174,7 +174,7 @@ async fn the_payload_is_posted_with_the_context() {
         ("x-runner-schedule", "m:call:nightly"),
         ("x-runner-scheduled-at", "2030-01-01T00:00:00Z"),
         ("x-runner-timeout", "60"),
-        ("traceparent", "00-1-2-01"),
+        ("traceparent", "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"),
     ] {
         assert_eq!(received.headers.get(name).map(String::as_str), Some(value), "{name}");
     }

@@ -1,6 +1,7 @@
 //! The message of a task: its templates filled, and what a server could not take refused before it is asked.
 
 use runner_core::function::{EnqueuePayload, FunctionTemplateFault, PublishSpec, PublishTarget, TemplateScope};
+use runner_core::task::TRACEPARENT;
 use runner_sdk::{Bytes, Ctx, TaskError, check_json};
 use sha2::{Digest as _, Sha256};
 
@@ -33,6 +34,11 @@ fn filled(spec: &PublishSpec, scope: &TemplateScope, cx: &Ctx) -> Result<Outgoin
     }
     if bytes > MAX_HEADERS {
         return Err(format!("the headers have {bytes} bytes; at most {MAX_HEADERS}"));
+    }
+    if matches!(spec.target, PublishTarget::Exchange(_)) && !spec.headers.contains_key(TRACEPARENT) {
+        // So that who receives the message continues the trace of this attempt.
+        let trace = cx.trace().map(|trace| (TRACEPARENT.to_owned(), trace.to_string()));
+        headers.extend(trace);
     }
     let to = match &spec.target {
         PublishTarget::Exchange(target) => {

@@ -2,11 +2,12 @@
 //!
 //! This describes and stores them. Continuing is up to the runners of the broker, also where others run the tasks.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use runner_core::task::{Enqueue, InvalidTask, Run, Task, TaskId};
+use runner_core::task::{Enqueue, InvalidTask, Run, TRACEPARENT, Task, TaskId, TraceContext};
 use runner_queue::{
     Broker, BrokerError, GivenResults, MAX_WORKFLOW_BYTES, MAX_WORKFLOW_NAME, MAX_WORKFLOW_STEPS, NewWorkflow,
     WorkflowCallback, WorkflowHead, WorkflowPlan, WorkflowStep, advance_workflow, cancel_workflow, is_workflow_id,
@@ -82,6 +83,8 @@ pub struct Workflow {
     stages: Vec<Vec<Step>>,
     on_done: Option<Task>,
     on_failed: Option<Task>,
+    /// The headers that name its trace.
+    trace: BTreeMap<String, String>,
 }
 
 impl Workflow {
@@ -94,6 +97,7 @@ impl Workflow {
             stages: Vec::new(),
             on_done: None,
             on_failed: None,
+            trace: BTreeMap::new(),
         }
     }
 
@@ -134,7 +138,28 @@ impl Workflow {
         self
     }
 
-    fn check(self) -> Result<NewWorkflow, WorkflowError> {
+    /// Makes its tasks parts of the trace that this `traceparent` names, such as that of a handler which starts it
+    /// (`cx.trace()`). One that is not valid is ignored. Without one, the tasks of a workflow are a trace of their own.
+    #[must_use]
+    pub fn traced(mut self, traceparent: &str, tracestate: Option<&str>) -> Self {
+        self.trace = Task::new("").traced(traceparent, tracestate).headers;
+        self
+    }
+
+    /// Every task that does not name a trace of its own belongs to that of the workflow.
+    fn trace_tasks(&mut self) {
+        if self.trace.is_empty() {
+            let root = TraceContext::root(true).to_string();
+            self.trace.insert(TRACEPARENT.to_owned(), root);
+        }
+        let steps = self.stages.iter_mut().flatten().map(|step| &mut step.task);
+        for task in steps.chain(&mut self.on_done).chain(&mut self.on_failed) {
+            task.inherit_trace(&self.trace);
+        }
+    }
+
+    fn check(mut self) -> Result<NewWorkflow, WorkflowError> {
+        self.trace_tasks();
         let id = self.id.unwrap_or_else(|| TaskId::random().to_string());
         if !is_workflow_id(&id) {
             return Err(WorkflowError::BadId(id));

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use jiff::Timestamp;
-use runner_core::task::{Enqueue, QueueName, Task, TaskId};
+use runner_core::task::{Enqueue, QueueName, Task, TaskId, TraceContext};
 use tokio::sync::watch;
 
 use crate::side_results::SideResults;
@@ -138,6 +138,13 @@ impl Ctx {
         self.headers().get(SCHEDULED_AT)?.parse().ok()
     }
 
+    /// The trace that this attempt belongs to, and its span in it: from the header `traceparent`, which names the span of this
+    /// attempt. Tasks that it enqueues belong to the same trace. `None` if the task was enqueued outside of any.
+    #[must_use]
+    pub fn trace(&self) -> Option<TraceContext> {
+        TraceContext::of(self.headers())
+    }
+
     /// Enqueues a further task, into the broker that this one came from. A retry of this attempt enqueues it again unless it
     /// has an [id](Task::id) or a uniqueness lock.
     ///
@@ -155,7 +162,9 @@ impl Ctx {
     ///
     /// [`NotEnqueued`]; with `?` this attempt fails and is retried.
     pub async fn enqueue(&self, task: impl Enqueue) -> Result<TaskId, NotEnqueued> {
-        let answers = self.0.services.enqueue(vec![task.into_task()]).await?;
+        let mut task = task.into_task();
+        task.inherit_trace(self.headers());
+        let answers = self.0.services.enqueue(vec![task]).await?;
         let missing = || Err(NotEnqueued::Unavailable("no answer".to_owned()));
         answers.into_iter().next().unwrap_or_else(missing)
     }
@@ -169,7 +178,10 @@ impl Ctx {
         &self,
         tasks: impl IntoIterator<Item = T>,
     ) -> Result<Vec<Result<TaskId, NotEnqueued>>, NotEnqueued> {
-        let tasks: Vec<Task> = tasks.into_iter().map(Enqueue::into_task).collect();
+        let mut tasks: Vec<Task> = tasks.into_iter().map(Enqueue::into_task).collect();
+        for task in &mut tasks {
+            task.inherit_trace(self.headers());
+        }
         self.0.services.enqueue(tasks).await
     }
 

@@ -88,7 +88,7 @@ impl EnqueueCommand {
     pub async fn run(self, context: &CommandContext) -> anyhow::Result<()> {
         let here = Manifests::read(context).await?;
         let defaults = here.types.of(&self.kind);
-        let task = self.task(context, &defaults)?;
+        let task = send::in_trace(self.task(context, &defaults)?);
         let sent = send::send(context, &here, &task).await?;
         print::done(sent.enqueued.id.as_str())?;
         send::warn(context, &here, &task, &sent).await

@@ -64,7 +64,7 @@ impl RunCommand {
                 None => bail!(unknown_function(&name, &here.functions.names())),
             }
         };
-        let mut task = Task::new(function.task_type()).started_by(BY_HAND, "");
+        let mut task = send::in_trace(Task::new(function.task_type()).started_by(BY_HAND, ""));
         task.payload = match self.payload.read()? {
             Some(payload) => Some(payload),
             None => function.payload.clone(),

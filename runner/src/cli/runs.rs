@@ -119,6 +119,7 @@ fn object(run: &RunRecord, zone: &TimeZone) -> Object {
         "took_seconds": run.took().as_secs_f64(),
         "outcome": run.outcome,
         "worker": run.worker,
+        "trace_id": run.trace,
         "error": run.error,
     }))
 }

@@ -8,7 +8,18 @@ use super::exit::BadData;
 use super::preflight::{Manifests, SentTask};
 use super::reasons::ReasonPrinter;
 use super::{CommandContext, preflight, print};
+use crate::config::Environment;
 use crate::diagnose::TaskFacts;
+
+/// The task as a part of the trace that called this command, if there is one: in a function that runs a command, the variable
+/// names the span of its attempt.
+pub(super) fn in_trace(task: Task) -> Task {
+    let environment = Environment::of_process();
+    match environment.get("TRACEPARENT") {
+        Some(parent) => task.traced(parent, environment.get("TRACESTATE")),
+        None => task,
+    }
+}
 
 /// Enqueues the task. What will keep it waiting is for [`warn`].
 ///

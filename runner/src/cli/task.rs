@@ -417,6 +417,7 @@ pub(super) fn run_json(record: &RunRecord, zone: &jiff::tz::TimeZone) -> Object 
         "ended_at": print::instant(record.ended_at, zone),
         "outcome": record.outcome,
         "worker": record.worker,
+        "trace_id": record.trace,
         "error": record.error,
         (OUTPUT): record.output,
     }))

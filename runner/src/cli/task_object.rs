@@ -1,6 +1,6 @@
 //! The keys of a task in JSON, as lists and `task show` print them.
 
-use runner_core::task::QueueName;
+use runner_core::task::{QueueName, TraceContext};
 use runner_queue::{RawTask, TaskInfo};
 use serde_json::{Value, json};
 
@@ -12,6 +12,7 @@ pub(super) fn task_json(task: &TaskInfo, zone: &jiff::tz::TimeZone) -> Object {
     let record = &task.record;
     let result = task.result.as_ref();
     let (trigger, event) = record.started_by();
+    let trace = TraceContext::of(&record.headers).map(|trace| trace.trace_id().to_string());
     let object = json!({
         "id": record.id,
         "type": record.kind,
@@ -24,6 +25,7 @@ pub(super) fn task_json(task: &TaskInfo, zone: &jiff::tz::TimeZone) -> Object {
         "retention_seconds": record.retention.as_secs(),
         "group": record.group,
         "headers": record.headers,
+        "trace_id": trace,
         "trigger": trigger,
         "event": event,
         "payload_bytes": task.payload_bytes,

@@ -82,14 +82,22 @@ fn formatted(format: Format, cx: &Ctx) -> String {
             pairs.push("task_type", cx.kind());
             pairs.push("queue", cx.queue().as_ref());
             pairs.push("attempt", &cx.attempt().to_string());
+            if let Some(trace) = cx.trace() {
+                pairs.push("trace_id", &trace.trace_id().to_string());
+            }
             text
         }
-        Format::Json => serde_json::json!({
-            "task_id": cx.id().to_string(),
-            "task_type": cx.kind(),
-            "queue": cx.queue().to_string(),
-            "attempt": cx.attempt(),
-        })
-        .to_string(),
+        Format::Json => {
+            let mut fields = serde_json::json!({
+                "task_id": cx.id().to_string(),
+                "task_type": cx.kind(),
+                "queue": cx.queue().to_string(),
+                "attempt": cx.attempt(),
+            });
+            if let Some(trace) = cx.trace() {
+                fields["trace_id"] = trace.trace_id().to_string().into();
+            }
+            fields.to_string()
+        }
     }
 }

@@ -158,6 +158,7 @@ pub(super) mod tests {
             ended_at: at,
             outcome,
             worker: String::new(),
+            trace: None,
             error: None,
             output: None,
             event: None,

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use runner_core::schedule::{Decided, Definition, ScheduleId, decide, fire_task};
+use runner_core::task::{TRACEPARENT, Task, TraceContext};
 use runner_queue::{BrokerError, Commit, CommitFire, Committed, Decision, DecisionKind};
 
 use super::{LONGEST_SLEEP, Scheduler};
@@ -174,11 +175,18 @@ impl Scheduler {
     }
 }
 
+/// Each occurrence begins a trace.
+fn traced(mut task: Task) -> Task {
+    task.headers
+        .insert(TRACEPARENT.to_owned(), TraceContext::root(true).to_string());
+    task
+}
+
 fn commit_of(definition: &Definition, from: Timestamp, decided: Decided, instance: &str, unserved: bool) -> Commit {
     let fires = decided.fires.iter().map(|fire| CommitFire {
         nominal: fire.nominal,
         fire_at: fire.fire_at,
-        task: fire_task(definition, fire),
+        task: traced(fire_task(definition, fire)),
         catch_up: fire.catch_up,
     });
     let mut fires: Vec<CommitFire> = fires.collect();

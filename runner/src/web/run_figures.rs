@@ -335,6 +335,7 @@ mod tests {
             ended_at: Timestamp::from_second(ended).unwrap(),
             outcome,
             worker: "host:1".to_owned(),
+            trace: None,
             error: None,
             output: None,
             output_cut: false,

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use jiff::Timestamp;
-use runner_core::task::{AttemptOutcome, Backoff, DEFAULT_TIMEOUT};
+use runner_core::task::{AttemptOutcome, Backoff, DEFAULT_TIMEOUT, TraceContext};
 use runner_queue::{
     Attempt, Claim, MAX_ERROR_BYTES, MAX_LOG_BYTES, MAX_RESULT_BYTES, Settlement, TaskRecord, Verdict, ends_of_output,
 };
@@ -84,7 +84,7 @@ pub(super) fn begin(ctx: &WorkerContext, task: InFlightTask) -> Started {
         .and_then(|limit| started_at.checked_add(limit).ok())
         .map_or(deadline, |limit| deadline.min(limit));
     let cx = Ctx::new(
-        parts_of(task, deadline, started_at),
+        parts_of(&claim, deadline, started_at),
         stop.clone(),
         ctx.handlers.states(),
         ctx.services.clone(),
@@ -297,24 +297,28 @@ fn without_handler(ctx: &WorkerContext, claim: Claim) -> Settlement {
 
 fn report(task: &TaskRecord, outcome: AttemptOutcome, error: Option<&str>, took: Duration) {
     let duration_ms = u64::try_from(took.as_millis()).unwrap_or(u64::MAX);
+    let trace_id = TraceContext::of(&task.headers).map(|trace| tracing::field::display(trace.trace_id()));
     match error {
         None => tracing::info!(
             task_id = %task.id, task_type = %task.kind, queue = %task.queue, attempt = task.retried + 1,
-            duration_ms, outcome = outcome.as_str(), "task ended"
+            duration_ms, outcome = outcome.as_str(), trace_id, "task ended"
         ),
         // The handler found that there is nothing left to do, which is not a failure.
         Some(reason) if outcome == AttemptOutcome::Revoked => tracing::info!(
             task_id = %task.id, task_type = %task.kind, queue = %task.queue, attempt = task.retried + 1,
-            duration_ms, outcome = outcome.as_str(), reason, "task revoked"
+            duration_ms, outcome = outcome.as_str(), reason, trace_id, "task revoked"
         ),
         Some(error) => tracing::error!(
             task_id = %task.id, task_type = %task.kind, queue = %task.queue, attempt = task.retried + 1,
-            duration_ms, outcome = outcome.as_str(), error, "task failed"
+            duration_ms, outcome = outcome.as_str(), error, trace_id, "task failed"
         ),
     }
 }
 
-fn parts_of(task: &TaskRecord, deadline: Timestamp, now: Timestamp) -> CtxParts {
+fn parts_of(claim: &Claim, deadline: Timestamp, now: Timestamp) -> CtxParts {
+    let task = claim.task();
+    let mut headers = task.headers.clone();
+    TraceContext::enter(&mut headers, task.id.as_str(), claim.run());
     CtxParts {
         id: task.id.clone(),
         kind: task.kind.clone(),
@@ -322,7 +326,7 @@ fn parts_of(task: &TaskRecord, deadline: Timestamp, now: Timestamp) -> CtxParts 
         queue: task.queue.clone(),
         attempt: task.retried + 1,
         max_attempts: task.max_retry.saturating_add(1),
-        headers: task.headers.clone(),
+        headers,
         deadline: Some(deadline),
         time_limit: Duration::try_from(deadline.duration_since(now)).ok(),
     }

@@ -7,7 +7,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 use super::{Ahead, CatchUpPolicy, Definition, SCHEDULE_HEADER, stable_hash};
-use crate::task::{Run, Task, TaskId};
+use crate::task::{Run, Task, TaskId, TraceContext};
 
 /// An occurrence counts as on time, and always fires, until the next one is due, but at least this long: a new leader needs
 /// some seconds, and a schedule of every second must not lose fires to that.
@@ -222,12 +222,13 @@ fn missed_range(newest_first: &[(Timestamp, Timestamp)], more: bool, bound: Opti
     })
 }
 
-/// The task of a manual run: not an occurrence, so it has a separate id.
+/// The task of a manual run: not an occurrence, so it has a separate id. It begins a trace.
 #[must_use]
 pub fn manual_task(definition: &Definition) -> Task {
     let mut task = definition.task.clone();
     task.id = TaskId::new(format!("{}@manual-{}", definition.id, TaskId::random())).ok();
     task.run = Run::Now;
+    task.trace_by(TraceContext::root(true), None);
     task.header(SCHEDULE_HEADER, definition.id.as_str())
         .header("runner-fire-kind", "manual")
 }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use runner_core::task::{QueueName, Task, TaskState};
+use runner_core::task::{QueueName, TRACESTATE, Task, TaskState, TraceContext};
 
 use super::shared::{LEASE, archive, id, queue, retry, secs, task, verdict};
 use super::{Clause, Fresh};
@@ -14,6 +14,7 @@ pub(super) fn clauses() -> Vec<Clause> {
         a_task_that_ends_is_followed_by_another,
         what_follows_is_there_when_the_same_call_claims,
         what_follows_may_wait_in_a_group,
+        what_follows_belongs_to_the_trace_of_the_task,
         a_repeated_verdict_is_followed_once,
         a_task_that_continues_is_not_followed,
         a_failure_is_followed_once_it_is_for_good,
@@ -75,6 +76,26 @@ impl Fresh {
 
 fn name_of(claim: &crate::Claim, end: TaskEnd) -> String {
     format!("{}-{}-{}", claim.task().id, claim.run(), end.as_str())
+}
+
+async fn what_follows_belongs_to_the_trace_of_the_task(fresh: Fresh) {
+    let next = queue("next");
+    fresh.broker.follow_by(Arc::new(Next(next.clone())));
+    let parent = TraceContext::root(true);
+    fresh
+        .put([task("first").traced(&parent.to_string(), Some("v=1"))])
+        .await;
+    let claim = fresh.claim_one().await;
+    let attempt = parent.attempt(claim.task().id.as_str(), claim.run());
+    fresh.broker.settle(&[verdict(&claim, Verdict::Done)]).await.unwrap();
+    let follower = fresh.next(&next).await.remove(0);
+    let headers = &follower.task().headers;
+    assert_eq!(
+        TraceContext::of(headers),
+        Some(attempt),
+        "within the attempt that ended it"
+    );
+    assert_eq!((headers[TRACESTATE].as_str(), headers["k"].as_str()), ("v=1", "v"));
 }
 
 async fn a_task_that_ends_is_followed_by_another(fresh: Fresh) {

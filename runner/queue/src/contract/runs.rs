@@ -77,6 +77,7 @@ async fn the_run_of_a_function_is_remembered_when_its_task_is_gone(fresh: Fresh)
         ended_at: fresh.now().checked_add(secs(2)).unwrap(),
         outcome: AttemptOutcome::Success,
         worker: "host:1".to_owned(),
+        trace: None,
         error: None,
         output: Some("a line\n".to_owned()),
         output_cut: false,

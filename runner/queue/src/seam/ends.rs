@@ -4,7 +4,7 @@ use std::borrow::Cow;
 use std::fmt::Write as _;
 use std::sync::{Arc, OnceLock};
 
-use runner_core::task::Task;
+use runner_core::task::{TRACESTATE, Task, TraceContext};
 
 use super::{Attempt, Delivery, EndedTask, FollowUps, Settlement, TaskEnd, Verdict};
 
@@ -64,6 +64,9 @@ impl GivenFollowUps {
                 false
             }
         });
+        if !all.is_empty() {
+            inherit_trace(&mut all, ended);
+        }
         all
     }
 }
@@ -96,6 +99,20 @@ impl<'a> Ends<'a> {
             settlements: Cow::Owned(self.settlements.into_owned()),
             followers: self.followers,
         }
+    }
+}
+
+/// What follows a task belongs to its trace, within the span of the attempt that ended it.
+fn inherit_trace(followers: &mut [Delivery], ended: &EndedTask<'_>) {
+    let headers = &ended.task.headers;
+    let Some(parent) = TraceContext::of(headers) else {
+        return;
+    };
+    let attempt = parent.attempt(ended.task.id.as_str(), ended.run);
+    for delivery in followers {
+        delivery
+            .task
+            .trace_by(attempt, headers.get(TRACESTATE).map(String::as_str));
     }
 }
 

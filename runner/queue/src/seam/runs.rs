@@ -9,7 +9,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use jiff::Timestamp;
 use runner_core::schedule::{SCHEDULE_HEADER, ScheduleId, headers_in_id};
-use runner_core::task::{AttemptOutcome, FUNCTION_PREFIX, QueueName, STARTED_BY_HEADER, TaskId};
+use runner_core::task::{AttemptOutcome, FUNCTION_PREFIX, QueueName, STARTED_BY_HEADER, TaskId, TraceContext};
 use serde::{Deserialize, Serialize};
 
 use super::{Attempt, BrokerResult, Settlement, TaskRecord};
@@ -142,6 +142,9 @@ pub struct RunRecord {
     pub outcome: AttemptOutcome,
     /// `host:pid` of the worker.
     pub worker: String,
+    /// The trace that its task belongs to: 32 hexadecimal digits.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub trace: Option<String>,
     /// What was wrong, at most [`MAX_RUN_ERROR_BYTES`].
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub error: Option<String>,
@@ -298,6 +301,7 @@ pub(crate) fn trace_of(task: &TaskRecord, attempt: Option<&Attempt>, result: Opt
         ended_at: attempt.ended_at,
         outcome: attempt.outcome,
         worker: attempt.server.clone(),
+        trace: TraceContext::of(&task.headers).map(|trace| trace.trace_id().to_string()),
         error: attempt.error.as_deref().map(|error| {
             let end = error.floor_char_boundary(MAX_RUN_ERROR_BYTES);
             error[..end].to_owned()

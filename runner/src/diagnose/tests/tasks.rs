@@ -125,6 +125,7 @@ fn record() -> RunRecord {
         ended_at: at(-8),
         outcome: AttemptOutcome::Success,
         worker: "host:7".to_owned(),
+        trace: None,
         error: None,
         output: None,
         output_cut: false,

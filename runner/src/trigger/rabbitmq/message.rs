@@ -6,7 +6,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use lapin::message::Delivery as Message;
 use lapin::types::{AMQPValue, FieldTable};
-use runner_core::task::{TaskId, check_json};
+use runner_core::task::{TRACEPARENT, TRACESTATE, TaskId, check_json};
 use runner_core::template::{Values, inside};
 use runner_core::trigger::{BodyFormat, RabbitMqTrigger, TriggerDefinition};
 use runner_queue::Delivery;
@@ -79,7 +79,21 @@ pub(super) fn to_delivery(
         ),
     };
     task.id = Some(TaskId::new(id).map_err(|why| BadReason(why.to_string()))?);
+    if let Some(parent) = header_text(message, TRACEPARENT) {
+        task = task.traced(&parent, header_text(message, TRACESTATE).as_deref());
+    }
     Ok(Delivery { task, remember })
+}
+
+/// A header that is a text.
+fn header_text(message: &Message, name: &str) -> Option<String> {
+    let table = message.properties.headers().as_ref()?;
+    match table.inner().get(name)? {
+        AMQPValue::ShortString(value) => Some(value.to_string()),
+        AMQPValue::LongString(value) => std::str::from_utf8(value.as_bytes()).ok().map(str::to_owned),
+        AMQPValue::ByteArray(value) => std::str::from_utf8(value.as_slice()).ok().map(str::to_owned),
+        _ => None,
+    }
 }
 
 /// The values that templates name.
@@ -300,6 +314,17 @@ mod tests {
         assert_eq!(id_of(&delivery), "orders:new@msg-ex/7");
         let payload: Value = serde_json::from_slice(delivery.task.payload.as_deref().unwrap()).unwrap();
         assert_eq!(payload, json!({"n": 7, "key": "order.created", "t": "x"}));
+    }
+
+    #[test]
+    fn the_task_belongs_to_the_trace_of_the_message() {
+        let parent = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
+        let mut headers = FieldTable::default();
+        headers.insert("traceparent".into(), AMQPValue::LongString(parent.into()));
+        headers.insert("tracestate".into(), AMQPValue::LongInt(7));
+        let delivery = made_of(spec(), BasicProperties::default().with_headers(headers), b"{}").unwrap();
+        assert_eq!(delivery.task.headers["traceparent"], parent);
+        assert_eq!(delivery.task.headers.len(), 1);
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! An entry as a task: its identity and its payload, by the rules of its trigger.
 
 use bytes::Bytes;
-use runner_core::task::{TaskId, check_json};
+use runner_core::task::{TRACEPARENT, TRACESTATE, TaskId, check_json};
 use runner_core::template::{Values, inside};
 use runner_core::trigger::{BodyFormat, RedisStreamTrigger, TriggerDefinition};
 use runner_queue::Delivery;
@@ -50,6 +50,13 @@ pub(super) fn to_delivery(
     };
     let id = format!("{}@{identity}", trigger.id);
     task.id = Some(TaskId::new(id).map_err(|why| why.to_string())?);
+    let text = |name: &str| {
+        let (_, value) = fields.iter().find(|(known, _)| known == name)?;
+        std::str::from_utf8(value).ok()
+    };
+    if let Some(parent) = text(TRACEPARENT) {
+        task = task.traced(parent, text(TRACESTATE));
+    }
     let remember = spec.remember;
     Ok(Delivery { task, remember })
 }
@@ -197,6 +204,16 @@ mod tests {
         let field = Some("body".to_owned());
         let delivery = made_of(RedisStreamTrigger { field, ..spec() }, &fields).unwrap();
         assert_eq!(delivery.task.payload.as_deref(), Some(&br#"{"n":7}"#[..]));
+    }
+
+    #[test]
+    fn a_field_may_name_the_trace_that_the_entry_belongs_to() {
+        let parent = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
+        let delivery = made_of(spec(), &[("a", "1"), ("traceparent", parent), ("tracestate", "v=1")]).unwrap();
+        assert_eq!(delivery.task.headers["traceparent"], parent);
+        assert_eq!(delivery.task.headers["tracestate"], "v=1");
+        let none = made_of(spec(), &[("a", "1"), ("traceparent", "x")]).unwrap();
+        assert!(none.task.headers.is_empty());
     }
 
     #[test]

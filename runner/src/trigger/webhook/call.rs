@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::{HeaderMap, StatusCode, header};
-use runner_core::task::{TaskId, check_json};
+use runner_core::task::{TRACEPARENT, TRACESTATE, TaskId, check_json};
 use runner_core::template::{Values, inside};
 use runner_core::trigger::{HookBody, HookCredential, SignatureForm, TriggerDefinition, WebhookTrigger};
 use runner_queue::Delivery;
@@ -109,6 +109,10 @@ pub(super) fn to_delivery(
         None => (format!("{}@{}", trigger.id, TaskId::random()), UNNAMED),
     };
     task.id = Some(TaskId::new(id).map_err(|why| bad_payload(why.to_string()))?);
+    let text = |name: &str| call.headers.get(name).and_then(|value| value.to_str().ok());
+    if let Some(parent) = text(TRACEPARENT) {
+        task = task.traced(parent, text(TRACESTATE));
+    }
     Ok(Delivery { task, remember })
 }
 
@@ -324,6 +328,18 @@ mod tests {
 
     fn id_of(spec: WebhookTrigger, all: &[(&'static str, &str)], body: &str) -> String {
         made_of(spec, all, body).unwrap().task.id.unwrap().to_string()
+    }
+
+    #[test]
+    fn the_task_belongs_to_the_trace_of_the_caller() {
+        let parent = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
+        let headers = |all: &[(&'static str, &str)]| made_of(spec(), all, "{}").unwrap().task.headers;
+        let of_call = headers(&[("traceparent", parent), ("tracestate", "v=1")]);
+        assert_eq!(
+            (of_call["traceparent"].as_str(), of_call["tracestate"].as_str()),
+            (parent, "v=1")
+        );
+        assert!(headers(&[("traceparent", "x"), ("tracestate", "v=1")]).is_empty());
     }
 
     #[test]

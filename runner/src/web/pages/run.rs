@@ -120,6 +120,8 @@ struct RunPage {
     started: Option<InstantText>,
     attempt: Option<u32>,
     worker: String,
+    /// The trace that its task belonged to.
+    trace: Option<String>,
     end: Option<Ending>,
     error: Option<String>,
     /// Only functions of manifests have one.
@@ -235,6 +237,7 @@ fn page(
         started: end.map(|end| locale.moment(end.started_at)),
         attempt: known.map(|r| r.attempt),
         worker: known.map_or_else(String::new, |r| r.worker.clone()),
+        trace: known.and_then(|r| r.trace.clone()),
         end: end.map(|end| Ending::new(locale, &end)),
         error: known
             .and_then(|r| r.error.as_deref())

@@ -4,7 +4,7 @@ use axum::Extension;
 use axum::extract::{Path, State};
 use axum::http::{HeaderName, header};
 use axum::response::{IntoResponse, Response};
-use runner_core::task::{Event, FUNCTION_PREFIX, TaskState};
+use runner_core::task::{Event, FUNCTION_PREFIX, TaskState, TraceContext};
 use runner_core::trigger::AFTER_HEADER;
 use runner_queue::{Attempt, BrokerError, RunBy, TaskInfo, WORKFLOW_HEADER, is_workflow_id};
 use serde::Serialize;
@@ -78,6 +78,8 @@ struct TaskPage {
     /// What started it, and which event that was.
     trigger: &'static str,
     event: Option<String>,
+    /// The trace that it belongs to.
+    trace: Option<String>,
     /// The task after which it was started, and its address.
     after: Option<(String, String)>,
     /// The workflow that it belongs to, and its address.
@@ -193,6 +195,7 @@ fn page(
             .map(|name| (format::cut(name, IN_A_LIST), urls::function(name))),
         trigger: trigger.as_str(),
         event,
+        trace: TraceContext::of(&record.headers).map(|trace| trace.trace_id().to_string()),
         after: record.headers.get(AFTER_HEADER).and_then(|before| {
             let (queue, id) = before.split_once('/')?;
             Some((id.to_owned(), urls::task(queue, id)))
