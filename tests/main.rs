@@ -32,6 +32,7 @@ mod monitoring;
 mod noticed;
 mod notifications;
 mod on_start;
+mod otlp;
 mod pages;
 mod payload_schema;
 mod probes;
@@ -107,6 +108,7 @@ fn all() -> Vec<Vec<kit::Trial>> {
         noticed::tests(),
         notifications::tests(),
         on_start::tests(),
+        otlp::tests(),
         traces::tests(),
         traps::tests(),
         redis_broker::tests(),

@@ -34,13 +34,14 @@
 //! tests that join them to stores and browsers of their own. ARCHITECTURE.md says what each may know,
 //! and a test holds them to it.
 
-// Some code has no caller if a store or a kind of function is left out. The default features, with which the lints run, have all.
+// Some code has no caller if a store or a kind of function is left out. The features with which the lints run have all.
 #![cfg_attr(
     not(all(
         feature = "amqp",
         feature = "embedded",
         feature = "mail",
         feature = "mysql",
+        feature = "otlp",
         feature = "postgres",
         feature = "sql",
         feature = "sqlite",
@@ -61,6 +62,7 @@ mod messaging;
 pub mod metrics;
 mod notification;
 mod run_output;
+mod telemetry;
 mod text;
 
 pub mod source;
@@ -79,7 +81,7 @@ mod config;
 
 pub use clap::{self, ArgMatches, Command};
 pub use cli::{App, AppError, AppParts, CodeSchedule, StartedApp};
-pub use log::RunLogLayer;
+pub use log::{RunLogLayer, SpanExportLayer};
 pub use runner_client::{
     Client, ConnectError, EnqueueError, Step, TaskHandle, TaskResult, WaitError, Workflow, WorkflowError,
     WorkflowHandle,

@@ -25,6 +25,8 @@ pub struct ReceivedCall {
     /// Names in lower case.
     pub headers: BTreeMap<String, String>,
     pub body: String,
+    /// The body, byte for byte.
+    pub bytes: Vec<u8>,
 }
 
 impl ReceivedCall {
@@ -94,6 +96,7 @@ async fn serve(mut stream: TcpStream, script: Vec<Scripted>, calls: Arc<Mutex<Ve
         line,
         headers,
         body: String::from_utf8_lossy(&body).into_owned(),
+        bytes: body,
     };
     let number = {
         let mut calls = calls.lock().expect("its log");

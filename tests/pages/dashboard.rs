@@ -48,6 +48,7 @@ fn no_hooks(
 ) -> Arc<Hooks> {
     let (secrets, stop) = (Default::default(), stop.clone());
     Arc::new(Hooks::new(HookParts {
+        telemetry: Default::default(),
         broker,
         health,
         clock,

@@ -74,8 +74,13 @@ const ROOMS: &[Room] = &[
     // Apart from `web`, which programs may be built without.
     room("access", "runner/src/access/", "core"),
     room("text", "runner/src/text/", "core::duration core::schedule"),
-    room("log", "runner/src/log/", "core::chain core::clock sdk text"),
     room("metrics", "runner/src/metrics/", "core::clock core::task"),
+    room("telemetry", "runner/src/telemetry/", "core metrics"),
+    room(
+        "log",
+        "runner/src/log/",
+        "core::chain core::clock core::task sdk telemetry text",
+    ),
     room(
         "messaging",
         "runner/src/messaging/",
@@ -92,7 +97,7 @@ const ROOMS: &[Room] = &[
     room(
         "trigger",
         "runner/src/trigger/",
-        "background client core queue queue::redis health messaging",
+        "background client core queue queue::redis health messaging telemetry",
     ),
     room(
         "notification",
@@ -105,12 +110,12 @@ const ROOMS: &[Room] = &[
     room(
         "worker",
         "runner/src/worker/",
-        "background log metrics health core queue run_output sdk events workflow",
+        "background log metrics health core queue run_output sdk events workflow telemetry",
     ),
     room(
         "scheduler",
         "runner/src/scheduler/",
-        "background log metrics health core queue events",
+        "background log metrics health core queue events telemetry",
     ),
     room(
         "upkeep",
@@ -126,13 +131,13 @@ const ROOMS: &[Room] = &[
     room(
         "config",
         "runner/src/config/",
-        "background log metrics health messaging text core queue run_output queue::tls queue::redis handlers source trigger diagnose facts worker scheduler access events notification",
+        "background log metrics health messaging text core queue run_output queue::tls queue::redis handlers source trigger diagnose facts worker scheduler access events notification telemetry",
     ),
     // Commands and wiring may use every room; no other room opens a store.
     room(
         "cli",
         "runner/src/cli/",
-        "access background log metrics health messaging text core queue run_output queue::redis queue::embedded sdk client handlers source trigger diagnose facts worker scheduler upkeep web config events notification workflow",
+        "access background log metrics health messaging text core queue run_output queue::redis queue::embedded sdk client handlers source trigger diagnose facts worker scheduler upkeep web config events notification telemetry workflow",
     ),
 ];
 

@@ -14,8 +14,8 @@ pub use enqueue::EnqueueError;
 pub use handle::{TaskHandle, TaskResult, WaitError};
 pub use jiff::Timestamp;
 pub use runner_core::task::{
-    Enqueue, InvalidTask, OnConflict, QueueName, Run, Task, TaskId, TaskState, TaskType, TraceContext, TraceId, Unique, UniqueKey,
-    UniqueScope,
+    Enqueue, InvalidTask, OnConflict, QueueName, Run, Task, TaskId, TaskState, TaskType, TraceContext, TraceId, Unique,
+    UniqueKey, UniqueScope,
 };
 /// Implements [`TaskType`](trait@TaskType) for a payload: `#[task(name = "greet", queue = "low", retry = 3)]`.
 pub use runner_macros::ClientTaskType as TaskType;

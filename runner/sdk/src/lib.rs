@@ -70,7 +70,8 @@ pub use outcome::{IntoOutcome, Json, Outcome, ResultExt, TaskError};
 pub use registry::{DuplicateName, Handlers, Registry, RegistryError};
 pub use runner_core::limit::{LimitKey, LimitKeyError, LimitRule, StartRate, TaskLimit};
 pub use runner_core::task::{
-    Backoff, DelayFunction, Enqueue, NotJson, QueueName, Task, TaskId, TaskState, TaskType, TraceContext, TraceId, Unique, check_json,
+    Backoff, DelayFunction, Enqueue, NotJson, QueueName, Task, TaskId, TaskState, TaskType, TraceContext, TraceId,
+    Unique, check_json,
 };
 /// Implements [`TaskType`](trait@TaskType) for a payload: `#[task(name = "greet", queue = "low", retry = 3)]`.
 pub use runner_macros::SdkTaskType as TaskType;

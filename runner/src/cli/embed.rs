@@ -56,7 +56,12 @@ fn prepare(parts: &AppParts) -> anyhow::Result<Prepared> {
     let clock = std::sync::Arc::new(runner_core::clock::SystemClock);
     let log = match tracing::dispatcher::has_been_set() {
         true => None,
-        false => Some(log::init(&settings.log, &settings.source.zone, clock)?),
+        false => Some(log::init(
+            &settings.log,
+            &settings.source.zone,
+            clock,
+            settings.telemetry.is_some(),
+        )?),
     };
     super::serve::warn(&settings);
     let access = match settings.roles.web {

@@ -35,6 +35,7 @@ use crate::metrics::Metrics;
 use crate::notification::{self, FailureNotifications, NotificationWatchParts, PutOffNotifications, SourceProblem};
 use crate::scheduler::{self, Differences, InstanceScope, SchedulerParts, coming};
 use crate::source::{self, Catalog};
+use crate::telemetry::{self, Telemetry};
 use crate::trigger::{self, AfterTriggers, Board, HookParts, Hooks, TriggerParts};
 use crate::upkeep::{broker_setup, known_types, lost_lines, rejections};
 use crate::worker::{self, Worker, WorkerParts};
@@ -62,6 +63,7 @@ struct Components {
     metrics: Arc<Metrics>,
     health: Arc<Health>,
     events: Events,
+    telemetry: Telemetry,
     /// So that commands find this process.
     _held: Option<StoreUse>,
     catalog: Catalog,
@@ -84,6 +86,8 @@ struct Running {
     steps: SettledSteps,
     /// The sending of events, and what tells it until when it may go on.
     events: Option<(JoinHandle<()>, oneshot::Sender<Instant>)>,
+    /// The same of spans and figures.
+    telemetry: Option<(JoinHandle<()>, oneshot::Sender<Instant>)>,
     web: Option<PageServer>,
     probes: Option<PageServer>,
     /// Who may log in, if the dashboard requires it.
@@ -309,6 +313,10 @@ impl Running {
             let _: Result<(), Instant> = stop.send((Instant::now() + events::LAST_EVENTS).min(until - CLOSING * 2));
             finished("sending of events", task, until - CLOSING).await;
         }
+        if let Some((task, stop)) = self.telemetry {
+            let _: Result<(), Instant> = stop.send((Instant::now() + telemetry::LAST_SPANS).min(until - CLOSING * 2));
+            finished("sending of spans", task, until - CLOSING).await;
+        }
         components.sources.cancel();
         for (what, web) in [("dashboard", self.web), ("address of the probes", self.probes)] {
             if let Some(web) = web {
@@ -366,6 +374,10 @@ impl Components {
             Some(events) => Events::new(events, instance.name(), clock.clone(), metrics.clone()),
             None => Events::default(),
         };
+        let telemetry = match &settings.telemetry {
+            Some(otlp) => Telemetry::new(otlp, clock.clone(), metrics.clone()),
+            None => Telemetry::default(),
+        };
         let reports = (metrics.clone(), health.clone(), events.clone());
         let caveats = broker_setup::watch(broker.clone(), reports, found, stopping.clone());
         let sources = CancellationToken::new();
@@ -382,6 +394,7 @@ impl Components {
         let hooks = Hooks::new(HookParts {
             broker: broker.clone(),
             health: health.clone(),
+            telemetry: telemetry.clone(),
             clock: clock.clone(),
             board: board.clone(),
             secrets: settings.triggers.secrets.clone(),
@@ -395,6 +408,7 @@ impl Components {
             metrics,
             health,
             events,
+            telemetry,
             _held: held,
             caveats,
             catalog,
@@ -449,6 +463,7 @@ impl Components {
         // From here on nothing fails.
         let (web, probes) = (web.map(Serving::start), probes.map(Serving::start));
         let events = send_events(settings, self.events.clone());
+        let telemetry = send_spans(settings, self);
         notification::watch(watched_for_notifications(self, settings), stopping.clone());
         rejections::watch(self.catalog.clone(), self.events.clone(), stopping.clone());
         let steps = SettledSteps::default();
@@ -470,6 +485,7 @@ impl Components {
                 metrics: self.metrics.clone(),
                 health: self.health.clone(),
                 events: self.events.clone(),
+                telemetry: self.telemetry.clone(),
                 workflows: steps.clone(),
                 before_run: Some(Arc::new(BeforeFiles::new(self.catalog.watch_triggers()))),
                 settings: settings.worker.clone(),
@@ -487,6 +503,7 @@ impl Components {
             worker,
             steps,
             events,
+            telemetry,
             web,
             probes,
             users,
@@ -602,6 +619,7 @@ fn schedule(components: &Components, stop: CancellationToken) -> JoinHandle<()> 
         metrics: components.metrics.clone(),
         health: components.health.clone(),
         events: components.events.clone(),
+        telemetry: components.telemetry.clone(),
         instance: format!("{}:{}:{}", me.host, me.pid, me.id),
         scope: InstanceScope {
             host: me.host.clone(),
@@ -628,12 +646,29 @@ fn send_events(_settings: &Settings, _events: Events) -> Option<(JoinHandle<()>,
     None
 }
 
+/// Starts what sends spans and figures, if the settings say where to.
+#[cfg(feature = "otlp")]
+fn send_spans(settings: &Settings, components: &Components) -> Option<(JoinHandle<()>, oneshot::Sender<Instant>)> {
+    let to = settings.telemetry.clone()?;
+    let (stop, stopped) = oneshot::channel();
+    let metrics = components.metrics.clone();
+    let instance = components.instance.name();
+    let sending = telemetry::send(components.telemetry.clone(), to, instance, metrics, stopped);
+    Some((tokio::spawn(sending), stop))
+}
+
+#[cfg(not(feature = "otlp"))]
+fn send_spans(_: &Settings, _: &Components) -> Option<(JoinHandle<()>, oneshot::Sender<Instant>)> {
+    None
+}
+
 /// Starts what listens to events for triggers.
 fn listen(components: &Components, settings: &Settings, stop: CancellationToken) -> JoinHandle<()> {
     let parts = TriggerParts {
         broker: components.broker.clone(),
         clock: components.clock.clone(),
         health: components.health.clone(),
+        telemetry: components.telemetry.clone(),
         settings: settings.triggers.clone(),
         triggers: components.catalog.watch_triggers(),
         instance: components.instance.name(),

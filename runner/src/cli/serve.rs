@@ -18,7 +18,8 @@ const LAST_CALLS: Duration = Duration::from_millis(500);
 /// When the settings, the log file or the start itself cannot be used.
 pub fn serve(context: &CommandContext, parts: AppParts) -> anyhow::Result<ExitCode> {
     let settings = context.settings()?.clone();
-    let guard = log::init(&settings.log, &settings.source.zone, context.clock.clone())?;
+    let spans = settings.telemetry.is_some();
+    let guard = log::init(&settings.log, &settings.source.zone, context.clock.clone(), spans)?;
     warn(&settings);
     let access = match settings.roles.web {
         true => resolve_access(&settings, &settings.data_dir)?,

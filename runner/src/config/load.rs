@@ -15,7 +15,7 @@ use super::section::Section;
 use super::settings::{AuthSettings, BrokerSettings, Settings};
 use super::{
     WrittenKeys, read_auth, read_events, read_handlers, read_log, read_mail, read_notify, read_rabbitmq, read_redis,
-    read_server, read_stores, read_work,
+    read_server, read_stores, read_telemetry, read_work,
 };
 use crate::access::{PublicUrl, WebSettings};
 use crate::messaging::publishers;
@@ -279,6 +279,7 @@ fn read(root: &Section<'_>, purpose: Purpose) -> Settings {
         },
         events: read_events::read(root, &triggers),
         triggers,
+        telemetry: read_telemetry::read(root),
         data_dir: server.data_dir,
         notification,
         worker,

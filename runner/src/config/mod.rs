@@ -23,6 +23,7 @@ mod read_redis;
 mod read_server;
 mod read_services;
 mod read_stores;
+mod read_telemetry;
 mod read_work;
 mod reader;
 mod secret;

@@ -15,6 +15,7 @@ use crate::events::EventSettings;
 use crate::log::LogSettings;
 use crate::notification::NotificationSettings;
 use crate::source::SourceSettings;
+use crate::telemetry::OtlpSettings;
 use crate::trigger::TriggerSettings;
 use crate::worker::WorkerSettings;
 
@@ -43,6 +44,8 @@ pub struct Settings {
     pub triggers: TriggerSettings,
     /// Where lifecycle events go; `None`: nowhere.
     pub events: Option<EventSettings>,
+    /// Where spans and figures go; `None`: nowhere.
+    pub telemetry: Option<OtlpSettings>,
     /// Who hears of what.
     pub notification: NotificationSettings,
     /// The worker.

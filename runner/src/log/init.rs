@@ -16,11 +16,12 @@ use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::registry::LookupSpan;
 use tracing_subscriber::{Layer, Registry};
 
-use super::levels::{JointRunLog, LogLevels};
+use super::levels::{JointRunLog, LogLevels, sent_spans};
 use super::line::{LineFormat, TimeFormat};
 use super::roller::{Reopen, Roller};
 use super::run_lines::RunLogLayer;
 use super::signs::Escaped;
+use super::span_export::SpanExportLayer;
 use super::span_fields::{SpanFields, TaskFields};
 use super::{Format, LogSettings};
 
@@ -125,12 +126,12 @@ impl<W: io::Write> io::Write for Counted<W> {
     }
 }
 
-/// Initialises logging for this process; times are shown in `zone`.
+/// Initialises logging for this process; times are shown in `zone`. With `spans`, those of handlers are taken to be sent.
 ///
 /// # Errors
 ///
 /// If the file cannot be written; nothing is initialised then.
-pub fn init(settings: &LogSettings, zone: &TimeZone, clock: Arc<dyn Clock>) -> Result<LogGuard, LogError> {
+pub fn init(settings: &LogSettings, zone: &TimeZone, clock: Arc<dyn Clock>, spans: bool) -> Result<LogGuard, LogError> {
     let time = TimeFormat {
         clock: clock.clone(),
         zone: zone.clone(),
@@ -158,8 +159,11 @@ pub fn init(settings: &LogSettings, zone: &TimeZone, clock: Arc<dyn Clock>) -> R
         let file = keep(non_blocking("file", roller));
         layers.push(layer(settings.format, time, file, false));
     }
-    let levels = LogLevels::new(settings.level, settings.runs);
-    set_global_default(subscriber(layers, &levels)).map_err(LogError::Twice)?;
+    let levels = match spans {
+        true => LogLevels::apart(settings.level, settings.runs),
+        false => LogLevels::new(settings.level, settings.runs),
+    };
+    set_global_default(subscriber(layers, &levels, spans)).map_err(LogError::Twice)?;
     Ok(LogGuard {
         _workers: workers,
         lost,
@@ -170,13 +174,19 @@ pub fn init(settings: &LogSettings, zone: &TimeZone, clock: Arc<dyn Clock>) -> R
 
 type Layers = Vec<Box<dyn Layer<Registry> + Send + Sync>>;
 
-fn subscriber(layers: Layers, levels: &LogLevels) -> Dispatch {
+fn subscriber(layers: Layers, levels: &LogLevels, spans: bool) -> Dispatch {
     if levels.is_joint() {
         let runs = JointRunLog(levels.clone());
         return Dispatch::new(Registry::default().with(layers).with(runs).with(levels.of_log()));
     }
     let runs = RunLogLayer::default().with_filter(levels.of_runs());
-    Dispatch::new(Registry::default().with(layers.with_filter(levels.of_log())).with(runs))
+    let spans = spans.then(|| SpanExportLayer::default().with_filter(sent_spans()));
+    Dispatch::new(
+        Registry::default()
+            .with(layers.with_filter(levels.of_log()))
+            .with(runs)
+            .with(spans),
+    )
 }
 
 fn non_blocking(output: &'static str, writer: impl io::Write + Send + 'static) -> (NonBlocking, WorkerGuard, LostBy) {
@@ -226,6 +236,7 @@ mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
     use crate::log::FileSettings;
+    use crate::telemetry::Telemetry;
     use runner_core::clock::ManualClock;
     use std::time::Duration;
     use tracing::level_filters::LevelFilter;
@@ -253,7 +264,7 @@ mod tests {
         let (writer, worker, _) = non_blocking("file", Roller::open(file, clock.clone()).unwrap());
         let zone = TimeZone::get("Asia/Shanghai").unwrap();
         let lines = layer(format, TimeFormat { clock, zone }, writer, false);
-        let subscriber = subscriber(vec![TaskFields(format).boxed(), lines], levels);
+        let subscriber = subscriber(vec![TaskFields(format).boxed(), lines], levels, false);
         tracing::dispatcher::with_default(&subscriber, emit);
         drop(worker);
         std::fs::read_to_string(path).unwrap()
@@ -291,7 +302,7 @@ mod tests {
     /// Runs this within the span of a task; returns what is in the log of the run.
     fn in_a_task(emit: fn()) -> String {
         let registry = runner_sdk::Registry::new().on("greet the guest", move |cx: runner_sdk::Ctx| async move {
-            crate::log::task_span(&cx).in_scope(emit);
+            crate::log::task_span(&cx, &Telemetry::default()).in_scope(emit);
         });
         let trial = runner_sdk::testing::Trial::of("greet the guest")
             .attempt(2)
@@ -403,7 +414,7 @@ mod tests {
             ..LogSettings::default()
         };
         let clock = Arc::new(ManualClock::at(jiff::Timestamp::UNIX_EPOCH));
-        let error = init(&settings, &TimeZone::UTC, clock).err().unwrap();
+        let error = init(&settings, &TimeZone::UTC, clock, false).err().unwrap();
         assert!(runner_core::chain::chain(&error).contains("cannot write the log file"));
     }
 

@@ -50,8 +50,17 @@ const ORDER: [LevelFilter; 6] = [
 impl LogLevels {
     /// These levels of the log and of runs. If they are the same, one filter serves both, which costs a task nothing.
     pub(super) fn new(log: LevelFilter, runs: LevelFilter) -> Self {
+        Self::made(log, runs, log == runs)
+    }
+
+    /// The same with a filter for each, beside which there is room for others.
+    pub(super) fn apart(log: LevelFilter, runs: LevelFilter) -> Self {
+        Self::made(log, runs, false)
+    }
+
+    fn made(log: LevelFilter, runs: LevelFilter, joint: bool) -> Self {
         Self(Arc::new(Levels {
-            joint: log == runs,
+            joint,
             log: RwLock::new(targets(log)),
             runs: RwLock::new(targets(runs)),
             limit: AtomicU8::new(position(runs)),
@@ -98,6 +107,11 @@ impl LogLevels {
 fn position(level: LevelFilter) -> u8 {
     let found = ORDER.iter().position(|known| *known == level);
     found.and_then(|at| u8::try_from(at).ok()).unwrap_or_default()
+}
+
+/// What the levels of log and runs leave of spans is not what is sent of them: those from `info` on.
+pub(super) fn sent_spans() -> Targets {
+    targets(LevelFilter::INFO)
 }
 
 fn targets(level: LevelFilter) -> Targets {

@@ -7,6 +7,7 @@ mod roller;
 mod run_lines;
 mod settings;
 mod signs;
+mod span_export;
 mod span_fields;
 
 pub use init::{LogControl, LogError, LogGuard, LostLines, ONLY_FILE, init};
@@ -14,3 +15,4 @@ pub use levels::LogLevels;
 pub use roller::Reopen;
 pub use run_lines::{RunLogLayer, task_span};
 pub use settings::{DAY, FileSettings, Format, LogSettings, MEGABYTE};
+pub use span_export::SpanExportLayer;

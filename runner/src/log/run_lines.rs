@@ -13,21 +13,22 @@ use tracing_subscriber::layer::Context;
 use tracing_subscriber::registry::LookupSpan;
 
 use super::line::Pairs;
+use crate::telemetry::Telemetry;
 
 /// The target of the spans of tasks, to filter by.
 pub(super) const TARGET: &str = "runner::task";
 
 thread_local! {
     /// The task whose span is being made: fields of spans are values to print, so the layer takes it from here.
-    static BEING_MADE: RefCell<Option<Ctx>> = const { RefCell::new(None) };
+    static BEING_MADE: RefCell<Option<(Ctx, Telemetry)>> = const { RefCell::new(None) };
 }
 
-/// The span in which the handler of this task runs.
-pub fn task_span(cx: &Ctx) -> Span {
+/// The span in which the handler of this task runs. Spans within it are taken by `telemetry`, if that is on.
+pub fn task_span(cx: &Ctx, telemetry: &Telemetry) -> Span {
     if !tracing::span_enabled!(target: TARGET, Level::INFO) {
         return Span::none();
     }
-    BEING_MADE.with(|place| place.replace(Some(cx.clone())));
+    BEING_MADE.with(|place| place.replace(Some((cx.clone(), telemetry.clone()))));
     let span = tracing::info_span!(
         target: TARGET, "task",
         task_id = %cx.id(), task_type = cx.kind(), queue = %cx.queue(), attempt = cx.attempt()
@@ -58,6 +59,8 @@ pub struct RunLogLayer;
 /// The task of a span, among the extensions of that span.
 pub(super) struct TaskOfSpan {
     pub(super) cx: Ctx,
+    /// What takes the spans within it.
+    pub(super) telemetry: Telemetry,
     /// Whether the fields of the span were formatted for the lines of the log.
     pub(super) is_formatted: AtomicBool,
 }
@@ -75,11 +78,12 @@ where
     if attributes.metadata().target() != TARGET {
         return;
     }
-    if let (Some(cx), Some(span)) = (BEING_MADE.with_borrow(Clone::clone), context.span(id)) {
+    if let (Some((cx, telemetry)), Some(span)) = (BEING_MADE.with_borrow(Clone::clone), context.span(id)) {
         let mut extensions = span.extensions_mut();
         if extensions.get_mut::<TaskOfSpan>().is_none() {
             extensions.insert(TaskOfSpan {
                 cx,
+                telemetry,
                 is_formatted: AtomicBool::new(false),
             });
         }

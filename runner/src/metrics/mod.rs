@@ -130,6 +130,7 @@ pub struct Metrics {
     log_lines_lost: Family<OutputLabel, Counter>,
     records_trimmed: Counter,
     events: Family<OutcomeLabel, Counter>,
+    otlp_spans: Family<OutcomeLabel, Counter>,
     active: Gauge,
     leader: Gauge,
     unsafe_policy: Gauge,
@@ -194,6 +195,7 @@ impl Default for Metrics {
                 "Decisions, locks and counters of days that this process deleted from its file because they are bounded",
             ),
             events: shown.plain("events", "Lifecycle events by outcome: sent or dropped"),
+            otlp_spans: shown.plain("otlp_spans", "Spans for OpenTelemetry by outcome: sent or dropped"),
             repaired: shown.plain(
                 "repaired",
                 "Damaged tasks that this process repaired, by kind of damage",
@@ -439,6 +441,22 @@ impl Metrics {
             .inc_by(count as u64);
     }
 
+    /// Spans reached their receiver.
+    pub fn spans_sent(&self, count: usize) {
+        self.spans_with("sent", count);
+    }
+
+    /// Spans will never be sent.
+    pub fn spans_dropped(&self, count: usize) {
+        self.spans_with("dropped", count);
+    }
+
+    fn spans_with(&self, outcome: &'static str, count: usize) {
+        self.otlp_spans
+            .get_or_create(&OutcomeLabel { outcome })
+            .inc_by(count as u64);
+    }
+
     /// Records were deleted to keep them within their bounds.
     pub fn records_trimmed(&self, records: u64) {
         self.records_trimmed.inc_by(records);
@@ -489,7 +507,7 @@ mod tests {
     use super::*;
 
     /// Names that alerts of users depend on; changing one breaks them.
-    const NAMES: [&str; 24] = [
+    const NAMES: [&str; 25] = [
         "runner_tasks_processed counter",
         "runner_task_duration_seconds histogram",
         "runner_type_processed counter",
@@ -512,6 +530,7 @@ mod tests {
         "runner_log_lines_lost counter",
         "runner_records_trimmed counter",
         "runner_events counter",
+        "runner_otlp_spans counter",
         "runner_repaired counter",
         "runner_broker_unsafe_policy gauge",
     ];
@@ -533,6 +552,7 @@ mod tests {
         metrics.log_lines_lost("file", 1);
         metrics.repaired(&[("ghost", 1)]);
         metrics.events_sent(1);
+        metrics.spans_sent(1);
         let text = metrics.render();
         let found: Vec<&str> = text.lines().filter_map(|line| line.strip_prefix("# TYPE ")).collect();
         assert_eq!(found, NAMES);

@@ -4,10 +4,11 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use runner_core::schedule::{Decided, Definition, ScheduleId, decide, fire_task};
-use runner_core::task::{TRACEPARENT, Task, TraceContext};
+use runner_core::task::{TRACEPARENT, Task};
 use runner_queue::{BrokerError, Commit, CommitFire, Committed, Decision, DecisionKind};
 
 use super::{LONGEST_SLEEP, Scheduler};
+use crate::telemetry::Telemetry;
 
 /// Schedules committed in one call: each call waits for its answer, which takes long on a busy machine even for little
 /// work.
@@ -69,7 +70,7 @@ impl Scheduler {
                 continue;
             };
             let unserved = plan.unserved.contains(definition.task.queue.as_str());
-            let commit = commit_of(definition, cursor, decided, &self.instance, unserved);
+            let commit = commit_of(definition, cursor, decided, self, unserved);
             let payload = definition.task.payload.as_ref().map_or(0, bytes::Bytes::len);
             bytes = bytes.saturating_add(payload.saturating_mul(commit.fires.len()));
             if bytes > COMMIT_BYTES && !commits.is_empty() {
@@ -148,8 +149,12 @@ impl Scheduler {
         match decision.kind {
             DecisionKind::Fired => {
                 let late = late.and_then(|l| Duration::try_from(l).ok()).unwrap_or(Duration::ZERO);
-                if fire.is_some_and(|f| !f.catch_up) {
-                    self.metrics.lateness(late);
+                if let Some(fire) = fire {
+                    if !fire.catch_up {
+                        self.metrics.lateness(late);
+                    }
+                    self.telemetry
+                        .fired(decision.schedule.as_str(), fire.nominal, fire.fire_at, &fire.task);
                 }
                 let (late_ms, task_id) = (late.as_millis() as u64, decision.task.as_ref());
                 let task_id = task_id.map(tracing::field::display);
@@ -176,17 +181,24 @@ impl Scheduler {
 }
 
 /// Each occurrence begins a trace.
-fn traced(mut task: Task) -> Task {
+fn traced(mut task: Task, telemetry: &Telemetry) -> Task {
     task.headers
-        .insert(TRACEPARENT.to_owned(), TraceContext::root(true).to_string());
+        .insert(TRACEPARENT.to_owned(), telemetry.root().to_string());
     task
 }
 
-fn commit_of(definition: &Definition, from: Timestamp, decided: Decided, instance: &str, unserved: bool) -> Commit {
+fn commit_of(
+    definition: &Definition,
+    from: Timestamp,
+    decided: Decided,
+    scheduler: &Scheduler,
+    unserved: bool,
+) -> Commit {
+    let telemetry = &scheduler.telemetry;
     let fires = decided.fires.iter().map(|fire| CommitFire {
         nominal: fire.nominal,
         fire_at: fire.fire_at,
-        task: traced(fire_task(definition, fire)),
+        task: traced(fire_task(definition, fire), telemetry),
         catch_up: fire.catch_up,
     });
     let mut fires: Vec<CommitFire> = fires.collect();
@@ -202,6 +214,6 @@ fn commit_of(definition: &Definition, from: Timestamp, decided: Decided, instanc
         missed: decided.missed,
         overlap: definition.overlap,
         unserved,
-        instance: instance.to_owned(),
+        instance: scheduler.instance.clone(),
     }
 }

@@ -40,6 +40,7 @@ use crate::background::BackgroundLoop;
 use crate::events::Events;
 use crate::health::Health;
 use crate::metrics::Metrics;
+use crate::telemetry::Telemetry;
 use agenda::Agenda;
 pub use by_hand::last_by_hand;
 pub use coming::coming;
@@ -83,6 +84,7 @@ pub struct Scheduler {
     agenda: Agenda,
     lines: FireLines,
     events: Events,
+    telemetry: Telemetry,
     leads: bool,
     own_grace: Duration,
     renew_at: Option<Instant>,
@@ -121,6 +123,7 @@ impl Scheduler {
             agenda: Agenda::default(),
             lines: FireLines::default(),
             events: Events::default(),
+            telemetry: Telemetry::default(),
             leads: false,
             own_grace,
             renew_at: None,
@@ -133,8 +136,12 @@ impl Scheduler {
     }
 
     /// Reports decisions to other programs as well.
-    pub fn reporting_to(self, events: Events) -> Self {
-        Self { events, ..self }
+    pub fn reporting_to(self, events: Events, telemetry: Telemetry) -> Self {
+        Self {
+            events,
+            telemetry,
+            ..self
+        }
     }
 
     /// One pass. The order matters: the clock is measured before anything is decided by it; a removed schedule is

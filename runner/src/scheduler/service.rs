@@ -16,6 +16,7 @@ use crate::background;
 use crate::events::Events;
 use crate::health::Health;
 use crate::metrics::Metrics;
+use crate::telemetry::Telemetry;
 
 /// How long the first look at other instances may delay the scheduler.
 const FIRST_LOOK: Duration = Duration::from_secs(2);
@@ -37,6 +38,8 @@ pub struct SchedulerParts {
     pub health: Arc<Health>,
     /// Gets decisions about occurrences that were missed.
     pub events: Events,
+    /// Takes the spans of fires.
+    pub telemetry: Telemetry,
     /// `host:pid:random`, unique among all instances.
     pub instance: String,
     /// What this instance has in common with the one that is started in its place.
@@ -56,13 +59,14 @@ pub async fn run(
         metrics,
         health,
         events,
+        telemetry,
         instance,
         scope,
     } = parts;
     let mut peers = Peers::new(broker.clone(), plan.clone(), instance.clone(), on_differences);
     let mut changes = plan.clone();
     let scheduler = Scheduler::new(broker.clone(), plan, clock, metrics, health, instance.clone(), scope);
-    let scheduler = scheduler.reporting_to(events);
+    let scheduler = scheduler.reporting_to(events, telemetry);
     // Before anything is registered: what another instance has in a newer version is left to it.
     if !matches!(timeout(FIRST_LOOK, peers.look()).await, Ok(Ok(()))) {
         tracing::debug!("other instances could not be looked at yet");

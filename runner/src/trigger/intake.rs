@@ -10,6 +10,7 @@ use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
 use crate::health::Health;
+use crate::telemetry::{OpenSpan, Telemetry};
 
 /// The pause after the first failed call; doubled with each further one.
 const FIRST_PAUSE: Duration = Duration::from_millis(200);
@@ -22,13 +23,18 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 pub struct Intake {
     broker: Arc<dyn Broker>,
     health: Arc<Health>,
+    telemetry: Telemetry,
 }
 
 impl Intake {
     /// Into this broker.
     #[must_use]
-    pub fn new(broker: Arc<dyn Broker>, health: Arc<Health>) -> Self {
-        Self { broker, health }
+    pub fn new(broker: Arc<dyn Broker>, health: Arc<Health>, telemetry: Telemetry) -> Self {
+        Self {
+            broker,
+            health,
+            telemetry,
+        }
     }
 
     /// The broker, for what is kept beside tasks.
@@ -51,11 +57,25 @@ impl Intake {
         stop: &CancellationToken,
         waiting: impl Fn(&BrokerError),
     ) -> Option<Vec<Result<Enqueued, Refusal>>> {
+        let (traced, spans);
+        let deliveries = match self.telemetry.is_on() {
+            true => {
+                (traced, spans) = self.traced(deliveries);
+                &traced[..]
+            }
+            false => {
+                spans = Vec::new();
+                deliveries
+            }
+        };
         let mut pause = FIRST_PAUSE;
         loop {
             // A call under way is waited for, also after a stop: its outcome decides what the source confirms.
             match self.broker.enqueue_once(deliveries).await {
-                Ok(answers) => return Some(answers),
+                Ok(answers) => {
+                    self.sent(spans, &answers);
+                    return Some(answers);
+                }
                 Err(error) => {
                     self.health.failed("enqueue the tasks of a trigger", &error);
                     waiting(&error);
@@ -65,6 +85,27 @@ impl Intake {
                 return None;
             }
             pause = (pause * 2).min(LONGEST_PAUSE);
+        }
+    }
+
+    /// The same, each within a span of its enqueue.
+    fn traced(&self, deliveries: &[Delivery]) -> (Vec<Delivery>, Vec<Option<OpenSpan>>) {
+        let mut all = deliveries.to_vec();
+        let spans = all
+            .iter_mut()
+            .map(|one| self.telemetry.enqueue(&mut one.task))
+            .collect();
+        (all, spans)
+    }
+
+    /// Ends these spans. An event that was reported before enqueues nothing, so it has none.
+    fn sent(&self, spans: Vec<Option<OpenSpan>>, answers: &[Result<Enqueued, Refusal>]) {
+        for (span, answer) in spans.into_iter().zip(answers) {
+            match answer {
+                Ok(enqueued) => self.telemetry.enqueued(span, Ok(&enqueued.id)),
+                Err(Refusal::Received | Refusal::IdTaken) => {}
+                Err(refusal) => self.telemetry.enqueued(span, Err(&refusal.to_string())),
+            }
         }
     }
 }

@@ -40,6 +40,7 @@ pub use webhook::{AcceptedCall, HookAnswer, HookCall, HookParts, HookRefusal, Ho
 
 use crate::health::Health;
 use crate::messaging::ConnectionFault;
+use crate::telemetry::Telemetry;
 
 /// What the end of listening may take: batches under way are enqueued and confirmed.
 pub const LAST_BATCHES: Duration = Duration::from_secs(3);
@@ -69,6 +70,8 @@ pub struct TriggerParts {
     pub clock: Arc<dyn Clock>,
     /// Gets failures of the broker.
     pub health: Arc<Health>,
+    /// Takes the spans of what is enqueued.
+    pub telemetry: Telemetry,
     /// Where servers are.
     pub settings: TriggerSettings,
     /// Every set of triggers that is in force.
@@ -85,7 +88,7 @@ pub struct TriggerParts {
 
 /// Listens until `stop`; returns when everything has ended.
 pub async fn run(mut parts: TriggerParts, stop: CancellationToken) {
-    let intake = Intake::new(parts.broker.clone(), parts.health.clone());
+    let intake = Intake::new(parts.broker.clone(), parts.health.clone(), parts.telemetry.clone());
     let mut sources = sources(&parts, &intake);
     let (broker, board, instance) = (parts.broker.clone(), parts.board.clone(), parts.instance.clone());
     let reporting = tokio::spawn(report::publish(broker, board, instance, stop.clone()));

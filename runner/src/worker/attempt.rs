@@ -20,6 +20,7 @@ use super::handler_call::HandlerCall;
 use super::in_flight::InFlightTask;
 use super::live_reporter;
 use super::verdict::{AttemptEnd, HandlerEnd, verdict_of};
+use crate::telemetry::{OpenSpan, TaskOfAttempt, Telemetry};
 
 /// How long a handler that was stopped may take to return before it is dropped; less once its lease is lost.
 const STOP_GRACE: Duration = Duration::from_secs(15);
@@ -47,6 +48,8 @@ struct AttemptFacts {
     claim: Claim,
     stop: Stop,
     cx: Ctx,
+    /// What is sent of it, where anything is.
+    span: Option<OpenSpan>,
     backoff: Backoff,
     started_at: Timestamp,
     began: Instant,
@@ -83,17 +86,14 @@ pub(super) fn begin(ctx: &WorkerContext, task: InFlightTask) -> Started {
         .timeout()
         .and_then(|limit| started_at.checked_add(limit).ok())
         .map_or(deadline, |limit| deadline.min(limit));
-    let cx = Ctx::new(
-        parts_of(&claim, deadline, started_at),
-        stop.clone(),
-        ctx.handlers.states(),
-        ctx.services.clone(),
-    );
+    let (parts, span) = parts_of(&claim, deadline, started_at, &ctx.telemetry);
+    let cx = Ctx::new(parts, stop.clone(), ctx.handlers.states(), ctx.services.clone());
     let limit = Duration::try_from(deadline.duration_since(started_at)).unwrap_or(Duration::ZERO);
     let facts = AttemptFacts {
         claim,
         stop,
         cx,
+        span,
         backoff: found.backoff(),
         started_at,
         began,
@@ -118,7 +118,7 @@ pub(super) fn begin(ctx: &WorkerContext, task: InFlightTask) -> Started {
         .before_run
         .as_ref()
         .and_then(|asked| asked.before(facts.claim.task()));
-    let mut call = HandlerCall::new(found, facts.cx.clone(), before);
+    let mut call = HandlerCall::new(found, facts.cx.clone(), before, &ctx.telemetry);
     // Wake-ups of this first poll go nowhere; `RunningAttempt::end` polls again before it waits, with a waker of its
     // own.
     match call.poll(&mut Context::from_waker(Waker::noop())) {
@@ -167,6 +167,7 @@ fn ended(ctx: &WorkerContext, facts: AttemptFacts, end: HandlerEnd) -> Option<Se
         claim,
         stop,
         cx,
+        span,
         backoff,
         started_at,
         began,
@@ -178,6 +179,7 @@ fn ended(ctx: &WorkerContext, facts: AttemptFacts, end: HandlerEnd) -> Option<Se
     let succeeded = matches!(end, HandlerEnd::Returned(Outcome::Success(_)));
     if reason == Some(StopReason::LeaseLost) && !succeeded {
         tracing::error!(task_id = %task.id, task_type = %task.kind, "lease lost; the handler was stopped, nothing is written");
+        ctx.telemetry.attempt_ended(span, None, None);
         return None;
     }
     let AttemptEnd {
@@ -194,6 +196,7 @@ fn ended(ctx: &WorkerContext, facts: AttemptFacts, end: HandlerEnd) -> Option<Se
     let result = bounded(task, &cx, result);
     let took = began.elapsed();
     report(task, outcome, error.as_deref(), took);
+    ctx.telemetry.attempt_ended(span, Some(outcome), error.as_deref());
     ctx.metrics.attempt_of(&task.kind, outcome, took);
     match ctx.successes.get(&task.queue) {
         Some(successes) if outcome == AttemptOutcome::Success => successes.add(took),
@@ -315,11 +318,19 @@ fn report(task: &TaskRecord, outcome: AttemptOutcome, error: Option<&str>, took:
     }
 }
 
-fn parts_of(claim: &Claim, deadline: Timestamp, now: Timestamp) -> CtxParts {
+/// What the handler gets, and the span of the attempt, which its headers name.
+fn parts_of(claim: &Claim, deadline: Timestamp, now: Timestamp, telemetry: &Telemetry) -> (CtxParts, Option<OpenSpan>) {
     let task = claim.task();
     let mut headers = task.headers.clone();
-    TraceContext::enter(&mut headers, task.id.as_str(), claim.run());
-    CtxParts {
+    let facts = TaskOfAttempt {
+        id: &task.id,
+        kind: &task.kind,
+        queue: &task.queue,
+        attempt: task.retried + 1,
+        payload: task.payload.len(),
+    };
+    let span = telemetry.attempt(&mut headers, claim.run(), &facts, now);
+    let parts = CtxParts {
         id: task.id.clone(),
         kind: task.kind.clone(),
         payload: task.payload.clone(),
@@ -329,7 +340,8 @@ fn parts_of(claim: &Claim, deadline: Timestamp, now: Timestamp) -> CtxParts {
         headers,
         deadline: Some(deadline),
         time_limit: Duration::try_from(deadline.duration_since(now)).ok(),
-    }
+    };
+    (parts, span)
 }
 
 /// The earlier of timeout and deadline; 30 minutes when the task has neither, as asynq reads it.

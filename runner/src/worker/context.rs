@@ -26,6 +26,7 @@ use super::survived::Survived;
 use crate::events::Events;
 use crate::health::Health;
 use crate::metrics::{Metrics, Successes};
+use crate::telemetry::Telemetry;
 use crate::workflow::SettledSteps;
 
 /// Queues in one call of maintenance (due tasks, leases, retention); each costs the store some microseconds.
@@ -47,6 +48,8 @@ pub struct WorkerParts {
     pub health: Arc<Health>,
     /// Gets what happens to tasks.
     pub events: Events,
+    /// Takes the spans of attempts.
+    pub telemetry: Telemetry,
     /// Ends of tasks that belong to workflows.
     pub workflows: SettledSteps,
     /// What tasks wait for before they run, where anything.
@@ -66,6 +69,7 @@ pub(super) struct WorkerContext {
     pub metrics: Arc<Metrics>,
     pub health: Arc<Health>,
     pub events: Events,
+    pub telemetry: Telemetry,
     /// Ends of tasks that belong to workflows.
     pub workflows: SettledSteps,
     pub before_run: Option<Arc<dyn BeforeRun>>,
@@ -119,6 +123,7 @@ impl WorkerContext {
             metrics,
             health,
             events,
+            telemetry,
             workflows,
             before_run,
             settings,
@@ -129,6 +134,7 @@ impl WorkerContext {
             services: Arc::new(BrokerServices {
                 broker: broker.clone(),
                 functions: functions.clone(),
+                telemetry: telemetry.clone(),
             }),
             functions,
             broker,
@@ -143,6 +149,7 @@ impl WorkerContext {
             metrics,
             health,
             events,
+            telemetry,
             workflows,
             before_run,
             served: ServedQueues::new(&settings.queues).with_notifications(settings.notification_slots),

@@ -11,6 +11,7 @@ use runner_sdk::{BoxFuture, Ctx, HandlerMatch, Outcome};
 use super::verdict::HandlerEnd;
 use crate::background::panic_text;
 use crate::log::task_span;
+use crate::telemetry::Telemetry;
 
 type CaughtHandler = CatchUnwind<AssertUnwindSafe<BoxFuture<'static, Outcome>>>;
 
@@ -23,8 +24,13 @@ pub(super) struct HandlerCall {
 
 impl HandlerCall {
     /// `before` is waited for first; if it fails, the handler is not called and the task is archived.
-    pub(super) fn new(found: HandlerMatch, cx: Ctx, before: Option<BoxFuture<'static, Result<(), String>>>) -> Self {
-        let span = task_span(&cx);
+    pub(super) fn new(
+        found: HandlerMatch,
+        cx: Ctx,
+        before: Option<BoxFuture<'static, Result<(), String>>>,
+        telemetry: &Telemetry,
+    ) -> Self {
+        let span = task_span(&cx, telemetry);
         // In a block of its own: what a handler does before it returns its future may panic as well, and must do so in
         // `poll`.
         let call: BoxFuture<'static, Outcome> = match before {

@@ -74,6 +74,7 @@ fn worker(scene: &Scene, broker: Arc<dyn Broker>, long: &Long) -> Worker {
         metrics,
         health,
         events: Default::default(),
+        telemetry: Default::default(),
         workflows: crate::workflow::SettledSteps::default(),
         before_run: None,
         settings,

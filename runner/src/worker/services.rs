@@ -13,11 +13,15 @@ use runner_queue::{
 use runner_sdk::{BoxFuture, EnqueueAnswers, NotEnqueued, Outcome, Services};
 use uuid::Uuid;
 
+use crate::telemetry::{OpenSpan, Telemetry};
+
 /// The broker, for handlers.
 pub(super) struct BrokerServices {
     pub broker: Arc<dyn Broker>,
     /// Says which payloads are accepted.
     pub functions: Functions,
+    /// Takes the spans of what is enqueued.
+    pub telemetry: Telemetry,
 }
 
 impl fmt::Debug for BrokerServices {
@@ -41,10 +45,20 @@ impl Services for BrokerServices {
             let mut faulty = faults.iter().map(Option::is_some);
             let mut good = tasks;
             good.retain(|_| faulty.next() == Some(false));
+            let spans: Vec<Option<OpenSpan>> = match self.telemetry.is_on() {
+                true => good.iter_mut().map(|task| self.telemetry.enqueue(task)).collect(),
+                false => Vec::new(),
+            };
             let answers = match good.is_empty() {
                 true => Vec::new(),
                 false => self.broker.enqueue(&good).await.map_err(unavailable)?,
             };
+            for (span, answer) in spans.into_iter().zip(&answers) {
+                match answer {
+                    Ok(enqueued) => self.telemetry.enqueued(span, Ok(&enqueued.id)),
+                    Err(refusal) => self.telemetry.enqueued(span, Err(&refusal.to_string())),
+                }
+            }
             let mut answers = answers
                 .into_iter()
                 .map(|answer| answer.map(|enqueued| enqueued.id).map_err(refused));

@@ -69,6 +69,7 @@ impl Scene {
             metrics: self.metrics.clone(),
             health: Arc::new(Health::new(Arc::new(SystemClock), self.metrics.clone())),
             events: crate::events::Events::recording(),
+            telemetry: Default::default(),
             workflows: crate::workflow::SettledSteps::default(),
             before_run: None,
             settings,

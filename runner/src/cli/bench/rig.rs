@@ -146,6 +146,7 @@ impl Bench {
             metrics,
             health,
             events: Default::default(),
+            telemetry: Default::default(),
             workflows: crate::workflow::SettledSteps::default(),
             before_run: None,
             settings,

@@ -90,6 +90,7 @@ fn collect(node: &Node, path: &str, keys: &mut BTreeSet<String>) {
             | "rabbitmq.connections"
             | "redis_connections"
             | "handlers.sql.connections"
+            | "telemetry.otlp.headers"
             | "notify.channels" => {
                 keys.insert(path);
             }

@@ -28,6 +28,7 @@ pub(super) use self::source::WebhookSource;
 use super::settings::SecretReader;
 use super::{Board, Intake, ListenState, MessageCounts};
 use crate::health::Health;
+use crate::telemetry::Telemetry;
 
 /// How long a call waits for the broker before it is refused: a sender repeats it.
 const ACCEPT: Duration = Duration::from_secs(5);
@@ -172,6 +173,8 @@ pub struct HookParts {
     pub broker: Arc<dyn Broker>,
     /// Gets failures of the broker.
     pub health: Arc<Health>,
+    /// Takes the spans of what is enqueued.
+    pub telemetry: Telemetry,
     /// Compared with the times in signatures.
     pub clock: Arc<dyn Clock>,
     /// Where states are noted.
@@ -203,7 +206,7 @@ impl Hooks {
     #[must_use]
     pub fn new(parts: HookParts) -> Self {
         Self {
-            intake: Intake::new(Arc::clone(&parts.broker), parts.health),
+            intake: Intake::new(Arc::clone(&parts.broker), parts.health, parts.telemetry),
             clock: parts.clock,
             board: parts.board,
             secrets: parts.secrets,
