@@ -2,11 +2,12 @@
 
 use serde_json::json;
 
-use crate::kit::{self, Site, eventually};
+use crate::kit::{self, Runner, Site, eventually};
 
 pub fn tests() -> Vec<kit::Trial> {
     kit::trials![needs(): runs_are_listed_and_their_output_is_printed, a_run_is_followed_to_its_end,
-        a_long_output_is_kept_whole, a_function_is_run_by_its_name]
+        a_long_output_is_kept_whole, a_function_is_run_by_its_name,
+        runs_of_a_type_without_a_manifest_are_listed_if_it_is_named]
 }
 
 /// The lines of a log without the time at which they came.
@@ -208,4 +209,94 @@ async fn a_function_is_run_by_its_name() {
             run.stderr
         );
     }
+}
+
+/// Of `echo` all runs, of `sleep` only the task that is still there.
+async fn runs_of_a_type_without_a_manifest_are_listed_if_it_is_named() {
+    let site = Site::new("worker: {record_runs: [\"ec*\"]}\n");
+    let runner = site.start().await;
+    for (kind, id, retention) in [
+        ("echo", "one", "0s"),
+        ("echo", "two", "1h"),
+        ("sleep", "three", "1h"),
+        ("sleep", "four", "0s"),
+    ] {
+        let payload = if kind == "echo" {
+            r#"{"n":1}"#
+        } else {
+            r#"{"seconds":0}"#
+        };
+        let task = [
+            "enqueue",
+            kind,
+            "--id",
+            id,
+            "--payload",
+            payload,
+            "--retention",
+            retention,
+        ];
+        site.cli(task).await.ok();
+    }
+    let listed = async |kind: &str| {
+        let listed = site.cli(["runs", kind, "--json"]).await;
+        let listed = if listed.status.success() {
+            listed.json()
+        } else {
+            json!([])
+        };
+        let mut names: Vec<String> = listed
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|run| run["task"].to_string())
+            .collect();
+        names.sort();
+        (names, listed)
+    };
+    eventually("the runs are listed", async || {
+        let (echo, sleep) = (listed("echo").await.0, listed("sleep").await.0);
+        match (echo, sleep)
+            == (
+                vec!["\"one\"".to_owned(), "\"two\"".to_owned()],
+                vec!["\"three\"".to_owned()],
+            ) {
+            true => Ok(()),
+            false => Err(format!("{:?} {:?}", listed("echo").await, listed("sleep").await)),
+        }
+    })
+    .await;
+    let run = listed("type:echo").await.1[0].clone();
+    assert_eq!(
+        json!([run["type"], run["function"], run["outcome"]]),
+        json!(["echo", null, "success"]),
+        "{run}"
+    );
+    assert_ne!(run["worker"], "", "{run}");
+    let seen = listed("sleep").await.1[0].clone();
+    assert_eq!(
+        json!([seen["worker"], seen["took_seconds"]]),
+        json!(["", null]),
+        "{seen}"
+    );
+    let text = site.cli(["runs", "sleep"]).await.ok().stdout;
+    assert!(text.starts_with("TYPE") && text.contains("not known"), "{text}");
+    assert!(site.cli(["logs", "echo"]).await.ok().stdout.contains("\"n\":1"));
+    type_is_on_pages(&runner).await;
+    runner.stop().await;
+}
+
+async fn type_is_on_pages(runner: &Runner) {
+    eventually("the pages show them", async || {
+        let all = runner.http.get("/queue/functions").await.body;
+        let page = runner.http.get("/queue/functions/type:echo").await.body;
+        match all.contains("/queue/functions/type%3Aecho") && page.contains("/queue/tasks/default/one") {
+            true => Ok(()),
+            false => Err(all + &page),
+        }
+    })
+    .await;
+    let of_task = runner.http.get("/queue/tasks/default/one").await.body;
+    assert!(of_task.contains("/queue/functions/type%3Aecho"), "{of_task}");
+    assert_eq!(runner.http.get("/queue/functions/type:never").await.status, 404);
 }

@@ -1,15 +1,18 @@
-//! What commands ask about the runs of a function: which it had, and in which queues.
+//! What commands ask about the runs of a function or of a task type: which it had, and in which queues.
 
 use clap::Args;
 use runner_core::function::Functions;
 use runner_core::schedule::ScheduleId;
 use runner_core::task::QueueName;
-use runner_queue::{Broker, MAX_RUNS_KEPT, RunRecord, Trigger};
+use runner_queue::{Broker, MAX_RUNS_KEPT, RunRecord, Trigger, TypeRuns, add_seen_runs, runs_of_type, type_runs};
 
 use super::exit::Usage;
 use super::{CommandContext, assemble, print};
 use crate::source::{self, Catalog};
 use crate::text::nearest;
+
+/// Before a name that is only that of a task type.
+const TYPE: &str = "type:";
 
 /// Queues in which the runs of a function are searched; name one with --queue where there are more.
 const QUEUES_SEARCHED: usize = 200;
@@ -50,16 +53,58 @@ impl QueueArg {
     }
 }
 
-/// The runs of a function that are kept, newest first.
-pub(super) async fn runs_of(broker: &dyn Broker, function: &str, queue: &QueueArg) -> anyhow::Result<Vec<RunRecord>> {
+/// What is known of the runs that a name stands for.
+pub(super) struct KnownRuns {
+    /// Newest first.
+    pub runs: Vec<RunRecord>,
+    /// The task type, if the name is not that of a function.
+    pub kind: Option<String>,
+    /// What instances say of that type, each with its name.
+    pub said: Vec<(String, TypeRuns)>,
+}
+
+impl KnownRuns {
+    fn of_function(runs: Vec<RunRecord>) -> Self {
+        Self {
+            runs,
+            kind: None,
+            said: Vec::new(),
+        }
+    }
+
+    /// Whether nothing at all is known.
+    pub(super) fn is_empty(&self) -> bool {
+        self.runs.is_empty() && self.said.is_empty()
+    }
+}
+
+/// The runs of a function that are kept, newest first; of a task type if no function of this name has any, or if the name
+/// is `type:` and the type.
+pub(super) async fn runs_of(broker: &dyn Broker, name: &str, queue: &QueueArg) -> anyhow::Result<KnownRuns> {
     let queues = queue.searched(broker).await?;
-    Ok(broker.runs(function, &queues, MAX_RUNS_KEPT).await?)
+    let only_type = name.strip_prefix(TYPE);
+    if only_type.is_none() {
+        let runs = broker.runs(name, &queues, MAX_RUNS_KEPT).await?;
+        if !runs.is_empty() {
+            return Ok(KnownRuns::of_function(runs));
+        }
+    }
+    let kind = only_type.unwrap_or(name);
+    let mut runs = broker.runs(&runs_of_type(kind), &queues, MAX_RUNS_KEPT).await?;
+    add_seen_runs(broker, kind, &queues, MAX_RUNS_KEPT, &mut runs).await?;
+    let mut said = type_runs(broker).await?;
+    said.retain(|(_, runs)| runs.kind == kind);
+    Ok(KnownRuns {
+        runs,
+        kind: Some(kind.to_owned()),
+        said,
+    })
 }
 
 /// Says that there is no such function nor a run of it, and which one may be meant.
 pub(super) fn no_function(name: &str, names: &[String]) -> String {
     format!(
-        "no function {name} in the manifests, and no run of it is kept{}",
+        "no function {name} in the manifests, and no run of it or of a task type of this name is kept{}",
         meant(name, names)
     )
 }

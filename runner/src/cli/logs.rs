@@ -24,7 +24,7 @@ const SEARCHED: Page = Page { number: 1, size: 1000 };
     NAME stands for the run of the function that continues, or else for its last one. Standard output has the text only; what is\n\
     to be said about it is on standard error. A run that continues shows its last 32 KiB.")]
 pub struct LogsCommand {
-    /// Name of a function, or id of a task
+    /// Name of a function, task type, or id of a task
     #[arg(value_name = "NAME|ID")]
     of: String,
     /// Print what the run prints until it has ended, further attempts included
@@ -91,7 +91,7 @@ impl LogsCommand {
                 }
             }
         }
-        match runs_of(broker, &self.of, &self.queue).await?.into_iter().next() {
+        match runs_of(broker, &self.of, &self.queue).await?.runs.into_iter().next() {
             Some(last) => {
                 if self.follow {
                     print::note(&format!("{} is not running; this is its last run", self.of));

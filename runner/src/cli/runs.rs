@@ -1,4 +1,4 @@
-//! `runner runs`: the last runs of a function, and whether it has been well lately. Reads only.
+//! `runner runs`: the last runs of a function or task type, and whether it has been well lately. Reads only.
 
 use std::time::Duration;
 
@@ -6,23 +6,25 @@ use anyhow::bail;
 use clap::Args;
 use jiff::tz::TimeZone;
 use runner_core::task::AttemptOutcome;
-use runner_queue::{MAX_RUNS_KEPT, RunRecord};
+use runner_queue::{MAX_RUNS_KEPT, MOST_RECORDED_RUNS, RunRecord, TypeRuns};
 use serde_json::json;
 
 use super::function_runs::{QueueArg, functions, no_function, runs_of, started_by};
 use super::print::Object;
 use super::{CommandContext, print};
 
-/// List the last runs of a function, newest first
+/// List the last runs of a function or task type, newest first
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:\n  \
     runner runs nightly-backup\n  \
     runner runs nightly-backup --failed --json | jq -r '.[0].error'\n  \
-    runner runs nightly-backup --limit 1\n\n\
+    runner runs mail:welcome\n\n\
     The last 100 runs of a function are kept, for 90 days at most; 20 are listed. A run that is retried is one row, of its last attempt so far.\n\
+    Task types without a manifest have such records if `worker.record_runs` names them; of others, the tasks are listed that have ended and are\n\
+    still there. `type:NAME` means the type where a function has the same name.\n\
     `runner logs` prints what a run printed. Exit code 1 means that there is no such function and no run of it.")]
 pub struct RunsCommand {
-    /// Name of the function
+    /// Name of the function, or task type
     name: String,
     /// Only runs whose last attempt failed
     #[arg(long)]
@@ -45,13 +47,16 @@ fn limit(text: &str) -> Result<usize, String> {
 impl RunsCommand {
     pub async fn run(self, context: &CommandContext) -> anyhow::Result<()> {
         let broker = context.looked_at().await?;
-        let all = runs_of(broker.as_ref(), &self.name, &self.queue).await?;
-        if all.is_empty() {
+        let known = runs_of(broker.as_ref(), &self.name, &self.queue).await?;
+        let mut heading = if known.kind.is_some() { "TYPE" } else { "FUNCTION" };
+        if known.is_empty() {
             let functions = functions(context).await?;
             if functions.get(&self.name).is_none() {
                 bail!(no_function(&self.name, &functions.names()));
             }
+            heading = "FUNCTION";
         }
+        let all = &known.runs;
         let mut shown = all.clone();
         shown.retain(|run| !self.failed || run.outcome.is_failure());
         shown.truncate(self.limit);
@@ -60,7 +65,14 @@ impl RunsCommand {
             let objects: Vec<Object> = shown.iter().map(|run| object(run, zone)).collect();
             return Ok(print::json(&objects)?);
         }
-        let summary = print::facts(["FUNCTION", &self.name], &summary(&all, zone));
+        let mut facts = summary(all, zone);
+        facts.extend(
+            known
+                .said
+                .iter()
+                .filter_map(|(instance, runs)| counted(instance, runs, zone)),
+        );
+        let summary = print::facts([heading, &self.name], &facts);
         let rows: Vec<Vec<String>> = shown.iter().map(|run| row(run, zone)).collect();
         let heading = ["STARTED", "OUTCOME", "TOOK", "STARTED BY", "WORKER", "TASK", "ERROR"];
         Ok(print::text(&format!("{summary}\n{}", print::table(&heading, &rows)))?)
@@ -78,13 +90,32 @@ fn summary(runs: &[RunRecord], zone: &TimeZone) -> Vec<Vec<String>> {
         fact("last failure", last(runs.iter().find(|run| run.outcome.is_failure()))),
         fact("succeeded", format!("{succeeded} of {}", runs.len())),
     ];
-    let mut lengths: Vec<Duration> = runs.iter().filter(is_success).map(RunRecord::took).collect();
+    let succeeded = runs.iter().filter(is_success);
+    let mut lengths: Vec<Duration> = succeeded.filter_map(RunRecord::known_length).collect();
     lengths.sort_unstable();
     if let (Some(median), Some(longest)) = (lengths.get(lengths.len() / 2), lengths.last()) {
         let (median, longest) = (print::took(*median), print::took(*longest));
         facts.push(fact("took", format!("{median} usually, {longest} at most")));
     }
     facts
+}
+
+/// Runs that an instance counts or has counted, because there were too many of them for records.
+fn counted(instance: &str, runs: &TypeRuns, zone: &TimeZone) -> Option<Vec<String>> {
+    let counted = runs.counted?;
+    let since = print::instant(counted.since, zone);
+    let (all, failed) = (counted.runs, counted.failed);
+    let text = match counted.until {
+        None => format!(
+            "{all} since {since}, {failed} failed; {} a second, of which more than {MOST_RECORDED_RUNS} are not recorded ({instance})",
+            runs.per_second
+        ),
+        Some(until) => format!(
+            "{all} from {since} to {}, {failed} failed ({instance})",
+            print::instant(until, zone)
+        ),
+    };
+    Some(vec!["only counted".to_owned(), text])
 }
 
 fn row(run: &RunRecord, zone: &TimeZone) -> Vec<String> {
@@ -95,9 +126,13 @@ fn row(run: &RunRecord, zone: &TimeZone) -> Vec<String> {
     vec![
         print::instant(run.started_at, zone),
         outcome,
-        print::took(run.took()),
+        run.known_length().map_or_else(|| "-".to_owned(), print::took),
         started_by(run),
-        run.worker.clone(),
+        if run.worker.is_empty() {
+            "not known".to_owned()
+        } else {
+            run.worker.clone()
+        },
         run.task.to_string(),
         run.error.clone().unwrap_or_default(),
     ]
@@ -108,7 +143,8 @@ fn object(run: &RunRecord, zone: &TimeZone) -> Object {
     Object::of(json!({
         "task": run.task,
         "queue": run.queue,
-        "function": run.function,
+        "function": run.task_type().is_none().then_some(&run.function),
+        "type": run.task_type(),
         "schedule": run.schedule,
         "trigger": run.trigger,
         "event": run.event,
@@ -116,7 +152,7 @@ fn object(run: &RunRecord, zone: &TimeZone) -> Object {
         "attempt": run.attempt,
         "started_at": print::instant(run.started_at, zone),
         "ended_at": print::instant(run.ended_at, zone),
-        "took_seconds": run.took().as_secs_f64(),
+        "took_seconds": run.known_length().map(|took| took.as_secs_f64()),
         "outcome": run.outcome,
         "worker": run.worker,
         "trace_id": run.trace,

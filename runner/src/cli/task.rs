@@ -407,7 +407,8 @@ pub(super) fn run_json(record: &RunRecord, zone: &jiff::tz::TimeZone) -> Object 
     Object::of(json!({
         "state": "gone",
         "queue": record.queue,
-        "function": record.function,
+        "function": record.task_type().is_none().then_some(&record.function),
+        "type": record.task_type(),
         "schedule": record.schedule,
         "trigger": record.trigger,
         "event": record.event,

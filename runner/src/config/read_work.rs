@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use runner_core::cron::DstRule;
 use runner_core::limit::{LimitKey, LimitRule, Limits, MAX_LIMIT, MAX_RATE_PER, StartRate, TaskLimit};
-use runner_core::task::QueueName;
+use runner_core::task::{FUNCTION_PREFIX, QueueName};
 use runner_queue::{ArchiveBounds, GroupRule, MAX_SET};
 
 use super::read_server::place_of;
@@ -23,6 +23,9 @@ const MAX_WEIGHT: u32 = 10_000;
 
 /// Each failed task is kept in full; a million of them is a gigabyte or more.
 const MAX_ARCHIVE: usize = 1_000_000;
+
+/// Each is compared with the type of every run.
+const MAX_RECORDED_TYPES: usize = 50;
 
 const LONGEST_KEEP: Duration = Duration::from_secs(3650 * 24 * 3600);
 
@@ -62,6 +65,7 @@ pub fn worker(root: &Section<'_>) -> WorkerSettings {
             .unwrap_or(default.poison_after),
         groups: groups(&section, default.groups),
         limits: limits(&section),
+        recorded_types: recorded_types(&section),
         notification_slots: default.notification_slots,
     };
     section.finish();
@@ -79,6 +83,31 @@ fn groups(section: &Section<'_>, default: GroupRule) -> GroupRule {
         max_delay: delay.map_or(default.max_delay, |delay| Some(delay).filter(|delay| !delay.is_zero())),
         max_size: size.map_or(default.max_size, |size| Some(size).filter(|size| *size > 0)),
     }
+}
+
+/// Types whose runs are recorded.
+fn recorded_types(section: &Section<'_>) -> Vec<String> {
+    let listed = section.list("record_runs").unwrap_or_default();
+    if listed.len() > MAX_RECORDED_TYPES {
+        let message = format!(
+            "worker.record_runs has {} entries, at most {MAX_RECORDED_TYPES} are allowed; a prefix and * names many types",
+            listed.len()
+        );
+        section
+            .reader()
+            .error("CFG_VALUE", &place_of(section, "record_runs"), message);
+    }
+    for entry in &listed {
+        let text = entry.value.trim();
+        let why = match text.strip_suffix('*').unwrap_or(text) {
+            "" if text.is_empty() => "a task type must not be blank",
+            rest if rest.contains('*') => "* is allowed at the end only",
+            rest if rest.starts_with(FUNCTION_PREFIX) => "functions of manifests have records anyway",
+            _ => continue,
+        };
+        section.reader().error("CFG_VALUE", &entry.place, why);
+    }
+    listed.into_iter().map(|entry| entry.value.trim().to_owned()).collect()
 }
 
 /// Limits of queues, by their names.

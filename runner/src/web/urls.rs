@@ -81,6 +81,15 @@ pub fn functions() -> String {
     format!("{}/functions", root())
 }
 
+/// Before the name of a task type where names of functions stand, which have no colon.
+pub const TYPE: &str = "type:";
+
+/// The runs of a task type.
+#[must_use]
+pub fn runs_of_type(kind: &str) -> String {
+    function(&format!("{TYPE}{kind}"))
+}
+
 /// One function.
 #[must_use]
 pub fn function(name: &str) -> String {

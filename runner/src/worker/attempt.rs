@@ -57,10 +57,15 @@ struct AttemptFacts {
 
 impl AttemptFacts {
     /// Whether something is to be stored before the verdict, which takes a wait.
-    fn leaves_more(&self, end: &HandlerEnd) -> bool {
-        let long = || live_reporter::is_long(&self.cx, end.result()) && self.claim.task().is_recorded();
+    fn leaves_more(&self, ctx: &WorkerContext, end: &HandlerEnd) -> bool {
+        let long = || live_reporter::is_long(&self.cx, end.result()) && is_recorded(ctx, self.claim.task());
         self.cx.has_artifacts() || long()
     }
+}
+
+/// Whether a run of this task is recorded.
+fn is_recorded(ctx: &WorkerContext, task: &TaskRecord) -> bool {
+    task.is_recorded() || ctx.recorded.records(&task.kind)
 }
 
 /// Calls the handler of a task in flight, and runs it until it waits for something.
@@ -122,7 +127,7 @@ pub(super) fn begin(ctx: &WorkerContext, task: InFlightTask) -> Started {
     // Wake-ups of this first poll go nowhere; `RunningAttempt::end` polls again before it waits, with a waker of its
     // own.
     match call.poll(&mut Context::from_waker(Waker::noop())) {
-        Poll::Ready(end) if !facts.leaves_more(&end) => Started::Over(ended(ctx, facts, end)),
+        Poll::Ready(end) if !facts.leaves_more(ctx, &end) => Started::Over(ended(ctx, facts, end)),
         polled => Started::UnderWay(Box::new(RunningAttempt {
             call,
             over: match polled {
@@ -154,7 +159,7 @@ impl RunningAttempt {
             }
         };
         live_reporter::keep_artifacts(ctx, &facts.cx, &facts.stop).await;
-        if facts.claim.task().is_recorded() {
+        if is_recorded(ctx, facts.claim.task()) {
             live_reporter::keep_output(ctx, &facts.cx, &facts.stop, end.result()).await;
         }
         ended(ctx, facts, end)
@@ -207,7 +212,9 @@ fn ended(ctx: &WorkerContext, facts: AttemptFacts, end: HandlerEnd) -> Option<Se
     // Nothing is stored for a task that succeeds and is gone: that is the usual case and must cost nothing. A task that
     // is postponed stays in the store, which has no other trace of the attempt.
     let stays = outcome == AttemptOutcome::Snoozed || !task.retention.is_zero();
-    let keep_attempt = error.is_some() || log.is_some() || stays || task.leaves_trace();
+    // Every run is noted, whether or not something else keeps it.
+    let recorded = ctx.recorded.any() && ctx.recorded.note(&task.kind, outcome, ctx.clock.now());
+    let keep_attempt = error.is_some() || log.is_some() || stays || recorded || task.leaves_trace();
     let attempt = keep_attempt.then(|| Attempt {
         number: task.retried + 1,
         started_at,

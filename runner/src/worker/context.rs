@@ -8,7 +8,7 @@ use std::sync::Arc;
 use runner_core::clock::Clock;
 use runner_core::function::Functions;
 use runner_core::task::QueueName;
-use runner_queue::{Broker, BrokerError, BrokerResult, Lists, ServerInfo, ServerStatus};
+use runner_queue::{Broker, BrokerError, BrokerResult, Lists, RecordedTypes, ServerInfo, ServerStatus};
 use runner_sdk::Handlers;
 use tokio::sync::{Notify, watch};
 
@@ -95,6 +95,8 @@ pub(super) struct WorkerContext {
     pub known: ClaimedTypes,
     /// Limits that are kept.
     pub limits: ClaimedLimits,
+    /// Types whose runs are recorded beside those of functions.
+    pub recorded: Arc<RecordedTypes>,
     /// Lost runs to report.
     pub survived: Survived,
     /// Since when other workers can see this one.
@@ -155,6 +157,7 @@ impl WorkerContext {
             served: ServedQueues::new(&settings.queues).with_notifications(settings.notification_slots),
             configured: SetConcurrency::new(settings.concurrency),
             concurrency: watch::Sender::new(settings.concurrency),
+            recorded: Arc::new(RecordedTypes::new(settings.recorded_types.clone())),
             settings,
             instance,
             in_flight: InFlight::default(),

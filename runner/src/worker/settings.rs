@@ -45,6 +45,8 @@ pub struct WorkerSettings {
     pub groups: GroupRule,
     /// Limits of queues, and of types where code states them.
     pub limits: Limits,
+    /// Types whose runs are recorded beside those of functions: names, or prefixes and `*`.
+    pub recorded_types: Vec<String>,
     /// Slots beside `concurrency` that only notifications use; 0 where the worker does not serve them.
     pub notification_slots: usize,
 }
@@ -67,6 +69,7 @@ impl Default for WorkerSettings {
             poison_after: 3,
             groups: GroupRule::default(),
             limits: Limits::default(),
+            recorded_types: Vec::new(),
             notification_slots: 0,
         }
     }

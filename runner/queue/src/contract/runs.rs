@@ -1,14 +1,16 @@
 //! Clauses about run records after their tasks are gone.
 
+use std::sync::Arc;
+
 use runner_core::schedule::SCHEDULE_HEADER;
-use runner_core::task::{AttemptOutcome, QueueName, STARTED_BY_HEADER, Task};
+use runner_core::task::{AttemptOutcome, QueueName, STARTED_BY_HEADER, Task, TaskId};
 
 use super::schedule::{commit, done, minute, schedule};
 use super::shared::{LEASE, archive, id, queue, retry, secs, task, verdict};
 use super::{Clause, Fresh};
 use crate::{
-    Attempt, Claim, Decision, DecisionKind, FiredTask, MAX_OUTPUT_BYTES, MAX_RUNS_KEPT, RunEnd, RunRecord, Settled,
-    Settlement, Trigger, Verdict,
+    Attempt, Claim, Decision, DecisionKind, FiredTask, MAX_OUTPUT_BYTES, MAX_RUNS_KEPT, MOST_RECORDED_RUNS,
+    RecordedTypes, RunEnd, RunRecord, Settled, Settlement, Trigger, Verdict, add_seen_runs, runs_of_type,
 };
 
 pub(super) fn clauses() -> Vec<Clause> {
@@ -19,6 +21,9 @@ pub(super) fn clauses() -> Vec<Clause> {
         a_run_that_is_tried_again_is_one_record_of_its_last_attempt,
         a_verdict_that_comes_too_late_leaves_no_trace,
         other_tasks_leave_no_trace,
+        runs_of_named_types_are_recorded,
+        a_type_that_runs_very_often_leaves_no_records,
+        tasks_that_a_worker_without_records_ran_are_seen_while_they_are_there,
         a_decision_says_how_its_task_ended,
         decisions_of_several_schedules_are_read_at_once,
         the_end_of_a_run_whose_worker_fell_silent_is_remembered,
@@ -209,6 +214,125 @@ async fn other_tasks_leave_no_trace(fresh: Fresh) {
             .unwrap()
             .is_none()
     );
+    fresh.is_sound().await;
+}
+
+async fn runs_of_type_of(fresh: &Fresh, kind: &str) -> Vec<RunRecord> {
+    runs(fresh, &runs_of_type(kind)).await
+}
+
+async fn runs_of_named_types_are_recorded(fresh: Fresh) {
+    let types = Arc::new(RecordedTypes::new(vec!["mail:*".to_owned()]));
+    fresh.broker.record_types(types.clone());
+    // Only the first call counts.
+    fresh.broker.record_types(Arc::default());
+    let of = |kind: &str, name: &str| Task::new(kind).id(id(name));
+    for (kind, name) in [
+        ("mail:a", "one"),
+        ("mail:a", "two"),
+        ("mail:b", "three"),
+        ("other", "four"),
+    ] {
+        fresh.put([of(kind, name)]).await;
+        succeed(&fresh).await;
+        fresh.clock.advance(secs(1));
+    }
+    let kept = runs_of_type_of(&fresh, "mail:a").await;
+    let names: Vec<&str> = kept.iter().map(|run| run.task.as_str()).collect();
+    assert_eq!(names, ["two", "one"]);
+    assert_eq!((kept[0].task_type(), kept[0].name()), (Some("mail:a"), "mail:a"));
+    assert_eq!(
+        (kept[0].outcome, kept[0].trigger),
+        (AttemptOutcome::Success, Trigger::Enqueue)
+    );
+    assert_eq!(kept[0].output.as_deref(), Some("a line\n"));
+    assert_eq!(runs_of_type_of(&fresh, "mail:b").await.len(), 1);
+    assert!(runs_of_type_of(&fresh, "other").await.is_empty());
+    assert!(
+        runs(&fresh, "mail:a").await.is_empty(),
+        "a function of the name of a type is another thing"
+    );
+    let known = fresh.broker.run(&QueueName::default(), &id("one")).await.unwrap();
+    assert_eq!(known.as_ref(), Some(&kept[1]));
+    // One whose worker fell silent, and whose task is tried again.
+    fresh.put([of("mail:a", "lost")]).await;
+    fresh.claim_one().await;
+    fresh.clock.advance(LEASE);
+    let queues = [QueueName::default()];
+    fresh.broker.recover(&queues, secs(0), 10, 0).await.unwrap();
+    let run = runs_of_type_of(&fresh, "mail:a").await.remove(0);
+    assert_eq!((run.outcome, run.retry_left), (AttemptOutcome::Lost, true));
+    fresh.is_sound().await;
+}
+
+async fn a_type_that_runs_very_often_leaves_no_records(fresh: Fresh) {
+    let types = Arc::new(RecordedTypes::new(vec!["often".to_owned()]));
+    fresh.broker.record_types(types.clone());
+    fresh.put([Task::new("often").id(id("first"))]).await;
+    succeed(&fresh).await;
+    let note = || types.note("often", AttemptOutcome::Success, fresh.now());
+    let recorded = (0..2000).filter(|_| note()).count();
+    assert_eq!(recorded, 500, "{MOST_RECORDED_RUNS} a second, for five seconds");
+    fresh.put([Task::new("often").id(id("second"))]).await;
+    succeed(&fresh).await;
+    assert_eq!(runs_of_type_of(&fresh, "often").await.len(), 1);
+    fresh.clock.advance(secs(60));
+    assert!(note(), "and records come back");
+    fresh.put([Task::new("often").id(id("third"))]).await;
+    succeed(&fresh).await;
+    let names: Vec<TaskId> = runs_of_type_of(&fresh, "often")
+        .await
+        .into_iter()
+        .map(|run| run.task)
+        .collect();
+    assert_eq!(names, [id("third"), id("first")]);
+    fresh.is_sound().await;
+}
+
+async fn tasks_that_a_worker_without_records_ran_are_seen_while_they_are_there(fresh: Fresh) {
+    for name in ["good", "bad", "gone"] {
+        let mut one = Task::new("plain").id(id(name));
+        one.retention = secs(if name == "good" { 3600 } else { 0 });
+        one.max_retry = 0;
+        fresh.put([one]).await;
+        let claim = fresh.claim_one().await;
+        let how = match name {
+            "bad" => archive("it broke"),
+            _ => Verdict::Done,
+        };
+        fresh.broker.settle(&[verdict(&claim, how)]).await.unwrap();
+        fresh.clock.advance(secs(1));
+    }
+    let queues = [QueueName::default(), queue("other")];
+    let mut seen = Vec::new();
+    add_seen_runs(&*fresh.broker, "plain", &queues, 10, &mut seen)
+        .await
+        .unwrap();
+    let shown: Vec<_> = seen
+        .iter()
+        .map(|run| (run.task.as_str(), run.outcome, run.error.as_deref()))
+        .collect();
+    assert_eq!(
+        shown,
+        [
+            ("bad", AttemptOutcome::Archived, Some("it broke")),
+            ("good", AttemptOutcome::Success, None)
+        ]
+    );
+    assert!(
+        seen.iter()
+            .all(|run| run.worker.is_empty() && run.known_length().is_none())
+    );
+    // Those that are known are not added again, and there is a bound.
+    add_seen_runs(&*fresh.broker, "plain", &queues, 1, &mut seen)
+        .await
+        .unwrap();
+    assert_eq!(seen.len(), 1);
+    let mut others = Vec::new();
+    add_seen_runs(&*fresh.broker, "other", &queues, 10, &mut others)
+        .await
+        .unwrap();
+    assert!(others.is_empty());
     fresh.is_sound().await;
 }
 

@@ -20,7 +20,8 @@ use super::type_filter::ClaimFilter;
 use super::writer::Tx;
 use super::{EmbeddedBroker, moves, recover, settle};
 use crate::{
-    Absolved, BrokerResult, Claim, Claims, Exchanged, FollowUps, KnownTypes, Settled, Settlement, Suspicion, TaskRecord,
+    Absolved, BrokerResult, Claim, Claims, Exchanged, FollowUps, KnownTypes, RecordedTypes, Settled, Settlement,
+    Suspicion, TaskRecord,
 };
 
 /// Position of the columns of suspicion, after those of [`RECORD`].
@@ -92,7 +93,11 @@ impl Claims for EmbeddedBroker {
     }
 
     fn follow_by(&self, follow_ups: Arc<dyn FollowUps>) {
-        self.follow_ups.set(follow_ups);
+        self.given.set(follow_ups);
+    }
+
+    fn record_types(&self, types: Arc<RecordedTypes>) {
+        self.given.record(types);
     }
 
     async fn claim(&self, queues: &[QueueName], max: usize, lease: Duration) -> BrokerResult<Vec<Claim>> {
@@ -106,7 +111,7 @@ impl Claims for EmbeddedBroker {
     }
 
     async fn settle(&self, settlements: &[Settlement]) -> BrokerResult<Vec<Settled>> {
-        let ends = self.follow_ups.ends(settlements).into_owned();
+        let ends = self.given.ends(settlements).into_owned();
         let change = move |tx: &mut Tx<'_>| settle::settle(tx, &ends);
         self.writer.write("settle claims", change).await
     }
@@ -128,7 +133,7 @@ impl Claims for EmbeddedBroker {
             }
             (some, 0) => (self.settle(some).await?, ClaimedRows::default()),
             (some, _) => {
-                let ends = self.follow_ups.ends(some).into_owned();
+                let ends = self.given.ends(some).into_owned();
                 let change = move |tx: &mut Tx<'_>| Ok((settle::settle(tx, &ends)?, claim(tx, &wanted)?));
                 self.writer.write("settle and claim tasks", change).await?
             }

@@ -90,7 +90,7 @@ use readers::Readers;
 use rows::micros;
 use type_filter::ClaimFilter;
 
-use crate::seam::GivenFollowUps;
+use crate::seam::Given;
 use wakeups::Wakeups;
 use writer::Writer;
 
@@ -112,8 +112,8 @@ pub struct EmbeddedBroker {
     type_filter: Arc<ClaimFilter>,
     /// The limits that its claims keep.
     limits: RwLock<Arc<Limits>>,
-    /// Which tasks follow others.
-    follow_ups: Arc<GivenFollowUps>,
+    /// Which tasks follow others, and which types have records of their runs.
+    given: Arc<Given>,
     last_heartbeat: Arc<servers::LastHeartbeat>,
     dead_workers: dead_workers::DeadWorkers,
     /// The attempt record at which the last repair ended.
@@ -168,7 +168,7 @@ impl EmbeddedBroker {
             claimant: OnceLock::new(),
             type_filter: Arc::default(),
             limits: RwLock::default(),
-            follow_ups: Arc::default(),
+            given: Arc::default(),
             last_heartbeat: Arc::default(),
             dead_workers: dead_workers::DeadWorkers::default(),
             repaired_to: AtomicI64::new(0),

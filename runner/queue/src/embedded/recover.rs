@@ -13,7 +13,7 @@ use super::error::SqlError;
 use super::rows::{self, RECORD, column, instant, span};
 use super::writer::Tx;
 use super::{gates, moves, receipts, runs};
-use crate::seam::{GivenFollowUps, trace_of};
+use crate::seam::Given;
 use crate::{
     Absolved, Attempt, Claim, EndedTask, LEASE_EXPIRED, LONGEST_LEASE, Recovered, TaskEnd, TaskRecord, after_crash,
     longest_run, poison,
@@ -32,8 +32,8 @@ pub(super) struct Rules {
     pub(super) lease: Duration,
     /// Crashes after which a task is archived as poison; 0: never.
     pub(super) poison_after: u32,
-    /// Which tasks follow others.
-    pub(super) follow_ups: Arc<GivenFollowUps>,
+    /// Which tasks follow others, and which types have records of their runs.
+    pub(super) given: Arc<Given>,
 }
 
 /// An active task whose worker is gone. Unreadable columns of its run count as unknown.
@@ -173,7 +173,7 @@ fn recover_one(tx: &mut Tx<'_>, rules: &Rules, queue: &QueueName, lost: Lost) ->
         enqueue_followers(tx, rules, record, seq, &error)?;
     }
     runs::record_attempt(tx, seq, &attempt)?;
-    if let Some(trace) = trace_of(record, Some(&attempt), None) {
+    if let Some(trace) = rules.given.trace(record, Some(&attempt)) {
         let trace = trace.tried_again(state == TaskState::Retry);
         runs::record_end(tx, queue, &record.id, &trace)?;
     }
@@ -198,7 +198,7 @@ fn enqueue_followers(
     seq: i64,
     error: &str,
 ) -> Result<(), SqlError> {
-    if !rules.follow_ups.follow(&record.kind) {
+    if !rules.given.follow(&record.kind) {
         return Ok(());
     }
     let run: i64 = tx.conn.value("SELECT run FROM tasks WHERE seq = ?", [seq])?;
@@ -209,7 +209,7 @@ fn enqueue_followers(
         result: None,
         error: Some(error),
     };
-    receipts::enqueue(tx, &rules.follow_ups.after_end(&ended))?;
+    receipts::enqueue(tx, &rules.given.after_end(&ended))?;
     Ok(())
 }
 

@@ -12,7 +12,7 @@ use super::error::SqlError;
 use super::rows::{column, instant, span, to_json};
 use super::writer::Tx;
 use super::{gates, moves, receipts, runs};
-use crate::seam::{Ends, trace_of};
+use crate::seam::{Ends, Trace};
 use crate::{Claim, Settled, Settlement, Verdict};
 
 /// Claims that one statement looks up, largest first; with few sizes all of them stay prepared.
@@ -73,7 +73,7 @@ pub(super) fn settle(tx: &mut Tx<'_>, ends: &Ends<'_>) -> Result<Vec<Settled>, S
             answers.push(Settled::Stale);
             continue;
         };
-        end(tx, settlement, seq, &mut batch)?;
+        end(tx, settlement, ends.trace(settlement), seq, &mut batch)?;
         receipts::enqueue(tx, ends.after(place))?;
         answers.push(Settled::Accepted);
     }
@@ -114,10 +114,16 @@ struct Batch {
     reported: Vec<i64>,
 }
 
-fn end(tx: &mut Tx<'_>, settlement: &Settlement, seq: i64, batch: &mut Batch) -> Result<(), SqlError> {
+fn end(
+    tx: &mut Tx<'_>,
+    settlement: &Settlement,
+    trace: Option<Trace>,
+    seq: i64,
+    batch: &mut Batch,
+) -> Result<(), SqlError> {
     let record = settlement.claim.task();
     let (queue, lock) = (&record.queue, record.unique_key.as_deref());
-    if let Some(trace) = trace_of(record, settlement.attempt.as_ref(), settlement.result.as_deref()) {
+    if let Some(trace) = trace {
         runs::record_end(tx, queue, &record.id, &trace)?;
     }
     match &settlement.verdict {

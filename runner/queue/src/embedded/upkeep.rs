@@ -44,7 +44,7 @@ impl Upkeep for EmbeddedBroker {
         poison_after: u32,
     ) -> BrokerResult<Vec<Recovered>> {
         let (queues, last_heartbeat) = (queues.to_vec(), Arc::clone(&self.last_heartbeat));
-        let follow_ups = Arc::clone(&self.follow_ups);
+        let given = Arc::clone(&self.given);
         let change = move |tx: &mut Tx<'_>| {
             // The wait for the file may have been long: extend what this process holds first.
             if last_heartbeat.is_behind() {
@@ -53,7 +53,7 @@ impl Upkeep for EmbeddedBroker {
             let rules = recover::Rules {
                 lease: last_heartbeat.lease(),
                 poison_after,
-                follow_ups: Arc::clone(&follow_ups),
+                given: Arc::clone(&given),
             };
             recover::recover(tx, &rules, &queues, grace, limit)
         };
@@ -67,12 +67,12 @@ impl Upkeep for EmbeddedBroker {
         }
         // Removed from the list only after the commit: the next pass repeats a failed write.
         let (rows, last_heartbeat) = (held.clone(), Arc::clone(&self.last_heartbeat));
-        let follow_ups = Arc::clone(&self.follow_ups);
+        let given = Arc::clone(&self.given);
         let change = move |tx: &mut Tx<'_>| {
             let rules = recover::Rules {
                 lease: last_heartbeat.lease(),
                 poison_after,
-                follow_ups: Arc::clone(&follow_ups),
+                given: Arc::clone(&given),
             };
             recover::recover_dead(tx, &rules, &rows)
         };

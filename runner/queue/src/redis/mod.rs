@@ -41,7 +41,7 @@ use self::ops::signals::PushWatches;
 use self::ops::task_views::LargeTasks;
 use self::ops::unanswered::UnansweredCalls;
 use self::ops::upkeep::NoteCursor;
-use crate::seam::GivenFollowUps;
+use crate::seam::Given;
 use crate::{Broker, BrokerResult};
 
 pub use self::client::{RedisClient, RedisClientError};
@@ -69,8 +69,8 @@ pub struct RedisBroker {
     /// Who its claims are noted for: host and process id, and a sign that tells it from a namesake. Set once.
     claimant: OnceLock<String>,
     unanswered: UnansweredCalls,
-    /// Which tasks follow others.
-    follow_ups: GivenFollowUps,
+    /// Which tasks follow others, and which types have records of their runs.
+    given: Given,
     /// How long its claims last; zero before the first one.
     lease_ms: AtomicU64,
     passed: PassedOver,
@@ -106,7 +106,7 @@ impl RedisBroker {
             delayed: Arc::default(),
             claimant: OnceLock::new(),
             unanswered: UnansweredCalls::default(),
-            follow_ups: GivenFollowUps::default(),
+            given: Given::default(),
             lease_ms: AtomicU64::new(0),
             passed: PassedOver::default(),
             limits: KnownLimits::default(),

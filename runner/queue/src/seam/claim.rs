@@ -11,7 +11,7 @@ use jiff::Timestamp;
 use runner_core::limit::Limits;
 use runner_core::task::QueueName;
 
-use super::{Absolved, Attempt, BrokerResult, FollowUps, KnownTypes, TaskRecord};
+use super::{Absolved, Attempt, BrokerResult, FollowUps, KnownTypes, RecordedTypes, TaskRecord};
 
 /// A task that this process holds until its lease expires.
 ///
@@ -200,6 +200,10 @@ pub trait Claims: Send + Sync {
     /// for good, a settlement or a recovery, enqueues those that follow it in the same step, each id once. Does not access
     /// the store.
     fn follow_by(&self, follow_ups: Arc<dyn FollowUps>);
+
+    /// Names types whose runs are recorded beside those of functions; the first call counts, and without one there are none.
+    /// Does not access the store.
+    fn record_types(&self, types: Arc<RecordedTypes>);
 
     /// Takes up to `max` tasks, from the first queue that has any onwards. Paused queues yield nothing.
     ///

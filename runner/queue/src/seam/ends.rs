@@ -1,4 +1,5 @@
-//! Settlements together with the tasks that follow them, for brokers: what they were given (`follow`) is asked here.
+//! Settlements together with what they leave behind, for brokers: what these were given is asked here, the tasks that follow others
+//! (`follow`) and the types whose runs are recorded (`recorded_types`).
 
 use std::borrow::Cow;
 use std::fmt::Write as _;
@@ -6,31 +7,50 @@ use std::sync::{Arc, OnceLock};
 
 use runner_core::task::{TRACESTATE, Task, TraceContext};
 
-use super::{Attempt, Delivery, EndedTask, FollowUps, Settlement, TaskEnd, Verdict};
+use super::runs::trace_of;
+use super::{Attempt, Delivery, EndedTask, FollowUps, RecordedTypes, Settlement, TaskEnd, TaskRecord, Trace, Verdict};
 
 /// What a broker was given, if it was.
 #[derive(Default)]
-pub(crate) struct GivenFollowUps(OnceLock<Arc<dyn FollowUps>>);
+pub(crate) struct Given {
+    follow_ups: OnceLock<Arc<dyn FollowUps>>,
+    recorded: OnceLock<Arc<RecordedTypes>>,
+}
 
-impl GivenFollowUps {
+impl Given {
     /// The first one counts.
     pub(crate) fn set(&self, follow_ups: Arc<dyn FollowUps>) {
-        self.0.get_or_init(|| follow_ups);
+        self.follow_ups.get_or_init(|| follow_ups);
+    }
+
+    /// The first ones count.
+    pub(crate) fn record(&self, types: Arc<RecordedTypes>) {
+        self.recorded.get_or_init(|| types);
+    }
+
+    /// What the end of an attempt leaves behind, as [`trace_of`].
+    pub(crate) fn trace(&self, task: &TaskRecord, attempt: Option<&Attempt>) -> Option<Trace> {
+        trace_of(task, attempt, None, self.recorded.get().map(|types| &**types))
     }
 
     /// Whether any task follows any other.
     pub(crate) fn any(&self) -> bool {
-        self.0.get().is_some_and(|given| given.any())
+        self.follow_ups.get().is_some_and(|given| given.any())
     }
 
     /// Whether anything may follow a task of this type.
     pub(crate) fn follow(&self, kind: &str) -> bool {
-        self.0.get().is_some_and(|given| given.any() && given.follow(kind))
+        self.follow_ups
+            .get()
+            .is_some_and(|given| given.any() && given.follow(kind))
     }
 
     /// The settlements with what follows each when it is accepted. Costs a look where nothing follows anything.
     pub(crate) fn ends<'a>(&self, settlements: &'a [Settlement]) -> Ends<'a> {
-        let mut ends = Ends::of(settlements);
+        let mut ends = Ends {
+            recorded: self.recorded.get().cloned(),
+            ..Ends::of(settlements)
+        };
         if !self.any() {
             return ends;
         }
@@ -54,7 +74,9 @@ impl GivenFollowUps {
     /// What follows a task that has ended. A task that no store would take is left out: whether a verdict is written must not
     /// depend on it.
     pub(crate) fn after_end(&self, ended: &EndedTask<'_>) -> Vec<Delivery> {
-        let Some(given) = self.0.get() else { return Vec::new() };
+        let Some(given) = self.follow_ups.get() else {
+            return Vec::new();
+        };
         let mut all = given.after(ended);
         all.retain(|delivery| match check(&delivery.task) {
             Ok(()) => true,
@@ -76,6 +98,8 @@ pub(crate) struct Ends<'a> {
     pub(crate) settlements: Cow<'a, [Settlement]>,
     /// One list for each settlement, or none at all where none is followed.
     followers: Vec<Vec<Delivery>>,
+    /// Types whose runs are recorded; `None`: only those of functions.
+    recorded: Option<Arc<RecordedTypes>>,
 }
 
 impl<'a> Ends<'a> {
@@ -84,7 +108,22 @@ impl<'a> Ends<'a> {
         Self {
             settlements: Cow::Borrowed(settlements),
             followers: Vec::new(),
+            recorded: None,
         }
+    }
+
+    /// Whether [`Ends::trace`] has anything to say: a look that costs next to nothing.
+    #[cfg(feature = "redis")]
+    pub(crate) fn leaves_trace(&self, settlement: &Settlement) -> bool {
+        let task = settlement.claim.task();
+        let recorded = || self.recorded.as_ref().is_some_and(|types| types.records(&task.kind));
+        settlement.attempt.is_some() && (task.leaves_trace() || recorded())
+    }
+
+    /// What a settlement leaves behind besides the task, as [`trace_of`].
+    pub(crate) fn trace(&self, settlement: &Settlement) -> Option<Trace> {
+        let (task, result) = (settlement.claim.task(), settlement.result.as_deref());
+        trace_of(task, settlement.attempt.as_ref(), result, self.recorded.as_deref())
     }
 
     /// What follows the settlement at this place.
@@ -98,6 +137,7 @@ impl<'a> Ends<'a> {
         Ends {
             settlements: Cow::Owned(self.settlements.into_owned()),
             followers: self.followers,
+            recorded: self.recorded,
         }
     }
 }

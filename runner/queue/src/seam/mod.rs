@@ -25,9 +25,11 @@ mod pause;
 mod presence;
 mod produce;
 mod record;
+mod recorded_types;
 mod run_files;
 mod runs;
 mod schedule;
+mod seen_runs;
 mod signals;
 mod stop;
 mod types;
@@ -50,7 +52,7 @@ pub use claim::{Claim, Claims, Exchanged, LONGEST_LEASE, Settled, Settlement, Su
 pub use decision::{Decision, DecisionKind};
 pub use document::{Documents, MAX_DOCUMENT, MAX_DOCUMENTS};
 #[cfg(any(feature = "redis", feature = "embedded"))]
-pub(crate) use ends::{Ends, GivenFollowUps};
+pub(crate) use ends::{Ends, Given};
 pub use entry::{EnqueueEvent, EnqueueEventPage, Entries, EntryView, ForeignEntry, MAX_FOREIGN_ENTRIES};
 pub use error::{BoxError, BrokerError, BrokerResult, Cause};
 pub use follow::{AllFollowUps, EndedTask, FollowUps, TaskEnd};
@@ -70,18 +72,20 @@ pub use produce::{Delivery, Enqueued, Producer, Refusal};
 #[cfg_attr(not(any(feature = "redis", feature = "embedded")), allow(unused_imports))]
 pub(crate) use record::stored_error;
 pub use record::{Attempt, MAX_ATTEMPTS_KEPT, MAX_ERROR_BYTES, MAX_LOG_BYTES, MAX_RESULT_BYTES, TaskRecord};
+pub use recorded_types::{
+    CountedRuns, MOST_RECORDED_RUNS, RecordedTypes, TYPE_RUNS_KIND, TypeRuns, runs_of_type, type_runs,
+};
 pub use run_files::{ARTIFACTS_KEPT_FOR, ArtifactEntry, ArtifactList, LIVE_KEPT_FOR, LiveRun, MAX_LIVE_BYTES};
-#[cfg(feature = "redis")]
-pub(crate) use runs::leaves_trace;
+#[cfg(any(feature = "redis", feature = "embedded"))]
+pub(crate) use runs::Trace;
 pub use runs::{
     FiredTask, MAX_OUTPUT_BYTES, MAX_RUN_ERROR_BYTES, MAX_RUNS_KEPT, OUTPUTS_KEPT_FOR, RUNS_KEPT_FOR, RunEnd,
     RunRecord, Runs, Trigger, ends_of_output, whole_output,
 };
-#[cfg(any(feature = "redis", feature = "embedded"))]
-pub(crate) use runs::{Trace, trace_of};
 pub use schedule::{
     CURSOR_AHEAD, Commit, CommitFire, Committed, Corrections, ManualRun, ManuallyRun, Registration, Schedules, Standing,
 };
+pub use seen_runs::add_seen_runs;
 pub use signals::Signals;
 pub use stop::{CANCELED, MAX_STOP_BYTES, StopRequest, stopped_by};
 pub use types::KnownTypes;

@@ -1,5 +1,5 @@
-//! What is remembered of runs when their tasks are gone: a bounded record for each function of a manifest, and for each
-//! decision of a schedule how its task ended.
+//! What is remembered of runs when their tasks are gone: a bounded record for each function of a manifest and for each run of a
+//! type that is named for it (`recorded_types`), and for each decision of a schedule how its task ended.
 //!
 //! Written in the step that ends the claim. Nothing is remembered of other tasks, nor of runs on workers in Go, which
 //! write no records.
@@ -12,7 +12,8 @@ use runner_core::schedule::{SCHEDULE_HEADER, ScheduleId, headers_in_id};
 use runner_core::task::{AttemptOutcome, FUNCTION_PREFIX, QueueName, STARTED_BY_HEADER, TaskId, TraceContext};
 use serde::{Deserialize, Serialize};
 
-use super::{Attempt, BrokerResult, Settlement, TaskRecord};
+use super::recorded_types::{OF_TYPE, ends_a_run, runs_of_type};
+use super::{Attempt, BrokerResult, RecordedTypes, TaskRecord};
 
 /// How many runs of one function are remembered; the oldest go first.
 pub const MAX_RUNS_KEPT: usize = 100;
@@ -119,7 +120,7 @@ pub struct RunRecord {
     pub task: TaskId,
     /// Its queue.
     pub queue: QueueName,
-    /// The function's name.
+    /// The function's name, or [`runs_of_type`] of a type that no manifest defines.
     pub function: String,
     /// The schedule that it belongs to.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -164,6 +165,24 @@ impl RunRecord {
     #[must_use]
     pub fn took(&self) -> Duration {
         between(self.started_at, self.ended_at)
+    }
+
+    /// How long the attempt took, if it is known when it began: not of a task that a worker in Go had.
+    #[must_use]
+    pub fn known_length(&self) -> Option<Duration> {
+        (!self.worker.is_empty()).then(|| self.took())
+    }
+
+    /// The task type, if no manifest defines it.
+    #[must_use]
+    pub fn task_type(&self) -> Option<&str> {
+        self.function.strip_prefix(OF_TYPE)
+    }
+
+    /// The name of the function, or the task type: what people call it.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        self.task_type().unwrap_or(&self.function)
     }
 }
 
@@ -214,7 +233,7 @@ pub struct FiredTask {
 /// What pages and commands ask about runs.
 #[async_trait]
 pub trait Runs: Send + Sync {
-    /// The last runs of a function whose tasks were in one of these queues, newest first.
+    /// The last runs of a function, or of [`runs_of_type`], whose tasks were in one of these queues, newest first.
     async fn runs(&self, function: &str, queues: &[QueueName], limit: usize) -> BrokerResult<Vec<RunRecord>>;
 
     /// The record of the run of this task.
@@ -268,22 +287,25 @@ pub(crate) struct Trace {
     pub(crate) record: Option<RunRecord>,
 }
 
-/// Whether [`trace_of`] has anything to say: a look that costs next to nothing.
-pub(crate) fn leaves_trace(settlement: &Settlement) -> bool {
-    settlement.attempt.is_some() && settlement.claim.task().leaves_trace()
-}
-
-/// What an ended attempt leaves behind. One that only put the task back has not ended a run.
-pub(crate) fn trace_of(task: &TaskRecord, attempt: Option<&Attempt>, result: Option<&[u8]>) -> Option<Trace> {
-    let attempt = attempt.filter(|_| task.leaves_trace())?;
-    if matches!(
-        attempt.outcome,
-        AttemptOutcome::Snoozed | AttemptOutcome::Requeued | AttemptOutcome::NoHandler
-    ) {
+/// What an ended attempt leaves behind. One that only put the task back has not ended a run. `recorded`: types whose runs are
+/// recorded beside those of functions.
+pub(crate) fn trace_of(
+    task: &TaskRecord,
+    attempt: Option<&Attempt>,
+    result: Option<&[u8]>,
+    recorded: Option<&RecordedTypes>,
+) -> Option<Trace> {
+    let of_type = || {
+        recorded
+            .filter(|types| types.records(&task.kind))
+            .map(|_| runs_of_type(&task.kind))
+    };
+    let attempt = attempt.filter(|attempt| ends_a_run(attempt.outcome))?;
+    if !task.leaves_trace() && recorded.is_none() {
         return None;
     }
     let schedule = task.schedule();
-    let function = function_of(task, schedule.as_ref());
+    let function = function_of(task, schedule.as_ref()).or_else(of_type);
     let (trigger, event) = started_by(task, schedule.as_ref());
     if schedule.is_none() && function.is_none() {
         return None;

@@ -1,4 +1,5 @@
-//! One function of a manifest: what starts it, how its triggers are doing, its last runs. It may have no schedule.
+//! One function of a manifest: what starts it, how its triggers are doing, its last runs. It may have no schedule. Also the runs of
+//! a task type that no manifest defines.
 //!
 //! Not what it runs: a command may contain what viewers must not see.
 
@@ -8,6 +9,7 @@ use axum::response::Response;
 use runner_core::function::Function;
 use runner_core::schedule::{Definition, Plan, Problem, ScheduleId, Source};
 use runner_core::task::{QueueName, Task};
+use runner_queue::{add_seen_runs, runs_of_type, type_runs};
 use serde::Serialize;
 
 use super::rows::ProblemRow;
@@ -17,12 +19,12 @@ use super::triggers::{AllTriggers, TriggerRow};
 use crate::source::Rejected;
 use crate::text::shell;
 use crate::web::app_state::AppState;
-use crate::web::format::{self, IN_A_LIST, Locale};
+use crate::web::format::{self, IN_A_LIST, InstantText, Locale};
 use crate::web::layout::{self, NavSection};
 use crate::web::page_error::PageError;
 use crate::web::payload::PayloadText;
 use crate::web::render::PageTemplate;
-use crate::web::request_context::SharedContext;
+use crate::web::request_context::{RequestContext, SharedContext};
 use crate::web::run_strip;
 use crate::web::urls;
 
@@ -31,6 +33,9 @@ const RUNS: usize = 20;
 
 /// Queues in which its runs are searched, beside its own.
 const QUEUES_SEARCHED: usize = 200;
+
+/// Queues in which tasks that have ended are searched for a type: each is two looks at up to 200 tasks.
+const QUEUES_OF_TASKS: usize = 20;
 
 /// Schedules and triggers that are listed, each.
 const LISTED: usize = 50;
@@ -68,6 +73,22 @@ struct FunctionPage {
     details: Option<Details>,
     problems: Vec<ProblemRow>,
     runs: Vec<RunRow>,
+    /// Whether it is a task type, not a function.
+    is_type: bool,
+    /// Instances that count runs of the type instead of recording them, or have done so.
+    counted: Vec<CountedRow>,
+}
+
+/// Runs that were counted because there were too many for records.
+#[derive(Debug, Serialize)]
+struct CountedRow {
+    instance: String,
+    since: InstantText,
+    /// `None`: that goes on.
+    until: Option<InstantText>,
+    runs: u64,
+    failed: u64,
+    per_second: u32,
 }
 
 impl PageTemplate for FunctionPage {
@@ -81,6 +102,9 @@ pub async fn show(
     Path(text): Path<String>,
 ) -> Result<Response, PageError> {
     let name = urls::text_in(&text).unwrap_or(text);
+    if let Some(kind) = name.strip_prefix(urls::TYPE) {
+        return show_type(&app, &cx, kind).await;
+    }
     let locale = &cx.locale;
     let function = app.catalog.function(&name);
     let rejected = app.catalog.rejected();
@@ -90,7 +114,14 @@ pub async fn show(
         None => broken.flat_map(|one| &one.problems).map(ProblemRow::new).collect(),
     };
     let queues = queues(&app, function.as_ref().map(|(function, _)| &**function)).await?;
-    let runs = app.broker.runs(&name, &queues, RUNS).await?;
+    let mut runs = app.broker.runs(&name, &queues, RUNS).await?;
+    let handler = function.as_ref().and_then(|(function, _)| function.kind.handler_type());
+    if let Some(kind) = handler {
+        // Those that no schedule starts are recorded under the type of the handler, if at all.
+        runs.extend(app.broker.runs(&runs_of_type(kind), &queues, RUNS).await?);
+        runs.sort_by_key(|run| std::cmp::Reverse(run.ended_at));
+        runs.truncate(RUNS);
+    }
     if function.is_none() && problems.is_empty() && runs.is_empty() {
         return Err(PageError::Gone("function", format::cut(&name, IN_A_LIST)));
     }
@@ -103,8 +134,44 @@ pub async fn show(
         problems,
         runs: runs.iter().map(|run| RunRow::new(locale, run)).collect(),
         name: format::cut(&name, IN_A_LIST),
+        is_type: false,
+        counted: Vec::new(),
     };
     layout::show(&app, &cx, NavSection::Schedules, &page)
+}
+
+/// The runs of a type, with those of which no record is kept but whose tasks are still there.
+async fn show_type(app: &AppState, cx: &RequestContext, kind: &str) -> Result<Response, PageError> {
+    let locale = &cx.locale;
+    let queues = queues(app, None).await?;
+    let name = runs_of_type(kind);
+    let (mut runs, said) = tokio::try_join!(app.broker.runs(&name, &queues, RUNS), type_runs(&*app.broker))?;
+    let searched = &queues[..queues.len().min(QUEUES_OF_TASKS)];
+    add_seen_runs(&*app.broker, kind, searched, RUNS, &mut runs).await?;
+    let said: Vec<_> = said.into_iter().filter(|(_, said)| said.kind == kind).collect();
+    if runs.is_empty() && said.is_empty() {
+        return Err(PageError::Gone("function", format::cut(kind, IN_A_LIST)));
+    }
+    let counted = said.iter().filter_map(|(instance, said)| {
+        let counted = said.counted?;
+        Some(CountedRow {
+            instance: format::cut(instance, IN_A_LIST),
+            since: locale.moment(counted.since),
+            until: counted.until.map(|at| locale.moment(at)),
+            runs: counted.runs,
+            failed: counted.failed,
+            per_second: said.per_second,
+        })
+    });
+    let page = FunctionPage {
+        details: None,
+        problems: Vec::new(),
+        counted: counted.take(LISTED).collect(),
+        runs: runs.iter().map(|run| RunRow::new(locale, run)).collect(),
+        name: format::cut(kind, IN_A_LIST),
+        is_type: true,
+    };
+    layout::show(app, cx, NavSection::Schedules, &page)
 }
 
 fn of_manifest(rejected: &Rejected) -> bool {

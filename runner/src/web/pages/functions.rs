@@ -1,16 +1,19 @@
-//! The functions of all manifests, and what starts each. Those that only triggers or people start are on no other list.
+//! The functions of all manifests, and what starts each. Those that only triggers or people start are on no other list. Also the
+//! task types without a manifest whose runs are recorded.
 
 use axum::Extension;
 use axum::extract::{Query, State};
 use axum::response::Response;
+use jiff::Timestamp;
 use runner_core::function::Function;
 use runner_core::trigger::TriggerDefinition;
+use runner_queue::type_runs;
 use serde::{Deserialize, Serialize};
 
 use super::function::schedules_of;
 use super::rows::{self, Pager};
 use crate::web::app_state::AppState;
-use crate::web::format::{self, IN_A_LIST};
+use crate::web::format::{self, IN_A_LIST, InstantText, Locale};
 use crate::web::layout::{self, NavSection};
 use crate::web::page_error::PageError;
 use crate::web::render::PageTemplate;
@@ -19,6 +22,9 @@ use crate::web::urls;
 
 /// Rows per page.
 const ROWS: usize = 50;
+
+/// Task types that are listed: as many as one instance follows.
+const TYPES: usize = 200;
 
 /// What starts one function: this many are named.
 const NAMED: usize = 3;
@@ -47,6 +53,17 @@ struct FunctionsPage {
     all: usize,
     filter: String,
     pager: Pager,
+    types: Vec<TypeRow>,
+}
+
+/// A task type whose runs are recorded.
+#[derive(Debug, Serialize)]
+struct TypeRow {
+    kind: String,
+    url: String,
+    last: InstantText,
+    /// Whether an instance counts its runs at present, because there are too many for records.
+    counting: bool,
 }
 
 impl PageTemplate for FunctionsPage {
@@ -81,6 +98,7 @@ pub async fn show(
         needle.is_empty() || texts.iter().any(|text| text.to_lowercase().contains(&needle))
     };
     let found: Vec<_> = all.iter().filter(fits).collect();
+    let types = types(&app, &cx.locale, &needle).await?;
     let on_page = found.iter().skip((number - 1).saturating_mul(ROWS)).take(ROWS);
     let page = FunctionsPage {
         functions: on_page.map(|(function, place)| row(&app, function, place)).collect(),
@@ -89,8 +107,31 @@ pub async fn show(
             format!("{}?page={n}&q={}", urls::functions(), urls::encoded(&filter))
         }),
         filter,
+        types,
     };
     layout::show(&app, &cx, NavSection::Schedules, &page)
+}
+
+/// The types of which instances say that they record them, by name.
+async fn types(app: &AppState, locale: &Locale, needle: &str) -> Result<Vec<TypeRow>, PageError> {
+    let mut rows: Vec<(String, Timestamp, bool)> = Vec::new();
+    for (_, said) in type_runs(&*app.broker).await? {
+        if !said.kind.to_lowercase().contains(needle) {
+            continue;
+        }
+        let counting = said.counting().is_some();
+        match rows.last_mut().filter(|(kind, ..)| *kind == said.kind) {
+            Some(row) => (row.1, row.2) = (row.1.max(said.last_at), row.2 || counting),
+            None => rows.push((said.kind, said.last_at, counting)),
+        }
+    }
+    let shown = rows.into_iter().take(TYPES).map(|(kind, last, counting)| TypeRow {
+        url: urls::runs_of_type(&kind),
+        kind: format::cut(&kind, IN_A_LIST),
+        last: locale.moment(last),
+        counting,
+    });
+    Ok(shown.collect())
 }
 
 fn row(app: &AppState, function: &Function, place: &str) -> FunctionRow {

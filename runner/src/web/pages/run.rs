@@ -30,7 +30,8 @@ pub struct Ending {
     /// `good`, `bad`, `warn` or `plain`.
     tone: &'static str,
     icon: &'static str,
-    took: String,
+    /// `None`: not known.
+    took: Option<String>,
     ended: InstantText,
 }
 
@@ -43,7 +44,7 @@ impl Ending {
             outcome: end.outcome.as_str(),
             tone,
             icon,
-            took: locale.span(end.took()),
+            took: Some(locale.span(end.took())),
             ended: locale.moment(end.ended_at),
         }
     }
@@ -87,7 +88,10 @@ impl RunRow {
             trigger: record.trigger.as_str(),
             event: record.event.as_deref().map(|event| format::cut(event, IN_A_LIST)),
             attempt: record.attempt,
-            end: Ending::new(locale, &end_of(record)),
+            end: Ending {
+                took: record.known_length().map(|took| locale.span(took)),
+                ..Ending::new(locale, &end_of(record))
+            },
             worker: record.worker.clone(),
             error: record.error.as_deref().map(|error| format::cut(error, IN_A_LIST)),
         }
@@ -218,7 +222,7 @@ fn page(
     RunPage {
         id: task.to_string(),
         title: known
-            .map(|r| r.function.clone())
+            .map(|r| r.name().to_owned())
             .or_else(|| schedule.as_ref().map(ToString::to_string))
             .unwrap_or_else(|| task.to_string()),
         function_url: known.map(|r| urls::function(&r.function)),

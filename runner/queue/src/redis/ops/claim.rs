@@ -16,7 +16,9 @@ use crate::redis::format::{convert, keys, reply};
 use crate::redis::ops::exchange::ROUNDS;
 use crate::redis::ops::partial::PartialFailure;
 use crate::redis::ops::settle;
-use crate::{Absolved, BrokerResult, Claim, Claims, Exchanged, FollowUps, KnownTypes, Settled, Settlement};
+use crate::{
+    Absolved, BrokerResult, Claim, Claims, Exchanged, FollowUps, KnownTypes, RecordedTypes, Settled, Settlement,
+};
 
 #[async_trait]
 impl Claims for RedisBroker {
@@ -35,7 +37,11 @@ impl Claims for RedisBroker {
     }
 
     fn follow_by(&self, follow_ups: Arc<dyn FollowUps>) {
-        self.follow_ups.set(follow_ups);
+        self.given.set(follow_ups);
+    }
+
+    fn record_types(&self, types: Arc<RecordedTypes>) {
+        self.given.record(types);
     }
 
     async fn claim(&self, queues: &[QueueName], max: usize, lease: Duration) -> BrokerResult<Vec<Claim>> {

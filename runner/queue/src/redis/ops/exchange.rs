@@ -197,7 +197,7 @@ impl RedisBroker {
         if wanted > 0 {
             self.passed.prepare(&self.conn, queues).await;
         }
-        let ends = self.follow_ups.ends(settlements);
+        let ends = self.given.ends(settlements);
         if let [only] = &batches[..]
             && settle::leaves_nothing(&ends, only)
         {

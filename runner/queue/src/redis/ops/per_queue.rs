@@ -46,7 +46,7 @@ impl RedisBroker {
         let batches = settle::by_queue(settlements.iter().map(|s| &s.claim.task().queue), settle::BATCH);
         let mut trip = self.conn.trip("settle tasks").await?;
         trip.within(within);
-        settle::add_settles(&mut trip, &self.follow_ups.ends(settlements), &batches, None);
+        settle::add_settles(&mut trip, &self.given.ends(settlements), &batches, None);
         let (mut known, mut away, mut failure) = (Vec::new(), Vec::new(), None);
         for ((_, places), answer) in batches.iter().zip(trip.each().await?) {
             known.push(answer.unwrap_or_else(|error| {

@@ -11,7 +11,7 @@ use crate::redis::format::{convert, keys, reply};
 use crate::redis::net::conn::RoundTrip;
 use crate::redis::ops::follow::follow_args;
 use crate::redis::ops::runs::trace_args;
-use crate::seam::{Ends, leaves_trace, trace_of};
+use crate::seam::Ends;
 use crate::{BrokerResult, Settled, Settlement, Verdict};
 
 /// Settlements a script call, during which Redis does nothing else: about 1 ms.
@@ -45,7 +45,7 @@ impl RedisBroker {
             return Ok(Vec::new());
         }
         let mut trip = self.conn.trip("settle tasks").await?;
-        add_settles(&mut trip, &self.follow_ups.ends(settlements), &batches, expired_for);
+        add_settles(&mut trip, &self.given.ends(settlements), &batches, expired_for);
         let answers = trip.send().await?;
         Ok(settled(settlements.len(), &batches, answers))
     }
@@ -84,7 +84,7 @@ pub(in crate::redis) fn add_settles(
 pub(in crate::redis) fn leaves_nothing(ends: &Ends<'_>, (_, places): &Batch<'_>) -> bool {
     places.iter().all(|place| {
         let settlement = &ends.settlements[*place];
-        letter(settlement) == b'd' && !leaves_trace(settlement) && ends.after(*place).is_empty()
+        letter(settlement) == b'd' && !ends.leaves_trace(settlement) && ends.after(*place).is_empty()
     })
 }
 
@@ -136,8 +136,7 @@ fn add_settle(trip: &mut RoundTrip<'_>, ends: &Ends<'_>, (queue, places): &Batch
     for (number, place) in (1..).zip(places) {
         let settlement = &settlements[*place];
         attempt_args(trip, number, settlement);
-        let (task, result) = (settlement.claim.task(), settlement.result.as_deref());
-        if let Some(trace) = trace_of(task, settlement.attempt.as_ref(), result) {
+        if let Some(trace) = ends.trace(settlement) {
             let again = matches!(settlement.verdict, Verdict::Retry { .. });
             trace_args(trip, number, &trace.tried_again(again));
         }
