@@ -8,7 +8,7 @@ use crate::kit;
 
 pub fn tests() -> Vec<kit::Trial> {
     kit::trials![
-        needs(): tasks_are_run_archived_and_deleted, a_task_of_a_worker_in_go_cannot_be_stopped, refused_actions_are_reported, queues_are_paused_and_resumed,
+        needs(): tasks_are_run_archived_and_deleted, a_task_of_a_worker_in_go_cannot_be_stopped, refused_actions_are_reported, queues_are_paused_and_resumed, workers_and_hosts_take_orders,
             a_channel_is_tested, a_workflow_is_shown_and_cancelled, bad_messages_are_run_and_deleted, schedules_are_paused_and_resumed, a_schedule_runs_by_hand, a_run_beside_another_one_requires_confirmation, sources_are_read_on_demand
     ]
 }
@@ -197,6 +197,71 @@ async fn queues_are_paused_and_resumed() {
     says(&site, "/queue/queues/default/resume", "Queue default is resumed").await;
     says(&site, "/queue/queues/mail/resume", "Queue mail is resumed").await;
     assert_eq!(paused().await, 0);
+}
+
+async fn workers_and_hosts_take_orders() {
+    use runner_queue::{OrderTarget, WorkerOrder};
+    let site = Site::full().await;
+    let order = async |target: OrderTarget| WorkerOrder::read(&*site.broker, &target).await.unwrap();
+    let (worker, host) = (
+        || OrderTarget::Worker("5f2b".to_owned()),
+        || OrderTarget::Host("worker-1".to_owned()),
+    );
+    says(&site, "/queue/servers/5f2b/pause", "worker-1:77 takes no new tasks").await;
+    let given = order(worker()).await;
+    assert_eq!((given.paused, given.by.as_str()), (Some(true), "local"));
+    let page = site.http.get("/queue/servers").await.body;
+    assert!(
+        page.contains("paused by order") && page.contains("not obeyed yet"),
+        "{page}"
+    );
+    assert!(
+        page.contains("action=\"/queue/servers/5f2b/resume\"") && !page.contains("servers/5f2b/pause"),
+        "{page}"
+    );
+    says(&site, "/queue/servers/5f2b/resume", "worker-1:77 takes new tasks again").await;
+    assert_eq!(order(worker()).await.paused, Some(false));
+    let answer = site.act("/queue/servers/5f2b/set", &[("concurrency", "3")]).await;
+    assert_eq!((answer.status, order(worker()).await.concurrency), (303, Some(3)));
+    assert!(site.http.get("/queue/servers").await.body.contains("3 tasks at once"));
+    for bad in ["0", "many", "10001", "-1"] {
+        let answer = site.act("/queue/servers/5f2b/set", &[("concurrency", bad)]).await;
+        let page = site.http.get(answer.header("location")).await.body;
+        assert!(
+            page.contains("Nothing was changed") && page.contains("from 1 to 10000"),
+            "{bad}: {page}"
+        );
+    }
+    assert_eq!(order(worker()).await.concurrency, Some(3));
+    site.act("/queue/servers/5f2b/set", &[("concurrency", "")]).await;
+    assert_eq!(order(worker()).await.concurrency, None, "as the settings say");
+
+    says(&site, "/queue/hosts/worker-1/pause", "worker-1 takes no new tasks").await;
+    site.act("/queue/hosts/worker-1/set", &[("concurrency", "5")]).await;
+    let given = order(host()).await;
+    assert_eq!((given.paused, given.concurrency), (Some(true), Some(5)));
+    let page = site.http.get("/queue/servers").await.body;
+    assert!(
+        page.contains("for the whole host by local") && page.contains("takes tasks by order"),
+        "{page}"
+    );
+    says(&site, "/queue/hosts/worker-1/resume", "worker-1 takes new tasks again").await;
+    site.act("/queue/hosts/worker-1/set", &[]).await;
+    assert!(order(host()).await.is_empty());
+    for none in [
+        "/queue/servers/other/pause",
+        "/queue/hosts/other/pause",
+        "/queue/servers/5f2b/explode",
+    ] {
+        assert_eq!(site.act(none, &[]).await.status, 404, "{none}");
+    }
+    // One in Go takes no orders.
+    heartbeat(&site.broker, &[]).await;
+    let page = site.http.get("/queue/servers").await.body;
+    assert!(
+        page.contains("takes no orders") && !page.contains("servers/5f2b/pause"),
+        "{page}"
+    );
 }
 
 async fn schedules_are_paused_and_resumed() {

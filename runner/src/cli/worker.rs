@@ -83,17 +83,12 @@ impl WorkerCommand {
         match self.verb {
             Verb::Show(whom) => show(context, broker, &whom.found(broker).await?).await,
             Verb::Pause(whom) => {
-                let change = |order: &mut WorkerOrder| order.paused = Some(true);
+                let change = |order: &mut WorkerOrder, _: &OrderTarget| order.pause();
                 give(context, broker, &whom, "worker.pause", change).await
             }
-            Verb::Resume(whom) => {
-                // For one worker also against an order for its host.
-                let paused = whom.worker.as_ref().map(|_| false);
-                let change = move |order: &mut WorkerOrder| order.paused = paused;
-                give(context, broker, &whom, "worker.resume", change).await
-            }
+            Verb::Resume(whom) => give(context, broker, &whom, "worker.resume", WorkerOrder::resume).await,
             Verb::Set { whom, concurrency } => {
-                let change = move |order: &mut WorkerOrder| order.concurrency = concurrency.0;
+                let change = move |order: &mut WorkerOrder, _: &OrderTarget| order.concurrency = concurrency.0;
                 give(context, broker, &whom, "worker.set", change).await
             }
         }
@@ -147,12 +142,12 @@ async fn give(
     broker: &dyn Broker,
     whom: &Whom,
     action: &'static str,
-    change: impl Fn(&mut WorkerOrder),
+    change: impl Fn(&mut WorkerOrder, &OrderTarget),
 ) -> anyhow::Result<()> {
     let found = whom.found(broker).await?;
     let mut order = WorkerOrder::read(broker, &found.target).await?;
     let before = order.concurrency;
-    change(&mut order);
+    change(&mut order, &found.target);
     order.by = actor();
     order.at = context.clock.now();
     order.write(broker, &found.target).await?;

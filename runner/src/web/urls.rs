@@ -75,6 +75,18 @@ pub fn schedule(id: &str) -> String {
     format!("{}/schedules/{}", root(), segment(id.as_bytes()))
 }
 
+/// Where orders to a worker go.
+#[must_use]
+pub fn server(id: &str) -> String {
+    format!("{}/servers/{}", root(), segment(id.as_bytes()))
+}
+
+/// Where orders to all workers of a host go.
+#[must_use]
+pub fn host(name: &str) -> String {
+    format!("{}/hosts/{}", root(), segment(name.as_bytes()))
+}
+
 /// All functions.
 #[must_use]
 pub fn functions() -> String {

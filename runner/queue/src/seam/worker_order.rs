@@ -29,6 +29,14 @@ impl OrderTarget {
         [Self::Worker(worker.id.clone()), Self::Host(worker.host.clone())]
     }
 
+    fn of_name(name: &str) -> Option<Self> {
+        match name.split_once('/')? {
+            ("worker", id) => Some(Self::Worker(id.to_owned())),
+            ("host", host) => Some(Self::Host(host.to_owned())),
+            _ => None,
+        }
+    }
+
     fn name(&self) -> String {
         match self {
             Self::Worker(id) => format!("worker/{id}"),
@@ -69,6 +77,31 @@ impl WorkerOrder {
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.paused.is_none() && self.concurrency.is_none()
+    }
+
+    /// Orders to claim no tasks.
+    pub fn pause(&mut self) {
+        self.paused = Some(true);
+    }
+
+    /// Takes a pause back: for a host the order of that, for one worker also that of its host.
+    pub fn resume(&mut self, target: &OrderTarget) {
+        self.paused = matches!(target, OrderTarget::Worker(_)).then_some(false);
+    }
+
+    /// All orders with whom they are for, those that are kept longest first; at most
+    /// [`MAX_DOCUMENTS`](super::MAX_DOCUMENTS).
+    ///
+    /// # Errors
+    ///
+    /// As [`Documents::documents`].
+    pub async fn all(store: &dyn Documents) -> BrokerResult<Vec<(OrderTarget, Self)>> {
+        let documents = store.documents(KIND).await?;
+        let read = |(name, body): (String, Vec<u8>)| {
+            let order: Self = serde_json::from_slice(&body).ok()?;
+            (!order.is_empty()).then_some((OrderTarget::of_name(&name)?, order))
+        };
+        Ok(documents.into_iter().filter_map(read).collect())
     }
 
     /// The order for a target, empty if there is none. One of another form orders nothing.

@@ -20,6 +20,7 @@ pub mod queues;
 pub mod schedules;
 pub mod selected;
 pub mod tasks;
+pub mod workers;
 pub mod workflows;
 
 /// The address of each action.
@@ -32,6 +33,8 @@ pub(super) fn routes() -> Router<AppState> {
         .route("/queue/notifications/{channel}/{verb}", post(notifications::one))
         .route("/queue/bad-messages/{name}/{stamp}/{verb}", post(bad_messages::one))
         .route("/queue/workflows/{id}/{verb}", post(workflows::one))
+        .route("/queue/servers/{id}/{verb}", post(workers::one))
+        .route("/queue/hosts/{host}/{verb}", post(workers::host))
         .route("/queue/sync", post(schedules::sync))
 }
 
