@@ -16,7 +16,7 @@ use crate::access::UserList;
 use crate::background::{self, BackgroundLoop};
 use crate::config::{Environment, OwnSection, Purpose, Settings, WrittenKeys, resolve_access};
 use crate::log::LogLevels;
-use crate::worker::SetConcurrency;
+use crate::worker::ChangeableSettings;
 
 /// How often the file is looked at.
 const EVERY: Duration = Duration::from_secs(5);
@@ -27,7 +27,7 @@ pub(super) struct LiveSettings {
     /// `None`: the log is not ours.
     pub(super) levels: Option<LogLevels>,
     /// `None`: no worker runs here.
-    pub(super) concurrency: Option<SetConcurrency>,
+    pub(super) worker: Option<ChangeableSettings>,
     /// `None`: no page requires a login here.
     pub(super) users: Option<UserList>,
 }
@@ -105,8 +105,8 @@ impl Reloader {
         if (has("log.level") || has("log.runs")) && self.set_levels(settings) {
             set.extend(["log.level", "log.runs"]);
         }
-        if has("worker.concurrency") && self.set_concurrency(settings) {
-            set.push("worker.concurrency");
+        if ChangeableSettings::KEYS.iter().any(|key| has(key)) && self.set_worker(settings) {
+            set.extend(ChangeableSettings::KEYS);
         }
         if has("auth.users") && self.set_users(settings) {
             set.push("auth.users");
@@ -123,11 +123,11 @@ impl Reloader {
         levels.is_some_and(|levels| levels.set(settings.log.level, settings.log.runs))
     }
 
-    fn set_concurrency(&self, settings: &Settings) -> bool {
-        let Some(concurrency) = &self.live.concurrency else {
+    fn set_worker(&self, settings: &Settings) -> bool {
+        let Some(worker) = &self.live.worker else {
             return false;
         };
-        concurrency.set(settings.worker.concurrency);
+        worker.set(&settings.worker);
         true
     }
 

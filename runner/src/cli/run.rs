@@ -130,7 +130,7 @@ pub async fn run(settings: Settings, mut app: AppParts, access: Access, log: Log
     }
     let live = LiveSettings {
         levels: log.levels.clone(),
-        concurrency: running.worker.as_ref().map(Worker::concurrency_setting),
+        worker: running.worker.as_ref().map(Worker::changeable_settings),
         users: running.users.clone(),
     };
     let reloader = Arc::new(Reloader::new(&settings, &sections, live));

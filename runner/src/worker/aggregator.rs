@@ -99,7 +99,8 @@ impl GroupAggregator {
             if self.failures.pauses(queue, group, began) {
                 break;
             }
-            let Some(set) = self.ctx.broker.stage(queue, group, &self.ctx.settings.groups).await? else {
+            let rule = self.ctx.changeable.now().groups;
+            let Some(set) = self.ctx.broker.stage(queue, group, &rule).await? else {
                 break;
             };
             let (ctx, aggregator, failures) = (self.ctx.clone(), aggregator.clone(), self.failures.clone());
@@ -121,7 +122,7 @@ impl BackgroundLoop for GroupAggregator {
     }
 
     fn every(&self) -> Duration {
-        EVERY.min(self.ctx.settings.groups.grace)
+        EVERY.min(self.ctx.changeable.now().groups.grace)
     }
 
     async fn turn(&mut self) -> Option<Duration> {

@@ -21,7 +21,7 @@ use super::listed::Listed;
 use super::live::LiveRuns;
 use super::served_queues::ServedQueues;
 use super::services::BrokerServices;
-use super::settings::{SetConcurrency, WorkerSettings};
+use super::settings::{ChangeableSettings, WorkerSettings};
 use super::survived::Survived;
 use crate::events::Events;
 use crate::health::Health;
@@ -78,8 +78,8 @@ pub(super) struct WorkerContext {
     pub served: ServedQueues,
     pub settings: WorkerSettings,
     pub instance: Instance,
-    /// How many tasks run at once by the settings, which may be read again.
-    pub(super) configured: SetConcurrency,
+    /// Those of the settings that may be read again.
+    pub(super) changeable: ChangeableSettings,
     /// How many tasks run at once: the setting, or what an operator ordered.
     concurrency: watch::Sender<usize>,
     /// The tasks that this worker holds.
@@ -108,10 +108,8 @@ pub(super) struct WorkerContext {
 impl WorkerContext {
     /// Gives the broker the limits that its claims keep, if they have changed.
     pub(super) fn look_at_limits(&self) {
-        if let Some(limits) = self
-            .limits
-            .look(&self.functions, &[&self.settings.limits, self.handlers.limits()])
-        {
+        let stated = self.changeable.now().limits.clone();
+        if let Some(limits) = self.limits.look(&self.functions, &[&stated, self.handlers.limits()]) {
             self.broker.claims_limits(&limits);
         }
     }
@@ -155,7 +153,7 @@ impl WorkerContext {
             workflows,
             before_run,
             served: ServedQueues::new(&settings.queues).with_notifications(settings.notification_slots),
-            configured: SetConcurrency::new(settings.concurrency),
+            changeable: ChangeableSettings::new(&settings),
             concurrency: watch::Sender::new(settings.concurrency),
             recorded: Arc::new(RecordedTypes::new(settings.recorded_types.clone())),
             settings,
@@ -184,7 +182,7 @@ impl WorkerContext {
 
     /// Sets how many tasks run at once, or takes the setting. Returns whether that changes anything.
     pub(super) fn set_concurrency(&self, ordered: Option<usize>) -> bool {
-        let wanted = ordered.unwrap_or_else(|| self.configured.get());
+        let wanted = ordered.unwrap_or_else(|| self.changeable.now().concurrency);
         self.concurrency
             .send_if_modified(|current| std::mem::replace(current, wanted) != wanted)
     }

@@ -60,7 +60,8 @@ impl Janitor {
     async fn pass(&self) -> BrokerResult<Swept> {
         let mut all = Swept::default();
         for queues in self.0.queues_with(Lists::Ended).await? {
-            let swept = self.0.broker.sweep(&queues, BATCH, self.0.settings.archive).await?;
+            let bounds = self.0.changeable.now().archive;
+            let swept = self.0.broker.sweep(&queues, BATCH, bounds).await?;
             all.expired += swept.expired;
             all.trimmed += swept.trimmed;
             all.more |= swept.more;

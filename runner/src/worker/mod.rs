@@ -66,7 +66,7 @@ pub use instance::Instance;
 pub use quiet::Quiet;
 #[cfg(test)]
 use settings::DEFAULT_LEASE;
-pub use settings::{SHORTEST_LEASE, SetConcurrency, WorkerSettings};
+pub use settings::{ChangeableSettings, SHORTEST_LEASE, WorkerSettings};
 pub use sign_of_life::{LastSign, lost_workers};
 
 /// How long the claim loop may take to notice that a drain begins.
@@ -99,10 +99,10 @@ pub struct Worker {
 }
 
 impl Worker {
-    /// Its setting of how many tasks run at once.
+    /// Those of its settings that may change.
     #[must_use]
-    pub fn concurrency_setting(&self) -> SetConcurrency {
-        self.ctx.configured.clone()
+    pub fn changeable_settings(&self) -> ChangeableSettings {
+        self.ctx.changeable.clone()
     }
 
     /// Starts every role of a worker. The broker need not be reachable yet.
@@ -198,11 +198,12 @@ impl Worker {
             tracing::error!("the intake did not close in time");
         }
         let running = self.ctx.in_flight.len();
-        tracing::info!(running, timeout = ?self.ctx.settings.shutdown_timeout, "draining");
+        let patience = self.ctx.changeable.now().shutdown_timeout;
+        tracing::info!(running, timeout = ?patience, "draining");
         tokio::select! {
             _ = async { tokio::join!(self.ctx.in_flight.emptied(), self.sets.wait()) } => (),
             () = hurry.cancelled() => tracing::warn!("second signal to stop: handing back what still runs"),
-            () = tokio::time::sleep_until(began + self.ctx.settings.shutdown_timeout) => {
+            () = tokio::time::sleep_until(began + patience) => {
                 tracing::warn!(
                     running = self.ctx.in_flight.len(), sets = self.sets.len(),
                     "shutdown timeout: handing back what still runs"

@@ -100,9 +100,9 @@ impl Recoverer {
     /// Takes back the tasks of processes that are known to be dead. Returns their number. Commands that these started
     /// end within the grace.
     async fn take_from_dead(&self) -> usize {
-        let settings = &self.ctx.settings;
-        let grace = settings.recover_grace();
-        match self.ctx.broker.recover_dead(grace, BATCH, settings.poison_after).await {
+        let grace = self.ctx.settings.recover_grace();
+        let poison_after = self.ctx.changeable.now().poison_after;
+        match self.ctx.broker.recover_dead(grace, BATCH, poison_after).await {
             Ok(recovered) => {
                 self.report(
                     &recovered,
@@ -134,7 +134,7 @@ impl Recoverer {
         let (ctx, mut recovered) = (&self.ctx, Vec::new());
         for queues in ctx.queues_with(Lists::Active).await? {
             let (grace, left) = (ctx.settings.recover_grace(), BATCH - recovered.len());
-            let poison_after = ctx.settings.poison_after;
+            let poison_after = ctx.changeable.now().poison_after;
             recovered.extend(ctx.broker.recover(&queues, grace, left, poison_after).await?);
             if recovered.len() >= BATCH {
                 break;

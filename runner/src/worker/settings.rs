@@ -1,8 +1,7 @@
 //! How a worker works, with the defaults, and the times that follow from the lease. Read by `config`, never here.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
 use std::time::Duration;
 
 use runner_core::limit::Limits;
@@ -139,21 +138,59 @@ impl WorkerSettings {
     }
 }
 
-/// The setting `worker.concurrency`, which may change while the worker runs. Clones share it.
+/// The settings of a worker that may change while it runs. Clones share them.
 #[derive(Debug, Clone)]
-pub struct SetConcurrency(Arc<AtomicUsize>);
+pub struct ChangeableSettings(Arc<RwLock<Changeable>>);
 
-impl SetConcurrency {
-    pub(super) fn new(tasks: usize) -> Self {
-        Self(Arc::new(AtomicUsize::new(tasks)))
+#[derive(Debug, Clone)]
+pub(super) struct Changeable {
+    /// Tasks run at once, unless an operator ordered another number.
+    pub(super) concurrency: usize,
+    pub(super) limits: Limits,
+    pub(super) archive: ArchiveBounds,
+    pub(super) groups: GroupRule,
+    pub(super) poison_after: u32,
+    pub(super) shutdown_timeout: Duration,
+}
+
+impl Changeable {
+    fn of(settings: &WorkerSettings) -> Self {
+        Self {
+            concurrency: settings.concurrency.max(1),
+            limits: settings.limits.clone(),
+            archive: settings.archive,
+            groups: settings.groups,
+            poison_after: settings.poison_after,
+            shutdown_timeout: settings.shutdown_timeout,
+        }
+    }
+}
+
+impl ChangeableSettings {
+    /// The keys of a settings file that are meant, below `worker`.
+    pub const KEYS: [&str; 9] = [
+        "worker.concurrency",
+        "worker.limits",
+        "worker.archive_max",
+        "worker.archive_keep",
+        "worker.group_grace_period",
+        "worker.group_max_delay",
+        "worker.group_max_size",
+        "worker.poison_after",
+        "worker.shutdown_timeout",
+    ];
+
+    pub(super) fn new(settings: &WorkerSettings) -> Self {
+        Self(Arc::new(RwLock::new(Changeable::of(settings))))
     }
 
-    /// Sets how many tasks run at once, at least one; in force within two seconds, unless an operator ordered another number.
-    pub fn set(&self, tasks: usize) {
-        self.0.store(tasks.max(1), Ordering::Relaxed);
+    /// Puts these in force within two seconds; the others of `settings` do not matter.
+    pub fn set(&self, settings: &WorkerSettings) {
+        *self.0.write().unwrap_or_else(PoisonError::into_inner) = Changeable::of(settings);
     }
 
-    pub(super) fn get(&self) -> usize {
-        self.0.load(Ordering::Relaxed)
+    /// Those in force. Not to be held over a wait.
+    pub(super) fn now(&self) -> RwLockReadGuard<'_, Changeable> {
+        self.0.read().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -36,7 +36,7 @@ impl ClaimLoop {
     pub(super) fn take_suspects(&mut self, claims: Vec<Claim>, began: Instant) {
         for (slot, task) in self.put_in_flight(claims, began) {
             if self.suspects.has_room() {
-                let poison_after = self.shared.worker.settings.poison_after;
+                let poison_after = self.shared.worker.changeable.now().poison_after;
                 self.suspects.admit(slot, task, poison_after);
             } else {
                 // A random id serves as the random number.
