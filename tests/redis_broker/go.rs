@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use redis::aio::MultiplexedConnection;
 use runner_core::schedule::{Overlap, ScheduleId};
-use runner_core::task::{Task, TaskId, TaskState};
+use runner_core::task::{Task, TaskId, TaskState, Unique};
 use runner_queue::redis::RedisBroker;
 use runner_queue::{
     ArchiveBounds, Broker as _, Claim, Claims as _, Commit, CommitFire, Committed, InspectQueues as _,
@@ -23,7 +23,8 @@ pub fn tests() -> Vec<kit::Trial> {
             a_late_verdict_does_not_end_a_new_task_of_the_same_id,
             claims_that_go_took_over_are_dropped,
             an_old_archive_is_trimmed_in_parts,
-            schedule_headers_dropped_by_go_are_restored;
+            schedule_headers_dropped_by_go_are_restored,
+            a_task_that_takes_another_time_keeps_its_headers;
     ]
 }
 
@@ -339,4 +340,51 @@ async fn schedule_headers_dropped_by_go_are_restored() {
     let mut expected = headers_sent[..3].to_vec();
     expected.sort_unstable();
     assert_eq!(kept, expected);
+}
+
+/// Also those that are kept beside its message; one that is replaced has those of the new task.
+async fn a_task_that_takes_another_time_keeps_its_headers() {
+    let (broker, mut link, _db) = open().await;
+    let schedule = ScheduleId::manifest("show", "default");
+    let registration = Registration {
+        id: schedule.clone(),
+        revision: "1".to_owned(),
+    };
+    let mut from = broker.register(&[registration]).await.unwrap()[0].cursor;
+    let lock = || Unique::new(Duration::from_secs(60)).key("one");
+    let steps = [
+        ("1", lock(), "1"),
+        ("2", lock().reschedule(), "1"),
+        ("3", lock().replace(), "3"),
+    ];
+    for (number, unique, kept) in steps {
+        let to = from + Duration::from_secs(1);
+        let task = Task::new("fn:show").id(TaskId::new(format!("m:show:default@{number}")).unwrap());
+        let task = task
+            .header("runner-schedule-id", "m:show:default")
+            .header("trace", number);
+        let commit = Commit {
+            id: schedule.clone(),
+            from,
+            to,
+            fires: vec![CommitFire {
+                nominal: from,
+                fire_at: from,
+                task: task.unique(unique),
+                catch_up: false,
+            }],
+            missed: None,
+            overlap: Overlap::Allow,
+            unserved: false,
+            instance: "host:1".to_owned(),
+        };
+        let done = broker.commit(&[commit]).await.unwrap();
+        assert!(matches!(done[..], [Committed::Done(_)]), "{done:?}");
+        let key = "asynq:{default}:t:m:show:default@1";
+        let headers: String = ask(&mut link, &["HGET", key, "headers"]).await;
+        let kept = format!("\"trace\":\"{kept}\"");
+        assert!(headers.replace(' ', "").contains(&kept), "{number}: {headers}");
+        from = to;
+    }
+    is_sound(&broker).await;
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use runner_core::duration;
 use runner_core::schedule::{CatchUp, CatchUpPolicy, Overlap};
-use runner_core::task::QueueName;
+use runner_core::task::{OnConflict, QueueName, Unique, UniqueKey, UniqueScope};
 
 use crate::text::yaml::{Mark, Node, Value};
 
@@ -39,6 +39,7 @@ pub struct Schedule {
     retry: Option<u32>,
     timeout: Option<Duration>,
     retention: Option<Duration>,
+    pub(super) unique: Option<Unique>,
     pub(super) enabled: bool,
     pub(super) description: String,
 }
@@ -84,6 +85,7 @@ impl Schedule {
             retry: None,
             timeout: None,
             retention: None,
+            unique: None,
             enabled: true,
             description: String::new(),
         }
@@ -141,6 +143,13 @@ impl Schedule {
         self
     }
 
+    /// Takes a uniqueness lock: of this length, from 1 s to 366 days, or a [`Unique`] that also says what makes two tasks the same, how
+    /// long the lock counts and what happens to a second task.
+    pub fn unique(mut self, unique: impl Into<Unique>) -> Self {
+        self.unique = Some(unique.into());
+        self
+    }
+
     /// Whether it fires at all. One that does not is still listed, and can be run by hand.
     pub fn enabled(mut self, enabled: bool) -> Self {
         self.enabled = enabled;
@@ -173,6 +182,7 @@ impl Schedule {
         put("retry", self.retry.map(number));
         put("timeout", self.timeout.map(span));
         put("retention", self.retention.map(span));
+        put("unique", self.unique.as_ref().map(unique));
         node(Value::Map(map))
     }
 }
@@ -213,6 +223,20 @@ fn number(number: u32) -> Value {
 
 fn span(length: Duration) -> Value {
     word(duration::format(length))
+}
+
+/// A key that is a text has no form in a manifest and is left out.
+fn unique(unique: &Unique) -> Value {
+    let scope = UniqueScope::WORDS.iter().find(|(_, scope)| *scope == unique.scope);
+    let conflict = OnConflict::WORDS.iter().find(|(_, one)| *one == unique.on_conflict);
+    let mut entries = vec![("ttl", span(unique.ttl))];
+    entries.extend(scope.map(|(text, _)| ("scope", word(text))));
+    entries.extend(conflict.map(|(text, _)| ("on_conflict", word(text))));
+    if let Some(UniqueKey::Payload(path)) = &unique.key {
+        entries.push(("key", word(format_args!("payload.{path}"))));
+    }
+    let entry = |(key, value)| (node(word(key)), node(value));
+    Value::Map(entries.into_iter().map(entry).collect())
 }
 
 fn overlap(overlap: Overlap) -> Value {

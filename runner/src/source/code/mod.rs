@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 
 use runner_core::function::FunctionOptions;
 use runner_core::schedule::{Definition, Origin, Problem, ScheduleId, Severity};
-use runner_core::task::Task;
+use runner_core::task::{InvalidTask, MAX_UNIQUE_KEY, Task, UniqueKey};
 
 pub use builder::Schedule;
 
@@ -59,12 +59,23 @@ impl Code {
             report.error("E170", mark, error.to_string());
         }
         let read = read_coded(&schedule.to_node(), id.clone(), context, &mut report);
+        let text_key = schedule.unique.as_ref().and_then(|unique| unique.key.as_ref());
+        let text_key = text_key.filter(|key| matches!(key, UniqueKey::Text(_)));
+        if let Some(UniqueKey::Text(text)) = text_key
+            && text.len() > MAX_UNIQUE_KEY
+        {
+            let why = InvalidTask::UniqueKeyTooLong(text.len());
+            report.error("E167", mark, why.to_string());
+        }
         let good = report.errors() == 0;
         let problems = report.finish();
         self.problems.extend(problems.into_iter().map(|p| p.about(id.clone())));
-        let Some((read, options)) = read.filter(|_| good) else {
+        let Some((read, mut options)) = read.filter(|_| good) else {
             return;
         };
+        if let (Some(unique), Some(key)) = (&mut options.unique, text_key) {
+            unique.key = Some(key.clone());
+        }
         let stated = options.or(&FunctionOptions::of(&task));
         let mut task = task;
         stated.apply(&mut task);

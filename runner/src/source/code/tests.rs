@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use runner_core::schedule::{CatchUp, CatchUpPolicy, Definition, Overlap, Severity};
-use runner_core::task::{QueueName, Task};
+use runner_core::task::{QueueName, Task, Unique, UniqueKey};
 
 use super::{Code, Schedule};
 use crate::source::{SourceSettings, manifest};
@@ -177,6 +177,33 @@ fn the_options_of_a_schedule_go_before_those_of_its_task() {
     let wrong = coded(wrong, Task::new("t"));
     let codes: Vec<&str> = wrong.errors().map(|p| p.code.as_str()).collect();
     assert_eq!(codes, ["E160", "E161", "E162"]);
+}
+
+#[test]
+fn uniqueness_is_read_with_key_scope_and_conflict() {
+    let hour = seconds(3600);
+    let wanted = Unique {
+        key: Some(UniqueKey::Payload("account.id".to_owned())),
+        ..Unique::new(hour).while_pending().replace()
+    };
+    for unique in [
+        Unique::new(hour),
+        wanted,
+        Unique::new(hour).key("one of them").reschedule(),
+    ] {
+        let read = definition(Schedule::cron("@daily").unique(unique.clone()), Task::new("t"));
+        assert_eq!(read.task.unique, Some(unique));
+    }
+    // Before that of the task, and under the rules of manifests.
+    let task = Task::new("t").unique(seconds(5));
+    let read = definition(Schedule::cron("@daily").unique(hour), task);
+    assert_eq!(read.task.unique, Some(Unique::new(hour)));
+    let short = Unique::new(Duration::from_millis(10));
+    for bad in [short, Unique::new(hour).key("x".repeat(2000))] {
+        let code = coded(Schedule::cron("@daily").unique(bad), Task::new("t"));
+        assert_eq!(code.problems[0].code, "E167", "{code:?}");
+        assert!(code.definitions.is_empty());
+    }
 }
 
 #[test]

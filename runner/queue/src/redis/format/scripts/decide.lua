@@ -61,7 +61,7 @@ local function enqueue(id, instance, queue, fire)
   local code, took = put(queue, lists, task, msg, lock, ttl, at, group)
   flush(queue, lists)
   task = took or task
-  if code > 0 and headers ~= '' then redis.call('HSET', queue .. 't:' .. task, 'headers', headers) end
+  keep_headers(queue, task, headers, code, ttl)
   if code == -1 then
     local holder = short(look(false, 'GET', lock) or '')
     return decided(id, instance, nominal, 'skipped', 'unique: task ' .. holder .. ' holds the lock', holder, 1, queue), false

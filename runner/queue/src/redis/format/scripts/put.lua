@@ -1,5 +1,6 @@
 -- Enqueues one task, for producers and schedules.
--- Needs clock.lua. Gives: put(queue, lists, id, msg, lock, ttl, at, group) and flush(queue, lists).
+-- Needs clock.lua. Gives: put(queue, lists, id, msg, lock, ttl, at, group), flush(queue, lists) and
+-- keep_headers(queue, id, headers, code, ttl).
 -- at: empty for now, '@ms' for an instant, '+ms' for a delay; ttl: milliseconds of the lock, with letters behind them if it is not
 -- of asynq's form: p the lock counts only while its task waits; r a task that waits is replaced, t it takes the new time.
 -- Returns 1 pending, 2 scheduled, 3 aggregating; 4 to 6 the same, and the id of the task that waited and took what was given;
@@ -19,6 +20,12 @@ end
 local function flush_now(queue, lists)
   flush(queue, lists)
   lists.pending, lists.scheduled = {}, {}
+end
+
+-- Keeps headers beside the message that put wrote with this answer; a task that only took another time has its own.
+local function keep_headers(queue, id, headers, code, ttl)
+  local moved = code > 3 and find(ttl, 't', 1, true)
+  if code > 0 and headers ~= '' and not moved then redis.call('HSET', queue .. 't:' .. id, 'headers', headers) end
 end
 
 -- Takes a task that waits off its list. A task in a group has no time that could change. Returns whether it waited.

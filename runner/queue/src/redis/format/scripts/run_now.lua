@@ -21,7 +21,7 @@ if msg ~= '' then
   task = took or task
   if code == 0 then return {'taken'} end
   if code == -1 then return {'locked'} end
-  if ARGV[16] ~= '' then redis.call('HSET', queue .. 't:' .. task, 'headers', ARGV[16]) end
+  keep_headers(queue, task, ARGV[16], code, ARGV[13])
 end
 keep('HSET', KEYS[1], 'mp:' .. id, queue .. 't:' .. task, 'mt:' .. id, task)
 local text = decided(id, by, now, 'manual', 'by ' .. by, task, 1, queue)
