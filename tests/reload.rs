@@ -8,7 +8,7 @@ use crate::kit::{self, Runner, Site, eventually};
 pub fn tests() -> Vec<kit::Trial> {
     kit::trials![
         needs(): a_changed_file_is_put_in_force_or_named, a_file_with_errors_changes_nothing,
-            a_program_without_a_file_has_nothing_to_read
+            limits_of_queues_change_while_it_runs, a_program_without_a_file_has_nothing_to_read
     ]
 }
 
@@ -96,6 +96,41 @@ async fn a_file_with_errors_changes_nothing() {
     logged(&runner, "changed settings are in force keys=worker.concurrency").await;
     has_slots(&site, 4).await;
     assert!(runner.stop().await.success());
+}
+
+/// Two of three tasks wait until the limit is taken away.
+async fn limits_of_queues_change_while_it_runs() {
+    let settings = |limit: &str| format!("worker: {{concurrency: 5, shutdown_timeout: 1s{limit}}}\n");
+    let site = Site::new(&settings(", limits: {default: 1}"));
+    let runner = site.start().await;
+    for id in ["a", "b", "c"] {
+        site.cli(["enqueue", "sleep", "--payload", r#"{"seconds":60}"#, "--id", id])
+            .await
+            .ok();
+    }
+    let running = async |wanted: u64| {
+        eventually("the number of running tasks", async || {
+            let servers = site.cli(["ls", "servers", "--json"]).await.json();
+            match &servers[0]["info"]["active"] {
+                found if *found == json!(wanted) => Ok(()),
+                found => Err(found.to_string()),
+            }
+        })
+        .await;
+    };
+    running(1).await;
+    site.write("config.yaml", &settings(", limits: {default: 2}"));
+    runner.signal(Signal::SIGHUP);
+    logged(&runner, "changed settings are in force keys=worker.limits.default").await;
+    running(2).await;
+    site.write("config.yaml", &settings(", archive_max: 9"));
+    logged(
+        &runner,
+        "changed settings are in force keys=\"worker.archive_max worker.limits.default\"",
+    )
+    .await;
+    running(3).await;
+    runner.stop().await;
 }
 
 async fn a_program_without_a_file_has_nothing_to_read() {

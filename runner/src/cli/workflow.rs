@@ -53,6 +53,9 @@ struct List {
     /// How many
     #[arg(long, default_value_t = 30, value_parser = clap::value_parser!(u16).range(1..=1000))]
     size: u16,
+    /// Which page of so many
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    page: u32,
     /// Print a JSON array of objects
     #[arg(long)]
     json: bool,
@@ -116,7 +119,9 @@ impl List {
     async fn run(self, context: &CommandContext) -> anyhow::Result<()> {
         let broker = context.looked_at().await?;
         let mut heads = Vec::new();
-        for id in broker.workflow_ids(self.open, 0, self.size.into()).await? {
+        let size = usize::from(self.size);
+        let skip = size.saturating_mul(self.page as usize - 1);
+        for id in broker.workflow_ids(self.open, skip, size).await? {
             heads.extend(broker.workflow(&id).await?);
         }
         if self.json {

@@ -75,6 +75,12 @@ pub fn schedule(id: &str) -> String {
     format!("{}/schedules/{}", root(), segment(id.as_bytes()))
 }
 
+/// All workflows.
+#[must_use]
+pub fn workflows() -> String {
+    format!("{}/workflows", root())
+}
+
 /// Where orders to a worker go.
 #[must_use]
 pub fn server(id: &str) -> String {

@@ -137,6 +137,7 @@ async fn a_workflow_is_kept_once_and_listed_newest_first(fresh: Fresh) {
         (ids(&["b", "a"]), ids(&["b", "a"]))
     );
     assert_eq!(fresh.broker.workflow_ids(false, 1, 9).await.unwrap(), ["a"]);
+    assert_eq!(fresh.broker.workflow_count().await.unwrap(), 2);
     let head = fresh.head("a").await;
     assert_eq!((head.plan, head.place.state), (new.plan, WorkflowState::Running));
     let steps = fresh.broker.workflow_steps("a", 1, 9).await.unwrap();

@@ -232,6 +232,14 @@ impl Workflows for EmbeddedBroker {
         self.readers.query(READ, read).await
     }
 
+    async fn workflow_count(&self) -> BrokerResult<u64> {
+        let count = |conn: &Connection| {
+            let found = conn.first("SELECT count(*) FROM workflows", [], |row| Ok(row.get::<_, i64>(0)?))?;
+            Ok(u64::try_from(found.unwrap_or_default()).unwrap_or_default())
+        };
+        self.readers.query(READ, count).await
+    }
+
     async fn workflow_steps(&self, id: &str, from: u32, most: u32) -> BrokerResult<Vec<WorkflowStepView>> {
         let id = id.to_owned();
         let read = move |conn: &Connection| {

@@ -160,7 +160,35 @@ pub struct WorkflowCallback {
     /// The task.
     pub step: WorkflowStep,
     /// Its payload.
+    #[serde(with = "text_or_numbers")]
     pub payload: Vec<u8>,
+}
+
+/// Bytes in JSON: as a text if they are one, which nearly all are, else as a list of numbers.
+mod text_or_numbers {
+    use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+    #[derive(Serialize, Deserialize)]
+    #[serde(untagged)]
+    enum Form<T, N> {
+        Text(T),
+        Numbers(N),
+    }
+
+    pub(super) fn serialize<S: Serializer>(bytes: &[u8], to: S) -> Result<S::Ok, S::Error> {
+        let form = match std::str::from_utf8(bytes) {
+            Ok(text) => Form::Text(text),
+            Err(_) => Form::Numbers(bytes),
+        };
+        form.serialize(to)
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Vec<u8>, D::Error> {
+        Ok(match Form::<String, Vec<u8>>::deserialize(from)? {
+            Form::Text(text) => text.into_bytes(),
+            Form::Numbers(bytes) => bytes,
+        })
+    }
 }
 
 /// What never changes of a workflow, without its steps.
@@ -291,6 +319,13 @@ pub trait Workflows: Send + Sync {
     /// As above.
     async fn workflow_ids(&self, open: bool, skip: usize, most: usize) -> BrokerResult<Vec<String>>;
 
+    /// How many workflows [`Workflows::workflow_ids`] may list; a few of them may be gone.
+    ///
+    /// # Errors
+    ///
+    /// As above.
+    async fn workflow_count(&self) -> BrokerResult<u64>;
+
     /// Steps of a workflow from a number on.
     ///
     /// # Errors
@@ -364,4 +399,34 @@ pub fn kept_result(result: Option<Bytes>) -> Bytes {
     result
         .filter(|result| result.len() <= MAX_STEP_RESULT)
         .unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn a_payload_of_a_callback_is_stored_as_the_text_that_it_is() {
+        let callback = |payload: &[u8]| WorkflowCallback {
+            step: WorkflowStep::of(&Task::new("announce"), None),
+            payload: payload.to_vec(),
+        };
+        for (payload, stored) in [
+            (&b"{\"a\":1}"[..], r#""payload":"{\"a\":1}""#),
+            (b"\xff\x00", r#""payload":[255,0]"#),
+        ] {
+            let json = serde_json::to_string(&callback(payload)).unwrap();
+            assert!(json.contains(stored), "{json}");
+            assert_eq!(
+                serde_json::from_str::<WorkflowCallback>(&json).unwrap(),
+                callback(payload)
+            );
+        }
+        // What an earlier version stored.
+        let old = serde_json::to_string(&callback(b"x"))
+            .unwrap()
+            .replace("\"x\"", "[120]");
+        assert_eq!(serde_json::from_str::<WorkflowCallback>(&old).unwrap(), callback(b"x"));
+    }
 }

@@ -6,14 +6,18 @@
 
 use std::collections::HashSet;
 
+use futures_util::future::join_all;
 use runner_core::task::TaskState;
 
 use super::workflow::{StepEnd, WorkflowHead, WorkflowPlace, WorkflowState, WorkflowStepView, step_task_id};
 use super::workflow_steps::{BATCH, call, cancel_steps, enqueue_again, id_is_taken, send_stage};
-use super::{Action, ActionError, Broker, BrokerResult};
+use super::{Action, ActionError, Broker, BrokerResult, TaskInfo};
 
 /// Steps whose tasks one look asks for.
 const STEPS_A_LOOK: u32 = 200;
+
+/// Of these, how many at a time.
+const ASKED_AT_ONCE: usize = 50;
 
 /// How often one look reads [`BATCH`] steps at most, most of which have ended.
 const READS_A_LOOK: u32 = 10;
@@ -132,7 +136,7 @@ pub async fn look_at_workflow(
         *from = begun;
     }
     // A failed one too: an operator may have run its task again.
-    let open = |step: &&WorkflowStepView| match &step.end {
+    let open = |step: &WorkflowStepView| match &step.end {
         None => step.number < sent,
         Some(StepEnd::Failed(_)) => !id_is_taken(step),
         Some(StepEnd::Done(_)) => false,
@@ -140,14 +144,20 @@ pub async fn look_at_workflow(
     let (mut ends, mut asked, mut errors) = (Vec::new(), 0, Vec::new());
     for _ in 0..READS_A_LOOK {
         let most = BATCH.min(to - *from);
-        for step in broker.workflow_steps(id, *from, most).await?.iter().filter(open) {
-            asked += 1;
-            match end_of(broker, id, step, gone).await {
-                Ok(end) => ends.extend(end.map(|end| (step.number, end))),
-                Err(error) => errors.push(error),
-            }
+        let mut steps = broker.workflow_steps(id, *from, most).await?;
+        steps.retain(open);
+        for some in steps.chunks(ASKED_AT_ONCE) {
             if errors.len() >= ERRORS_A_LOOK {
                 break;
+            }
+            asked += u32::try_from(some.len()).unwrap_or(u32::MAX);
+            // At once: the broker sends them together.
+            let found = join_all(some.iter().map(|step| task_of(broker, id, step))).await;
+            for (step, found) in some.iter().zip(found) {
+                match found {
+                    Ok(found) => ends.extend(end_of(id, step, found, gone).map(|end| (step.number, end))),
+                    Err(error) => errors.push(error),
+                }
             }
         }
         *from += most;
@@ -161,25 +171,26 @@ pub async fn look_at_workflow(
     errors.pop().map_or(Ok(()), Err)
 }
 
+/// The task of a step, if it is there.
+async fn task_of(broker: &dyn Broker, id: &str, step: &WorkflowStepView) -> BrokerResult<Option<TaskInfo>> {
+    match step_task_id(id, step.number) {
+        Some(task) => broker.task(&step.step.queue, &task).await,
+        None => Ok(None),
+    }
+}
+
 /// What happened to the task of a step, if that is news.
-async fn end_of(
-    broker: &dyn Broker,
-    id: &str,
-    step: &WorkflowStepView,
-    gone: &mut HashSet<String>,
-) -> BrokerResult<Option<StepEnd>> {
-    let Some(task) = step_task_id(id, step.number) else {
-        return Ok(None);
-    };
+fn end_of(id: &str, step: &WorkflowStepView, found: Option<TaskInfo>, gone: &mut HashSet<String>) -> Option<StepEnd> {
+    let task = step_task_id(id, step.number)?;
     let key = format!("{}/{task}", step.step.queue);
-    let end = match broker.task(&step.step.queue, &task).await? {
+    let end = match found {
         Some(found) if found.state == TaskState::Completed => Some(StepEnd::Done(found.result.unwrap_or_default())),
         Some(found) if found.state == TaskState::Archived => Some(StepEnd::Failed(found.record.last_error)),
         Some(_) => None,
         None if step.end.is_none() && !gone.insert(key) => Some(StepEnd::Failed("its task is gone".to_owned())),
         None => None,
     };
-    Ok(end.filter(|end| step.end.is_none() || matches!(end, StepEnd::Done(_))))
+    end.filter(|end| step.end.is_none() || matches!(end, StepEnd::Done(_)))
 }
 
 /// Asks for the end of a workflow: no further stage begins, tasks that wait are deleted, those that run are stopped. While some

@@ -1,11 +1,12 @@
-//! Workflows: the newest, and one with its failed and open steps.
+//! Workflows: all that are kept, newest first, and one with its failed and open steps.
 
 use axum::Extension;
-use axum::extract::{Path, State};
+use axum::extract::{Path, Query, State};
 use axum::response::Response;
 use runner_queue::{StepEnd, WorkflowHead, WorkflowState, step_task_id};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
+use super::rows::{self, Pager};
 use crate::web::app_state::AppState;
 use crate::web::format::{self, IN_A_LIST, InstantText, Locale};
 use crate::web::layout::{self, NavSection};
@@ -14,7 +15,7 @@ use crate::web::render::PageTemplate;
 use crate::web::request_context::SharedContext;
 use crate::web::urls;
 
-/// Workflows of the list.
+/// Workflows on a page of the list.
 const ROWS: usize = 50;
 
 /// Steps of the page: failed ones first, then those that have not ended.
@@ -93,6 +94,13 @@ struct StepRow {
 #[derive(Debug, Serialize)]
 struct WorkflowsPage {
     rows: Vec<WorkflowRow>,
+    pager: Pager,
+}
+
+/// The query of the list.
+#[derive(Debug, Deserialize)]
+pub struct ListQuery {
+    page: Option<String>,
 }
 
 impl PageTemplate for WorkflowsPage {
@@ -111,13 +119,21 @@ impl PageTemplate for WorkflowPage {
 }
 
 /// `GET /queue/workflows`
-pub async fn list(State(app): State<AppState>, Extension(cx): Extension<SharedContext>) -> Result<Response, PageError> {
+pub async fn list(
+    State(app): State<AppState>,
+    Extension(cx): Extension<SharedContext>,
+    Query(query): Query<ListQuery>,
+) -> Result<Response, PageError> {
+    let number = rows::page_number(query.page.as_deref())?;
+    let skip = (number - 1).saturating_mul(ROWS);
+    let (ids, all) = tokio::try_join!(app.broker.workflow_ids(false, skip, ROWS), app.broker.workflow_count())?;
     let mut rows = Vec::new();
-    for id in app.broker.workflow_ids(false, 0, ROWS).await? {
+    for id in ids {
         let head = app.broker.workflow(&id).await?;
         rows.extend(head.map(|head| WorkflowRow::new(&cx.locale, &head)));
     }
-    layout::show(&app, &cx, NavSection::Workflows, &WorkflowsPage { rows })
+    let pager = Pager::new(number, ROWS, all, |n| format!("{}?page={n}", urls::workflows()));
+    layout::show(&app, &cx, NavSection::Workflows, &WorkflowsPage { rows, pager })
 }
 
 /// `GET /queue/workflows/{id}`

@@ -111,6 +111,12 @@ impl Workflows for RedisBroker {
         Ok(ids)
     }
 
+    async fn workflow_count(&self) -> BrokerResult<u64> {
+        let mut trip = self.conn.trip(READ).await?;
+        trip.command("ZCARD").arg(keys::WORKFLOW_LISTS[0]);
+        Ok(reply::count(or_nothing(trip.one().await)?))
+    }
+
     async fn workflow_steps(&self, id: &str, from: u32, most: u32) -> BrokerResult<Vec<WorkflowStepView>> {
         if most == 0 {
             return Ok(Vec::new());
