@@ -16,7 +16,7 @@ use crate::kit::{self, RedisDb, RedisServer, Runner, Site, eventually_within};
 /// The tests of this module.
 pub fn tests() -> Vec<kit::Trial> {
     kit::trials![
-        needs(Redis): each_entry_becomes_one_task, bad_entries_hold_up_no_other, a_bad_entry_is_run_from_its_page, a_group_that_is_gone_is_not_made_again, consumers_that_are_gone_are_forgotten,
+        needs(Redis): each_entry_becomes_one_task, bad_entries_hold_up_no_other, a_bad_entry_is_run_from_its_page, a_restart_overwrites_no_bad_entry, a_group_that_is_gone_is_not_made_again, consumers_that_are_gone_are_forgotten,
             a_dead_stream_that_takes_nothing_holds_up_no_entry, entries_that_were_deleted_before_they_were_acknowledged_are_bad_ones,
             a_batch_that_is_too_large_for_the_line_gets_smaller,
             no_entry_is_lost_or_doubled_when_the_program_is_killed;
@@ -247,6 +247,51 @@ async fn a_bad_entry_is_run_from_its_page() {
     let left = site.cli(["ls", "bad-messages", "--json"]).await.json();
     assert_eq!(left, Value::Array(Vec::new()));
     assert!(runner.stop().await.success());
+}
+
+async fn a_restart_overwrites_no_bad_entry() {
+    let (db, broker) = (kit::redis().fresh_db(), kit::redis().fresh_db());
+    let mut link = db.connect().await;
+    let yaml = format!(
+        "redis_connections:\n  main: {}\nredis:\n  url: {}\n",
+        db.url(),
+        broker.url()
+    );
+    let site = Site::new(&yaml);
+    site.write(
+        "manifests/orders.yaml",
+        &manifest("      field: body\n      create: true\n"),
+    );
+    // 40 in all, of which 32 are kept: the oldest make way, whenever the program was started.
+    for (start, sent) in [20, 10, 10].into_iter().enumerate() {
+        let runner = site.start().await;
+        until_state(&site, &runner, |state| state["state"] == "listening").await;
+        for n in 0..sent {
+            let body = format!("start {start} entry {n}");
+            let _: String = ask(&mut link, &["XADD", "orders", "*", "body", &body]).await;
+        }
+        until_state(&site, &runner, |state| state["bad"] == sent).await;
+        assert!(runner.stop().await.success());
+    }
+    let kept = site.cli(["ls", "bad-messages", "--limit", "99", "--json"]).await.json();
+    let bodies = kept
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|one| one["body"].as_str().unwrap().to_owned());
+    let bodies: std::collections::BTreeSet<String> = bodies.collect();
+    assert_eq!(bodies.len(), 32, "{bodies:?}");
+    for (start, from, to) in [(0, 8, 20), (1, 0, 10), (2, 0, 10)] {
+        for n in from..to {
+            assert!(
+                bodies.contains(&format!("start {start} entry {n}")),
+                "{start} {n}: {bodies:?}"
+            );
+        }
+    }
+    let cut = site.cli(["ls", "bad-messages", "--limit", "5"]).await.ok();
+    assert_eq!(cut.stdout.matches("orders:new@").count(), 5, "{}", cut.stdout);
+    assert!(cut.stderr.contains("the newest 5 of 32 are listed"), "{}", cut.stderr);
 }
 
 async fn a_dead_stream_that_takes_nothing_holds_up_no_entry() {

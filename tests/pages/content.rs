@@ -5,7 +5,7 @@ use std::time::Duration;
 use runner_core::task::Task;
 use runner_queue::{Action, Actions as _, Producer as _};
 
-use super::dashboard::{HOSTILE, Order, Site, id, queue};
+use super::dashboard::{HOSTILE, Order, Site, id, keep_bad_of, queue};
 use crate::kit;
 
 pub fn tests() -> Vec<kit::Trial> {
@@ -15,7 +15,8 @@ pub fn tests() -> Vec<kit::Trial> {
             the_page_of_a_schedule_is_complete, the_page_of_a_function_is_complete, broken_definitions_are_shown, machines_get_their_answers,
             missing_pages_are_explained, pages_are_sent_small_and_only_when_they_changed, a_missing_directory_is_not_a_fault,
             manual_functions_are_not_a_problem, the_last_task_of_a_schedule_is_shown,
-            a_broker_that_is_gone_is_not_an_empty_list, a_type_that_no_worker_takes_is_a_problem
+            a_broker_that_is_gone_is_not_an_empty_list, a_type_that_no_worker_takes_is_a_problem,
+            bad_messages_are_counted_and_read_by_page, a_trigger_with_bad_messages_is_a_problem_for_a_day
     ]
 }
 
@@ -549,4 +550,91 @@ async fn a_type_that_no_worker_takes_is_a_problem() {
     ] {
         assert!(metrics.contains(line), "{line} is not in {metrics}");
     }
+}
+
+async fn bad_messages_are_counted_and_read_by_page() {
+    let site = Site::empty().await;
+    for n in 0..60 {
+        keep_bad_of(
+            &site.broker,
+            "orders:new",
+            &format!("host-{}#{}", n % 2, n / 2),
+            &format!("o{n}"),
+        )
+        .await;
+    }
+    for n in 0..3 {
+        keep_bad_of(&site.broker, "bills:paid", &format!("host-0#{n}"), &format!("b{n}")).await;
+    }
+    let page = async |query: &str| site.http.get(&format!("/queue/bad-messages{query}")).await.body;
+    let all = page("").await;
+    assert!(
+        all.contains("1–50 of 63") && all.contains("/queue/bad-messages?page=2\""),
+        "{all}"
+    );
+    for part in [
+        "All triggers <span class=\"count\">63<",
+        "orders:new <span class=\"count\">60<",
+        "bills:paid <span class=\"count\">3<",
+    ] {
+        assert!(all.contains(part), "{part:?} is not in {all}");
+    }
+    let second = page("?page=2").await;
+    assert!(
+        second.contains("51–63 of 63") && second.matches("class=\"id\"").count() == 13,
+        "{second}"
+    );
+    let of_one = page("?trigger=orders%3Anew&page=2").await;
+    assert!(of_one.contains("51–60 of 60"), "{of_one}");
+    assert!(of_one.contains("trigger=orders%3Anew&amp;page=1"), "{of_one}");
+    assert!(!of_one.contains(">b0<"), "{of_one}");
+    let small = page("?trigger=bills%3Apaid").await;
+    assert!(
+        small.contains("1–3 of 3") && small.contains(">b2<") && !small.contains(">o1<"),
+        "{small}"
+    );
+    assert_eq!(site.http.get("/queue/bad-messages?page=0").await.status, 400);
+    let beyond = page("?page=9").await;
+    assert!(beyond.contains("No bad messages"), "{beyond}");
+}
+
+async fn a_trigger_with_bad_messages_is_a_problem_for_a_day() {
+    let site = Site::empty().await;
+    let ready = site.http.get("/readyz").await.status;
+    keep_bad_of(&site.broker, "orders:new", "host#0", "x").await;
+    let overview = async |language: &str| {
+        let request = site.http.request(reqwest::Method::GET, "/queue");
+        site.http
+            .send(request.header("accept-language", language))
+            .await
+            .unwrap()
+            .body
+    };
+    let page = overview("en").await;
+    for part in [
+        "trigger_bad_message",
+        "href=\"/queue/bad-messages?trigger=orders%3Anew\">orders:new<",
+        "A message of this trigger could not become a task in the last 24 hours",
+        "1 problem",
+    ] {
+        assert!(page.contains(part), "{part:?} is not in {page}");
+    }
+    keep_bad_of(&site.broker, "orders:new", "host#1", "x").await;
+    keep_bad_of(&site.broker, "bills:paid", "host#1", "x").await;
+    let page = overview("en").await;
+    assert!(page.contains("2 messages of this trigger"), "{page}");
+    assert!(page.contains("Messages of several triggers"), "{page}");
+    let chinese = overview("zh").await;
+    assert!(chinese.contains("该触发器有 2 条消息无法生成任务"), "{chinese}");
+    assert!(!chinese.contains("could not become"), "{chinese}");
+    assert_eq!(
+        site.http.get("/readyz").await.status,
+        ready,
+        "readiness is another thing"
+    );
+    site.clock.advance(Duration::from_secs(86_400 + 1));
+    let page = overview("en").await;
+    assert!(!page.contains("trigger_bad_message"), "{page}");
+    let list = site.http.get("/queue/bad-messages").await.body;
+    assert!(list.contains("1–3 of 3"), "they stay: {list}");
 }

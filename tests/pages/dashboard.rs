@@ -369,15 +369,20 @@ async fn fill(broker: &EmbeddedBroker, clock: &ManualClock) {
 
 /// A message of the trigger `orders:new` that could not become a task.
 pub async fn keep_bad(broker: &EmbeddedBroker, place: u32, body: &str) {
+    keep_bad_of(broker, "orders:new", &format!("test-host#{place}"), body).await;
+}
+
+/// The same of this trigger, host and place.
+pub async fn keep_bad_of(broker: &EmbeddedBroker, trigger: &str, at: &str, body: &str) {
     let document = serde_json::json!({
-        "trigger": "orders:new",
+        "trigger": trigger,
         "why": format!("the body is not JSON {HOSTILE}"),
         "at": NOW,
         "bytes": body.len(),
         "body": body,
         "headers": {"x-note": HOSTILE},
     });
-    let (name, ttl) = (format!("orders:new@test-host#{place}"), Duration::from_secs(86_400));
+    let (name, ttl) = (format!("{trigger}@{at}"), Duration::from_secs(30 * 86_400));
     let kept = broker.keep_document("bad-messages", &name, document.to_string().into_bytes(), ttl);
     kept.await.expect("kept");
 }

@@ -7,32 +7,45 @@ use runner_queue::MAX_DOCUMENTS;
 use serde_json::Value;
 
 use super::{CommandContext, print};
-use crate::trigger::{self, SavedMessage};
+use crate::trigger::{self, SavedMessage, SavedNames};
 
 /// List messages that could not become tasks, and why
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:\n  \
     runner ls bad-messages\n  \
     runner ls bad-messages orders:new --json | jq -r '.[0].body' | runner run orders --payload -\n\n\
-    Only those of triggers with `bad: keep` are kept, the newest first, 64 at most in this list. --json has their content, which may be\n\
+    Only those of triggers with `bad: keep` are kept, the newest first. --json has their content, which may be\n\
     secret; the text has none of it.")]
 pub struct ListBadMessages {
     /// Only those of this trigger
     trigger: Option<String>,
+    /// Number of messages
+    #[arg(long, value_name = "N", default_value_t = 64, value_parser = clap::value_parser!(u16).range(1..=MAX_LISTED))]
+    limit: u16,
     /// Print a JSON array of objects
     #[arg(long)]
     json: bool,
 }
 
+/// Messages in one answer, each with up to 64 KiB of content.
+const MAX_LISTED: i64 = 10_000;
+
 impl ListBadMessages {
     pub async fn run(self, context: &CommandContext) -> anyhow::Result<()> {
         let broker = context.looked_at().await?;
         let zone = &context.settings()?.source.zone;
-        let mut kept = trigger::kept_messages(&*broker).await?;
-        if kept.len() >= MAX_DOCUMENTS {
-            print::note(&format!("only the newest {MAX_DOCUMENTS} are listed"));
+        let names = SavedNames::all(&*broker).await?.of(self.trigger.as_deref());
+        let limit = usize::from(self.limit);
+        if names.len() > limit {
+            print::note(&format!(
+                "the newest {limit} of {} are listed; --limit lists more",
+                names.len()
+            ));
         }
-        kept.retain(|message| self.trigger.as_deref().is_none_or(|wanted| message.trigger() == wanted));
+        let mut kept = Vec::new();
+        for some in names[..names.len().min(limit)].chunks(MAX_DOCUMENTS) {
+            kept.extend(trigger::messages_named(&*broker, some).await?);
+        }
         if self.json {
             let objects = kept.into_iter().map(|mut message| {
                 message.document.insert("name".to_owned(), message.name.into());

@@ -100,7 +100,9 @@ mod tests {
     use std::time::Duration;
 
     use async_trait::async_trait;
+    use jiff::Timestamp;
     use runner_core::schedule::ScheduleId;
+    use runner_queue::DocumentName;
 
     use super::*;
 
@@ -145,6 +147,14 @@ mod tests {
         async fn documents(&self, kind: &'static str) -> BrokerResult<Vec<(String, Vec<u8>)>> {
             let of_kind = self.documents.iter().filter(|((other, _), _)| *other == kind);
             Ok(of_kind.map(|((_, name), body)| (name.clone(), body.clone())).collect())
+        }
+
+        async fn document_names(&self, _: &'static str, _: Timestamp) -> BrokerResult<Vec<DocumentName>> {
+            Ok(Vec::new())
+        }
+
+        async fn documents_named(&self, _: &'static str, _: &[String]) -> BrokerResult<Vec<(String, Vec<u8>)>> {
+            Ok(Vec::new())
         }
 
         async fn drop_document(&self, _: &'static str, _: &str) -> BrokerResult<()> {

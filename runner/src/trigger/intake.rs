@@ -9,6 +9,7 @@ use runner_queue::{Broker, BrokerError, Delivery, Enqueued, Refusal};
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
+use super::kept_names::NextPlaces;
 use crate::health::Health;
 use crate::telemetry::{OpenSpan, Telemetry};
 
@@ -24,6 +25,7 @@ pub struct Intake {
     broker: Arc<dyn Broker>,
     health: Arc<Health>,
     telemetry: Telemetry,
+    next_places: Arc<NextPlaces>,
 }
 
 impl Intake {
@@ -34,6 +36,7 @@ impl Intake {
             broker,
             health,
             telemetry,
+            next_places: Arc::default(),
         }
     }
 
@@ -41,6 +44,11 @@ impl Intake {
     #[must_use]
     pub fn broker(&self) -> &dyn Broker {
         &*self.broker
+    }
+
+    /// Where events go of which no task can be made.
+    pub(super) fn next_places(&self) -> &NextPlaces {
+        &self.next_places
     }
 
     /// Reports a failed call to the broker; `doing` completes "trying to".

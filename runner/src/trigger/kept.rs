@@ -1,7 +1,5 @@
 //! Events of which no task could be made, kept in the broker: the last ones of each trigger and host.
 
-use std::collections::BTreeMap;
-use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use base64::Engine as _;
@@ -16,35 +14,16 @@ use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
 use super::Intake;
-
-/// The kind of their documents.
-const KIND: &str = "bad-messages";
-
-/// How many are kept of a trigger; the oldest make way.
-const KEPT: u64 = 32;
+use super::kept_names::{self, KEPT_FOR, KIND};
 
 /// Bytes of a body that are kept.
 const MAX_BODY: usize = 64 * 1024;
-
-/// For how long.
-const KEPT_FOR: Duration = Duration::from_secs(30 * 86_400);
 
 /// For how long its run by hand is known, so that a button that is pressed twice runs it once.
 const RUN_ONCE: Duration = Duration::from_secs(600);
 
 /// Between two attempts to keep one.
 const PAUSE: Duration = Duration::from_secs(2);
-
-/// How many were kept of each trigger since the process began: the place of the next one.
-static COUNTS: Mutex<BTreeMap<String, u64>> = Mutex::new(BTreeMap::new());
-
-fn next_place(trigger: &str) -> u64 {
-    let mut counts = COUNTS.lock().unwrap_or_else(PoisonError::into_inner);
-    let count = counts.entry(trigger.to_owned()).or_default();
-    let place = *count % KEPT;
-    *count += 1;
-    place
-}
 
 /// What is kept of an event.
 pub(super) struct BadEvent<'a> {
@@ -64,14 +43,22 @@ pub(super) async fn keep(
     event: &BadEvent<'_>,
     stop: &CancellationToken,
 ) -> bool {
+    let (broker, id) = (intake.broker(), trigger.id.as_str());
     let host = instance.split(':').next().unwrap_or_default();
-    let name = format!("{}@{host}#{}", trigger.id, next_place(&trigger.id.to_string()));
     // When it was kept is worth a call, and not the message.
-    let at = intake.broker().now().await.ok();
+    let at = broker.now().await.ok();
     let body = document(trigger, event, at);
+    let mut place = None;
     loop {
-        let kept = intake.broker().keep_document(KIND, &name, body.clone(), KEPT_FOR).await;
-        match kept {
+        let kept = async {
+            let place = match place {
+                Some(place) => place,
+                None => *place.insert(intake.next_places().take(broker, id, host).await?),
+            };
+            let name = kept_names::name(id, host, place);
+            broker.keep_document(KIND, &name, body.clone(), KEPT_FOR).await
+        };
+        match kept.await {
             Ok(()) => return true,
             Err(error) => intake.failed("keep a message that cannot become a task", &error),
         }
@@ -178,13 +165,13 @@ impl SavedMessage {
     }
 }
 
-/// Events that are kept, the newest first, as far as the broker lists documents.
+/// The events with these names that are still kept, in their order, of which at most [`MAX_DOCUMENTS`](runner_queue::MAX_DOCUMENTS) are read.
 ///
 /// # Errors
 ///
 /// Those of the broker.
-pub async fn kept_messages(broker: &dyn Broker) -> BrokerResult<Vec<SavedMessage>> {
-    let all = broker.documents(KIND).await?.into_iter();
+pub async fn messages_named(broker: &dyn Broker, names: &[String]) -> BrokerResult<Vec<SavedMessage>> {
+    let all = broker.documents_named(KIND, names).await?.into_iter();
     Ok(all.filter_map(|(name, body)| SavedMessage::read(name, &body)).collect())
 }
 

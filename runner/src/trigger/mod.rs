@@ -11,6 +11,7 @@ mod file;
 mod identity;
 mod intake;
 mod kept;
+mod kept_names;
 #[cfg(feature = "amqp")]
 mod rabbitmq;
 mod redis_stream;
@@ -33,7 +34,8 @@ pub use after::AfterTriggers;
 pub use board::{Board, ConnectionStatus, ListenState, MessageCounts, TriggerStatus};
 pub use file::FilesOfTasks;
 pub use intake::Intake;
-pub use kept::{SavedMessage, kept_message, kept_messages};
+pub use kept::{SavedMessage, kept_message, messages_named};
+pub use kept_names::{SavedNames, SavedOfTrigger};
 pub use report::{ConnectionReport, FaultReport, InstanceReport, TriggerReport, reports};
 pub use settings::{SecretReader, TriggerSettings};
 pub use webhook::{AcceptedCall, HookAnswer, HookCall, HookParts, HookRefusal, HookResult, Hooks};

@@ -144,6 +144,14 @@ pub fn bad_messages(trigger: Option<&str>) -> String {
     format!("{}/bad-messages{query}", root())
 }
 
+/// A page of their list.
+#[must_use]
+pub fn bad_messages_page(trigger: Option<&str>, number: usize) -> String {
+    let list = bad_messages(trigger);
+    let sign = if trigger.is_some() { '&' } else { '?' };
+    format!("{list}{sign}page={number}")
+}
+
 /// One of them, by its name and stamp.
 #[must_use]
 pub fn bad_message(name: &str, stamp: &str) -> String {

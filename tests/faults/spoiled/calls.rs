@@ -439,7 +439,7 @@ async fn exchange(at: &At, held: &mut Held) -> Made {
 pub fn of_workers() -> Vec<Call> {
     let mut calls = of_claims();
     calls.extend(of_roles());
-    calls.extend(of_workflows());
+    calls.extend(of_documents_and_workflows());
     calls.extend(of_limits());
     calls
 }
@@ -578,20 +578,26 @@ fn of_roles() -> Vec<Call> {
         };
         "read_staged" from Staged: |at, held| none(at.broker.read_staged(held.set.as_ref().unwrap()).await);
         "drop_staged" from Staged: |at, held| all(at.broker.drop_staged(held.set.as_ref().unwrap()).await);
+        "reclaim" from Stale: |at, _held| none(at.broker.reclaim(&[queue()], Duration::ZERO, 99).await);
+    }
+}
+
+/// Calls that concern documents and workflows.
+fn of_documents_and_workflows() -> Vec<Call> {
+    calls! {
         "keep_document" from Documents: |at, _held| {
             none(at.broker.keep_document("rows", "bad", b"new".to_vec(), LEASE).await)
         };
         "renew_document" from Documents: |at, _held| none(at.broker.renew_document("rows", "bad", LEASE).await);
         "document" from Documents: |at, _held| none(at.broker.document("rows", "bad").await);
         "documents" from Documents: |at, _held| none(at.broker.documents("rows").await);
+        "document_names" from Documents: |at, _held| {
+            none(at.broker.document_names("rows", Timestamp::UNIX_EPOCH).await)
+        };
+        "documents_named" from Documents: |at, _held| {
+            none(at.broker.documents_named("rows", &["bad".to_owned(), "in0".to_owned()]).await)
+        };
         "drop_document" from Documents: |at, _held| none(at.broker.drop_document("rows", "bad").await);
-        "reclaim" from Stale: |at, _held| none(at.broker.reclaim(&[queue()], Duration::ZERO, 99).await);
-    }
-}
-
-/// Calls that concern workflows.
-fn of_workflows() -> Vec<Call> {
-    calls! {
         "keep_workflow" from Workflows: |at, _held| {
             none(at.broker.keep_workflow(&workflow("bad")).await)?;
             none(at.broker.keep_workflow(&workflow("new")).await)

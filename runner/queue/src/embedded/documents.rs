@@ -3,14 +3,15 @@
 use std::time::Duration;
 
 use async_trait::async_trait;
+use jiff::Timestamp;
 use rusqlite::{Connection, params};
 
 use super::EmbeddedBroker;
 use super::connection::Statements as _;
 use super::error::SqlError;
-use super::rows::{column, micros, span};
+use super::rows::{column, instant, micros, span};
 use super::writer::Tx;
-use crate::{BrokerResult, Documents, MAX_DOCUMENTS};
+use crate::{BrokerResult, DocumentName, Documents, MAX_DOCUMENT_NAMES, MAX_DOCUMENTS};
 
 const KEEP: &str = "keep a document";
 const READ: &str = "read documents";
@@ -68,6 +69,40 @@ impl Documents for EmbeddedBroker {
                 params![kind, now, column(MAX_DOCUMENTS as u64)],
                 |row| Ok((row.get(0)?, row.get(1)?)),
             )
+        };
+        self.readers.query(READ, read).await
+    }
+
+    async fn document_names(&self, kind: &'static str, after: Timestamp) -> BrokerResult<Vec<DocumentName>> {
+        let after = micros(after.max(self.clock.now()));
+        let read = move |conn: &Connection| {
+            conn.all(
+                "SELECT name, expires_at FROM documents WHERE kind = ? AND expires_at > ? \
+                 ORDER BY expires_at DESC, name LIMIT ?",
+                params![kind, after, column(MAX_DOCUMENT_NAMES as u64)],
+                |row| {
+                    let (name, expires) = (row.get(0)?, instant(row.get(1)?));
+                    Ok(DocumentName { name, expires })
+                },
+            )
+        };
+        self.readers.query(READ, read).await
+    }
+
+    async fn documents_named(&self, kind: &'static str, names: &[String]) -> BrokerResult<Vec<(String, Vec<u8>)>> {
+        let names = names[..names.len().min(MAX_DOCUMENTS)].to_vec();
+        let now = micros(self.clock.now());
+        let read = move |conn: &Connection| {
+            let mut found = Vec::new();
+            for name in names {
+                let body = conn.first(
+                    "SELECT body FROM documents WHERE kind = ? AND name = ? AND expires_at > ?",
+                    params![kind, &name, now],
+                    |row| Ok(row.get(0)?),
+                )?;
+                found.extend(body.map(|body| (name, body)));
+            }
+            Ok(found)
         };
         self.readers.query(READ, read).await
     }

@@ -50,7 +50,7 @@ pub use caveat::Caveat;
 pub use ceiling::Ceiling;
 pub use claim::{Claim, Claims, Exchanged, LONGEST_LEASE, Settled, Settlement, Suspicion, Verdict};
 pub use decision::{Decision, DecisionKind};
-pub use document::{Documents, MAX_DOCUMENT, MAX_DOCUMENTS};
+pub use document::{DocumentName, Documents, MAX_DOCUMENT, MAX_DOCUMENT_NAMES, MAX_DOCUMENTS};
 #[cfg(any(feature = "redis", feature = "embedded"))]
 pub(crate) use ends::{Ends, Given};
 pub use entry::{EnqueueEvent, EnqueueEventPage, Entries, EntryView, ForeignEntry, MAX_FOREIGN_ENTRIES};

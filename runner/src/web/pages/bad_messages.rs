@@ -6,11 +6,12 @@ use axum::Extension;
 use axum::extract::{Path, Query, State};
 use axum::http::{HeaderName, header};
 use axum::response::{IntoResponse, Response};
-use runner_queue::MAX_DOCUMENTS;
+use runner_queue::MAX_DOCUMENT_NAMES;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::trigger::{self, SavedMessage};
+use super::rows::{self, Pager};
+use crate::trigger::{self, SavedMessage, SavedNames};
 use crate::web::app_state::AppState;
 use crate::web::format::{self, IN_A_LIST, InstantText, Locale};
 use crate::web::layout::{self, NavSection};
@@ -19,6 +20,15 @@ use crate::web::payload::{self, PayloadText};
 use crate::web::render::PageTemplate;
 use crate::web::request_context::SharedContext;
 use crate::web::urls;
+
+/// Messages on a page of the list.
+const SIZE: usize = 50;
+
+/// Characters of a body in the list: it is a link there, in one line.
+const PREVIEW: usize = 48;
+
+/// Triggers to choose from.
+const CHOICES: usize = 100;
 
 /// Characters of a reason and of a fact, at most.
 const LONGEST_TEXT: usize = 4000;
@@ -44,9 +54,19 @@ impl MessageRow {
             at: message.at().map(|at| locale.moment(at)),
             why: format::cut(message.why(), IN_A_LIST * 4),
             bytes: message.bytes(),
-            body: payload::preview(&message.body(), message.bytes()),
+            body: format::cut(&payload::preview(&message.body(), message.bytes()), PREVIEW),
         }
     }
+}
+
+/// Those of one trigger, or of all.
+#[derive(Debug, Serialize)]
+struct TriggerChoice {
+    /// Its id; empty for all.
+    trigger: String,
+    n: usize,
+    url: String,
+    is_shown: bool,
 }
 
 /// The list.
@@ -55,8 +75,13 @@ struct BadMessagesPage {
     rows: Vec<MessageRow>,
     /// The trigger whose messages are listed; empty for those of all.
     trigger: String,
-    /// How many are looked at, if there may be more.
+    /// How many are kept, of this trigger or of all.
+    count: usize,
+    /// How many are counted, if there may be more.
     most: Option<usize>,
+    /// All triggers that have any, after the choice of all; nothing to choose from: empty.
+    choices: Vec<TriggerChoice>,
+    pager: Pager,
 }
 
 impl PageTemplate for BadMessagesPage {
@@ -67,6 +92,7 @@ impl PageTemplate for BadMessagesPage {
 #[derive(Debug, Deserialize)]
 pub struct BadMessagesQuery {
     trigger: Option<String>,
+    page: Option<String>,
 }
 
 /// `GET /queue/bad-messages`
@@ -75,20 +101,45 @@ pub async fn show(
     Extension(cx): Extension<SharedContext>,
     Query(query): Query<BadMessagesQuery>,
 ) -> Result<Response, PageError> {
-    let wanted = query.trigger.filter(|wanted| !wanted.is_empty());
-    let kept = trigger::kept_messages(&*app.broker).await?;
-    let most = (kept.len() >= MAX_DOCUMENTS).then_some(MAX_DOCUMENTS);
-    let of_wanted = |message: &&SavedMessage| wanted.as_deref().is_none_or(|wanted| message.trigger() == wanted);
+    let number = rows::page_number(query.page.as_deref())?;
+    let wanted = query.trigger.as_deref().filter(|wanted| !wanted.is_empty());
+    let all = SavedNames::all(&*app.broker).await?;
+    let names = all.of(wanted);
+    let skipped = (number - 1).saturating_mul(SIZE);
+    let of_page: Vec<String> = names.iter().skip(skipped).take(SIZE).cloned().collect();
+    let messages = trigger::messages_named(&*app.broker, &of_page).await?;
     let page = BadMessagesPage {
-        rows: kept
+        rows: messages
             .iter()
-            .filter(of_wanted)
             .map(|message| MessageRow::new(&cx.locale, message))
             .collect(),
-        trigger: format::cut(wanted.as_deref().unwrap_or_default(), IN_A_LIST),
-        most,
+        trigger: format::cut(wanted.unwrap_or_default(), IN_A_LIST),
+        count: names.len(),
+        most: all.are_cut().then_some(MAX_DOCUMENT_NAMES),
+        choices: choices(&all, wanted),
+        pager: Pager::new(number, SIZE, names.len() as u64, |n| urls::bad_messages_page(wanted, n)),
     };
     layout::show(&app, &cx, NavSection::None, &page)
+}
+
+fn choices(all: &SavedNames, wanted: Option<&str>) -> Vec<TriggerChoice> {
+    let triggers = all.by_trigger();
+    if triggers.len() < 2 && wanted.is_none() {
+        return Vec::new();
+    }
+    let of_all = TriggerChoice {
+        trigger: String::new(),
+        n: all.of(None).len(),
+        url: urls::bad_messages(None),
+        is_shown: wanted.is_none(),
+    };
+    let each = triggers.iter().take(CHOICES).map(|one| TriggerChoice {
+        trigger: format::cut(&one.trigger, IN_A_LIST),
+        n: one.count,
+        url: urls::bad_messages(Some(&one.trigger)),
+        is_shown: wanted == Some(one.trigger.as_str()),
+    });
+    std::iter::once(of_all).chain(each).collect()
 }
 
 /// One message.

@@ -224,7 +224,7 @@ pub async fn show(
     let clock = ClockRow::of(locale, if_readable(&app, corrections)?.as_ref());
     let (problems, _) = rows::by_weight(&plan);
     let mut shown: Vec<ProblemRow> = endangered(&app);
-    shown.extend(if_readable(&app, triggers)?.failing());
+    shown.extend(if_readable(&app, triggers)?.problems());
     let failures = Failures::look(&app, locale, &plan, &queues.summed).await;
     let failures = if_readable(&app, failures)?;
     let recent = app

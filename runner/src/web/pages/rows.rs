@@ -9,7 +9,7 @@ use serde::Serialize;
 use super::run::Ending;
 use crate::diagnose::CORRECTION_SHOWN;
 use crate::health::BrokerFault;
-use crate::trigger::{FaultReport, TriggerReport};
+use crate::trigger::{FaultReport, SavedOfTrigger, TriggerReport};
 use crate::web::decision_reason::DecisionReason;
 use crate::web::format::{self, IN_A_LIST, InstantText, Locale};
 use crate::web::page_error::PageError;
@@ -146,8 +146,11 @@ pub struct ProblemRow {
     message: String,
     source: &'static str,
     place: String,
-    schedule: Option<String>,
-    schedule_url: Option<String>,
+    /// The schedule or trigger that it is about, and its page.
+    about: Option<String>,
+    about_url: Option<String>,
+    /// How many, if its sentence says so.
+    n: usize,
     /// The page of the function that it is about as a whole.
     function_url: Option<String>,
     excerpt: Option<String>,
@@ -158,6 +161,9 @@ pub struct ProblemRow {
 
 /// Problems of the broker that the word list explains.
 const TRANSLATED: [&str; 1] = ["broker_state_lost"];
+
+/// The code of messages that could not become tasks, as in the log.
+const BAD_MESSAGES: &str = "trigger_bad_message";
 
 impl ProblemRow {
     /// Maximum characters of a message or an excerpt.
@@ -177,8 +183,9 @@ impl ProblemRow {
             message: format::cut(&problem.message, Self::LONGEST),
             source: problem.source.map_or("", Source::as_str),
             place: problem.place.clone(),
-            schedule: id.map(ToString::to_string),
-            schedule_url: id.map(|id| urls::schedule(id.as_str())),
+            about: id.map(ToString::to_string),
+            about_url: id.map(|id| urls::schedule(id.as_str())),
+            n: 1,
             function_url: problem
                 .function
                 .as_ref()
@@ -208,8 +215,9 @@ impl ProblemRow {
             message: format::cut(&fault.why, Self::LONGEST),
             source: "broker",
             place,
-            schedule: None,
-            schedule_url: None,
+            about: None,
+            about_url: None,
+            n: 1,
             function_url: None,
             excerpt: None,
             hint: None,
@@ -228,12 +236,33 @@ impl ProblemRow {
             message: format::cut(&message, Self::LONGEST),
             source: "trigger",
             place: format::cut(instance, IN_A_LIST),
-            schedule: None,
-            schedule_url: None,
+            about: None,
+            about_url: None,
+            n: 1,
             function_url: None,
             excerpt: None,
             hint: Some(format::cut(&fault.hint, Self::LONGEST)).filter(|hint| !hint.is_empty()),
             translated: false,
+        }
+    }
+
+    /// The problem that messages of a trigger could not become tasks lately.
+    #[must_use]
+    pub fn of_bad_messages(kept: &SavedOfTrigger) -> Self {
+        Self {
+            severity: "warning",
+            code: BAD_MESSAGES.to_owned(),
+            said: None,
+            message: String::new(),
+            source: "trigger",
+            place: String::new(),
+            about: Some(format::cut(&kept.trigger, IN_A_LIST)),
+            about_url: Some(urls::bad_messages(Some(&kept.trigger))),
+            n: kept.count,
+            function_url: None,
+            excerpt: None,
+            hint: None,
+            translated: true,
         }
     }
 
@@ -247,8 +276,9 @@ impl ProblemRow {
             message: caveat.message.clone(),
             source: "broker",
             place,
-            schedule: None,
-            schedule_url: None,
+            about: None,
+            about_url: None,
+            n: 1,
             function_url: None,
             excerpt: None,
             hint: Some(caveat.hint.to_owned()),

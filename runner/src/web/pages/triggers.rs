@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use jiff::Timestamp;
 use runner_core::trigger::{TriggerDefinition, TriggerKind};
@@ -10,15 +11,20 @@ use runner_queue::BrokerResult;
 use serde::Serialize;
 
 use super::rows::ProblemRow;
-use crate::trigger::{self, ConnectionStatus, FaultReport, InstanceReport, ListenState, TriggerReport};
+use crate::trigger::{self, ConnectionStatus, FaultReport, InstanceReport, ListenState, SavedNames, TriggerReport};
 use crate::web::app_state::AppState;
 use crate::web::format::{self, InstantText, Locale};
 use crate::web::urls;
 
-/// What every instance says about its triggers, and the present by the broker's clock. This process is asked itself.
+/// How long the first page speaks of a message that could not become a task; it is kept longer.
+const BAD_LATELY: Duration = Duration::from_secs(86_400);
+
+/// What every instance says about its triggers, what could not become tasks lately, and the present by the broker's clock. This
+/// process is asked itself.
 #[derive(Default)]
 pub(crate) struct AllTriggers {
     reports: Vec<InstanceReport>,
+    bad: SavedNames,
     now: Timestamp,
 }
 
@@ -31,9 +37,11 @@ impl AllTriggers {
     pub(crate) async fn look(app: &AppState) -> BrokerResult<Self> {
         let own = InstanceReport::of(&app.board, &app.settings.instance);
         let (others, now) = tokio::try_join!(trigger::reports(&*app.broker), app.broker.now())?;
+        let bad = SavedNames::of_last(&*app.broker, BAD_LATELY, now).await?;
         let others = others.into_iter().filter(|other| other.instance != own.instance);
         Ok(Self {
             reports: std::iter::once(own.clone()).chain(others).collect(),
+            bad,
             now,
         })
     }
@@ -46,8 +54,9 @@ impl AllTriggers {
         })
     }
 
-    /// The triggers that do not listen although they should: one problem for each and for each code.
-    pub(crate) fn failing(&self) -> Vec<ProblemRow> {
+    /// The triggers that do not listen although they should: one problem for each and for each code; and those of which messages
+    /// could not become tasks lately.
+    pub(crate) fn problems(&self) -> Vec<ProblemRow> {
         let mut found = BTreeMap::new();
         for instance in self.reports.iter().filter(|one| one.silent_for(self.now).is_none()) {
             for report in &instance.triggers {
@@ -57,7 +66,11 @@ impl AllTriggers {
                 }
             }
         }
-        found.into_values().collect()
+        let bad = self.bad.by_trigger();
+        found
+            .into_values()
+            .chain(bad.iter().map(ProblemRow::of_bad_messages))
+            .collect()
     }
 
     /// A row for each instance of a trigger; one that says so if there is none.

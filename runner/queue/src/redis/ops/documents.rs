@@ -3,13 +3,14 @@
 use std::time::Duration;
 
 use async_trait::async_trait;
+use jiff::Timestamp;
 use redis::Value;
 
 use crate::redis::RedisBroker;
 use crate::redis::format::scripts::Script;
 use crate::redis::format::{keys, reply};
 use crate::redis::ops::partial::or_nothing;
-use crate::{BrokerResult, Documents, MAX_DOCUMENTS};
+use crate::{BrokerResult, DocumentName, Documents, MAX_DOCUMENT_NAMES, MAX_DOCUMENTS};
 
 const KEEP: &str = "keep a document";
 const READ: &str = "read documents";
@@ -57,17 +58,42 @@ impl Documents for RedisBroker {
             .into_iter()
             .filter_map(reply::text)
             .collect();
+        self.documents_named(kind, &names).await
+    }
+
+    async fn document_names(&self, kind: &'static str, after: Timestamp) -> BrokerResult<Vec<DocumentName>> {
         let mut trip = self.conn.trip(READ).await?;
-        for name in &names {
+        trip.command("ZREVRANGEBYSCORE")
+            .arg(keys::documents(kind))
+            .arg("+inf")
+            .arg(format!("({}", after.as_second()))
+            .arg("WITHSCORES")
+            .arg("LIMIT")
+            .arg(0)
+            .arg(MAX_DOCUMENT_NAMES);
+        let mut answer = reply::list(or_nothing(trip.one().await)?).into_iter();
+        let mut found = Vec::new();
+        while let (Some(name), Some(score)) = (answer.next(), answer.next()) {
+            let both = reply::text(name).zip(reply::seconds(score));
+            found.extend(both.map(|(name, expires)| DocumentName { name, expires }));
+        }
+        Ok(found)
+    }
+
+    async fn documents_named(&self, kind: &'static str, names: &[String]) -> BrokerResult<Vec<(String, Vec<u8>)>> {
+        let names = &names[..names.len().min(MAX_DOCUMENTS)];
+        if names.is_empty() {
+            return Ok(Vec::new());
+        }
+        let mut trip = self.conn.trip(READ).await?;
+        for name in names {
             trip.command("GET").arg(keys::document(kind, name));
         }
         // A document that cannot be read does not hide the others.
         let answers: BrokerResult<Vec<Value>> = trip.each().await?.into_iter().map(or_nothing).collect();
-        Ok(names
-            .into_iter()
-            .zip(answers?.into_iter().map(reply::bytes))
-            .filter_map(|(name, body)| Some((name, body?)))
-            .collect())
+        let bodies = answers?.into_iter().map(reply::bytes);
+        let found = names.iter().zip(bodies);
+        Ok(found.filter_map(|(name, body)| Some((name.clone(), body?))).collect())
     }
 
     async fn drop_document(&self, kind: &'static str, name: &str) -> BrokerResult<()> {
