@@ -35,7 +35,8 @@ pub(crate) async fn run(spec: &EnqueueSpec, function: &str, cx: &Ctx) -> Result<
 }
 
 fn task(spec: &EnqueueSpec, scope: &TemplateScope, cx: &Ctx) -> Result<Task, FunctionTemplateFault> {
-    let mut task = Task::new(spec.kind.as_str());
+    // The options of its type in code, if it has one there; those of the function go over them.
+    let mut task = cx.new_task(&spec.kind);
     task = match &spec.payload {
         EnqueuePayload::OfRun if cx.payload().is_empty() => task,
         EnqueuePayload::OfRun => task.payload(cx.payload().clone()),

@@ -12,7 +12,9 @@ use runner_core::task::{Enqueue, QueueName, Task, TaskId, TraceContext};
 use tokio::sync::watch;
 
 use crate::side_results::SideResults;
-use crate::{Artifact, Callback, LeaseLimits, NotEnqueued, Progress, RunLog, Services, States, Stop, StopReason};
+use crate::{
+    Artifact, Callback, LeaseLimits, NotEnqueued, Progress, RunLog, Services, States, Stop, StopReason, TypedTasks,
+};
 
 /// The facts of one attempt, supplied by the worker.
 #[derive(Debug, Clone)]
@@ -297,6 +299,16 @@ impl Ctx {
     #[must_use]
     pub fn is_same(&self, other: &Self) -> bool {
         Arc::ptr_eq(&self.0, &other.0)
+    }
+
+    /// A task of the type with this name, with the options of its `TaskType` if a handler of this program has one
+    /// ([`Registry::on_task`](crate::Registry::on_task)): for a name that is not known when the program is written.
+    #[must_use]
+    pub fn new_task(&self, kind: &str) -> Task {
+        match self.state::<TypedTasks>() {
+            Some(typed) => typed.new_task(kind),
+            None => Task::new(kind),
+        }
     }
 
     /// The shared value of type `T`, if the registry was given one.

@@ -1,6 +1,6 @@
 //! Handlers: any `async fn` of up to eight extractors.
 
-use runner_core::task::TaskType;
+use runner_core::task::{Task, TaskType};
 
 use crate::{Ctx, FromTask, IntoOutcome, Needs, Outcome, Payload};
 
@@ -31,10 +31,17 @@ pub trait Handler<Args>: Clone + Send + Sync + 'static {
 pub trait SaysType {
     /// The name of the type.
     const NAME: &'static str;
+
+    /// Sets the options that all tasks of the type have.
+    fn options(task: Task) -> Task;
 }
 
 impl<T: TaskType> SaysType for Payload<T> {
     const NAME: &'static str = T::NAME;
+
+    fn options(task: Task) -> Task {
+        T::options(task)
+    }
 }
 
 /// The arguments of a handler whose first one is the payload of a [`TaskType`].
@@ -46,6 +53,9 @@ impl<T: TaskType> SaysType for Payload<T> {
 pub trait OfType {
     /// The name of the type.
     const NAME: &'static str;
+
+    /// Sets the options that all tasks of the type have.
+    fn options(task: Task) -> Task;
 }
 
 macro_rules! handler {
@@ -83,6 +93,10 @@ macro_rules! of_type {
     ($($arg:ident)*) => {
         impl<First: SaysType, $($arg,)*> OfType for (First, $($arg,)*) {
             const NAME: &'static str = First::NAME;
+
+            fn options(task: Task) -> Task {
+                First::options(task)
+            }
         }
     };
 }

@@ -52,6 +52,7 @@ mod side_results;
 mod state;
 mod stop;
 pub mod testing;
+mod typed;
 
 pub use aggregate::{Aggregator, Group, GroupTask, IntoTask};
 pub use bytes::Bytes;
@@ -81,3 +82,4 @@ pub use services::{EnqueueAnswers, NotEnqueued, Services};
 pub use side_results::{Artifact, MAX_ARTIFACT_BYTES, MAX_ARTIFACTS, Progress};
 pub use state::States;
 pub use stop::{LeaseLimits, Stop, StopReason};
+pub use typed::TypedTasks;

@@ -5,12 +5,14 @@ use std::fmt;
 use std::sync::Arc;
 
 use runner_core::limit::Limits;
+use runner_core::task::Task;
 
 use crate::aggregate::Aggregators;
 use crate::handler::OfType;
 use crate::matched::HandlerMatch;
 use crate::middleware::{self, Wrap};
 use crate::options::HandlerOptions;
+use crate::typed::TypedTasks;
 use crate::{Aggregator, Backoff, Group, Handler, IntoTask, Needs, States};
 
 type Knows = Box<dyn Fn(&str) -> bool + Send + Sync>;
@@ -72,6 +74,7 @@ pub struct Registry {
     /// Around all handlers, the innermost first.
     layers: Vec<Wrap>,
     limits: Limits,
+    typed: TypedTasks,
     last: Last,
 }
 
@@ -126,8 +129,15 @@ impl Registry {
     /// # assert!(handlers.is_ok_and(|h| h.knows("greet")));
     /// ```
     #[must_use]
-    pub fn on_task<H: Handler<A>, A: OfType + 'static>(self, handler: H) -> Self {
+    pub fn on_task<H: Handler<A>, A: OfType + 'static>(mut self, handler: H) -> Self {
+        self.typed.add(A::options(Task::new(A::NAME)));
         self.on(A::NAME, handler)
+    }
+
+    /// The types whose handlers were added by [`Registry::on_task`] until now.
+    #[must_use]
+    pub fn typed(&self) -> &TypedTasks {
+        &self.typed
     }
 
     /// Sets options of the handler that was added last.
@@ -296,11 +306,14 @@ impl Registry {
                 .fold(Arc::clone(&found.call), |call, wrap| wrap(call));
         }
         self.prefixes.sort_by_key(|p| std::cmp::Reverse(p.prefix.len()));
+        // For contexts, which know the states and not the registry.
+        self.states.add(self.typed.clone());
         Ok(Handlers(Arc::new(Built {
             exact: self.exact,
             prefixes: self.prefixes,
             aggregators: self.aggregators,
             limits: self.limits,
+            typed: self.typed,
             states: Arc::new(self.states),
         })))
     }
@@ -352,6 +365,7 @@ struct Built {
     prefixes: Vec<Prefix>,
     aggregators: Aggregators,
     limits: Limits,
+    typed: TypedTasks,
     states: Arc<States>,
 }
 
@@ -392,6 +406,12 @@ impl Handlers {
         }
         all.sort();
         all
+    }
+
+    /// The types whose handlers say their options.
+    #[must_use]
+    pub fn typed(&self) -> &TypedTasks {
+        &self.0.typed
     }
 
     /// The limits of all handlers.

@@ -2,17 +2,24 @@
 //!
 //! The settings of each room are a struct of that room; nothing is translated here.
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
+use std::time::Duration;
 
-use anyhow::{Context as _, bail};
-use runner_core::function::Functions;
-use runner_sdk::{Handlers, Registry};
+use anyhow::{Context as _, anyhow, bail};
+use runner_core::function::{FunctionOptions, Functions};
+use runner_core::task::Task;
+use runner_sdk::{Handlers, Registry, TypedTasks};
+use tokio::time::timeout;
 
 use super::parts::{CodeSchedule, Registrar};
 use crate::access::{Auth, UserList, WebSettings};
 use crate::config::{Access, Settings};
 use crate::source::{self, Code, ScheduleContext, SourceSettings, TableSettings};
 use crate::worker::Instance;
+
+/// What one of the program's functions may take that adds handlers, for a command that only asks for their types.
+const SET_UP: Duration = Duration::from_secs(10);
 
 /// The built-in functions and those that the program adds.
 pub(super) async fn handlers(
@@ -28,6 +35,29 @@ pub(super) async fn handlers(
         registry = add(registry).await.context("the handlers could not be set up")?;
     }
     registry.build().context("the handlers cannot be used")
+}
+
+/// The options that task types with a handler in code state, by their names.
+pub(super) fn type_options(typed: &TypedTasks) -> BTreeMap<String, FunctionOptions> {
+    let options = |task: &Task| (task.kind.clone(), FunctionOptions::of(task));
+    typed.iter().map(options).collect()
+}
+
+/// The task types of the program's handlers, for a command that runs none of them. The functions that add handlers also open what
+/// these need, and a command knows no sections of the program's own: what one that fails would have added is missing, and why.
+pub(super) async fn typed_tasks(registrars: Vec<Registrar>) -> (TypedTasks, Option<anyhow::Error>) {
+    let (mut registry, mut known, mut failed) = (Registry::new(), TypedTasks::default(), None);
+    for add in registrars {
+        let added = timeout(SET_UP, add(std::mem::take(&mut registry))).await;
+        match added.unwrap_or_else(|_| Err(anyhow!("no answer within {SET_UP:?}"))) {
+            Ok(added) => {
+                known.merge(added.typed());
+                registry = added;
+            }
+            Err(error) => failed = Some(error),
+        }
+    }
+    (known, failed)
 }
 
 /// Says of a function in a manifest that this worker would refuse it.

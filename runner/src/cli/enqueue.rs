@@ -8,6 +8,7 @@ use runner_core::function::FunctionOptions;
 use runner_core::task::{OnConflict, QueueName, Run, Task, TaskId, Unique, UniqueKey, UniqueScope};
 
 use super::exit::{BadData, Usage};
+use super::parts::Registrar;
 use super::preflight::Manifests;
 use super::{CommandContext, payload, print, send, values};
 
@@ -28,7 +29,7 @@ pub struct EnqueueCommand {
     kind: String,
     #[command(flatten)]
     payload: payload::PayloadArgs,
-    /// Queue to put it on [default: what a manifest says of TYPE, or default]
+    /// Queue to put it on [default: what a manifest or its code says of TYPE, or default]
     #[arg(long)]
     queue: Option<String>,
     /// Not before this long from now: 90s, 1h30m
@@ -54,10 +55,10 @@ pub struct EnqueueCommand {
     /// Its id, unique within the queue [default: random]
     #[arg(long)]
     id: Option<String>,
-    /// Number of retries [default: what a manifest says of TYPE, or 25; of fn:NAME 2]
+    /// Number of retries [default: what a manifest or its code says of TYPE, or 25; of fn:NAME 2]
     #[arg(long, value_name = "N", value_parser = values::times, allow_hyphen_values = true)]
     max_retry: Option<u32>,
-    /// Time limit of one attempt [default: what a manifest says of TYPE, or 30m; of fn:NAME 1h]
+    /// Time limit of one attempt [default: what a manifest or its code says of TYPE, or 30m; of fn:NAME 1h]
     #[arg(long, value_name = "DURATION", value_parser = values::seconds, allow_hyphen_values = true)]
     timeout: Option<Duration>,
     /// No attempt after this instant
@@ -85,8 +86,9 @@ fn conflict(word: String) -> OnConflict {
 }
 
 impl EnqueueCommand {
-    pub async fn run(self, context: &CommandContext) -> anyhow::Result<()> {
+    pub async fn run(self, context: &CommandContext, registrars: Vec<Registrar>) -> anyhow::Result<()> {
         let here = Manifests::read(context).await?;
+        let here = here.with_types_in_code(&self.kind, registrars).await;
         let defaults = here.types.of(&self.kind);
         let task = send::in_trace(self.task(context, &defaults)?);
         let sent = send::send(context, &here, &task).await?;

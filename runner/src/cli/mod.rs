@@ -218,12 +218,12 @@ fn dispatch(cli: Cli, parts: AppParts) -> anyhow::Result<ExitCode> {
                 None => serve::serve(&context, parts),
             };
         }
-        Command::Run(run) => single_threaded(run.run(&context))?,
+        Command::Run(run) => single_threaded(run.run(&context, parts.without_sections()))?,
         Command::Check(check) => single_threaded(check.run(&context, parts.registrars))?,
         Command::Next(next) => next.run(&context)?,
         Command::Init(init) => init.run()?,
         Command::Completions { shell } => completions(shell, &parts)?,
-        Command::Enqueue(enqueue) => single_threaded(enqueue.run(&context))?,
+        Command::Enqueue(enqueue) => single_threaded(enqueue.run(&context, parts.without_sections()))?,
         Command::Ls(ls) => single_threaded(ls.run(&context))?,
         Command::Task(task) => single_threaded(task.run(&context))?,
         Command::Schedule(schedule) => single_threaded(schedule.run(&context))?,

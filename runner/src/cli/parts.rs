@@ -59,3 +59,11 @@ pub struct AppParts {
     /// Commands of its own.
     pub commands: Vec<OwnCommand>,
 }
+
+impl AppParts {
+    /// What adds handlers, for a command that reads no sections of the program's own. Those that keep these come first.
+    #[must_use]
+    pub fn without_sections(self) -> Vec<Registrar> {
+        self.registrars.into_iter().skip(self.sections.len()).collect()
+    }
+}

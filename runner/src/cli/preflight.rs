@@ -10,7 +10,8 @@ use runner_sdk::Registry;
 use tokio::time::Instant;
 
 use super::exit::BadData;
-use super::{CommandContext, assemble};
+use super::parts::Registrar;
+use super::{CommandContext, assemble, print};
 use crate::diagnose::{BrokerFacts, FunctionFacts, Reason, ReasonCode, TaskFacts, why_new_task, why_task};
 use crate::facts;
 use crate::source::{self, Catalog, Rejected, TypeOptions};
@@ -104,10 +105,28 @@ impl Manifests {
         let loaded = Catalog::load_once(manifests_only, context.clock.clone()).await;
         let functions = Functions::new(loaded.functions);
         Ok(Self {
-            types: TypeOptions::new(&functions, loaded.plan.schedules.values()),
+            types: loaded.types,
             functions,
             rejected: loaded.rejected,
         })
+    }
+
+    /// The same with the options that the type `kind` states in code. If the handlers of the program cannot be set up, the task is
+    /// enqueued without them, which standard error says.
+    pub(super) async fn with_types_in_code(self, kind: &str, registrars: Vec<Registrar>) -> Self {
+        if kind.starts_with(FUNCTION_PREFIX) || registrars.is_empty() {
+            return self;
+        }
+        let (typed, failed) = assemble::typed_tasks(registrars).await;
+        if let (Some(error), false) = (failed, typed.knows(kind)) {
+            print::note(&format!(
+                "warning: the handlers of this program could not be set up, so options that {kind} has in code do not apply: {error:#}"
+            ));
+        }
+        Self {
+            types: self.types.with_code(assemble::type_options(&typed)),
+            ..self
+        }
     }
 
     /// # Errors

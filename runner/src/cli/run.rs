@@ -383,6 +383,7 @@ impl Components {
         let sources = CancellationToken::new();
         let sources_settings = source::SourceSettings {
             keep: BrokerStateStore::of_run(broker.clone(), settings, key),
+            types: assemble::type_options(handlers.typed()),
             ..assemble::sources(settings, code)
         };
         let catalog = Catalog::start(sources_settings, functions.clone(), clock.clone(), sources.clone()).await;

@@ -11,6 +11,7 @@ use runner_queue::{Broker, BrokerResult, Enqueued};
 
 use super::exit::{CommandFailed, Usage};
 use super::function_runs::unknown_function;
+use super::parts::Registrar;
 use super::preflight::Manifests;
 use super::{CommandContext, follow, payload, print, send, values};
 
@@ -52,7 +53,7 @@ impl RunCommand {
         self.name.is_none() && self.wait.is_none() && !self.payload.is_given()
     }
 
-    pub(super) async fn run(self, context: &CommandContext) -> anyhow::Result<()> {
+    pub(super) async fn run(self, context: &CommandContext, registrars: Vec<Registrar>) -> anyhow::Result<()> {
         let Some(name) = self.name else {
             return Err(Usage("which function? `runner run NAME --payload …`".to_owned()).into());
         };
@@ -64,12 +65,13 @@ impl RunCommand {
                 None => bail!(unknown_function(&name, &here.functions.names())),
             }
         };
+        let here = here.with_types_in_code(&function.task_type(), registrars).await;
         let mut task = send::in_trace(Task::new(function.task_type()).started_by(BY_HAND, ""));
         task.payload = match self.payload.read()? {
             Some(payload) => Some(payload),
             None => function.payload.clone(),
         };
-        function.task_options().apply(&mut task);
+        here.types.of_function(&function).apply(&mut task);
         if self.wait.is_some() && task.retention.is_zero() {
             // Its end would not be seen: a task without a retention leaves with its success.
             task.retention = SEEN_FOR;

@@ -16,6 +16,7 @@ use super::settings::SourceSettings;
 use super::shared::{Refresh, Shared, SourcePart, Taken, Triggers};
 use super::status::{Rejected, SourceStatus};
 use super::table::Table;
+use super::types::TypeOptions;
 use crate::background;
 
 /// How long a sync may take that a caller waits for: the timeouts of a database and of a connection.
@@ -38,6 +39,8 @@ pub struct Loaded {
     pub plan: Arc<Plan>,
     /// The functions that the manifests define.
     pub functions: Vec<Function>,
+    /// The options of tasks by their type.
+    pub types: TypeOptions,
     /// What else than schedules runs it.
     pub triggers: Triggers,
     /// Functions and rows of which nothing is in force.
@@ -57,7 +60,7 @@ impl Catalog {
         clock: Arc<dyn Clock>,
         stop: CancellationToken,
     ) -> Self {
-        let shared = Arc::new(Shared::new(functions, clock));
+        let shared = Arc::new(Shared::new(functions, clock).with_types(settings.types.clone()));
         let mut triggers = Vec::new();
         publish_code(&settings, &shared);
         if let Some(manifests) = settings.manifests.clone() {
@@ -95,7 +98,7 @@ impl Catalog {
 
     /// The same, with the warnings that follow from the types and queues of live servers.
     pub async fn load_beside(settings: SourceSettings, clock: Arc<dyn Clock>, taken: Taken) -> Loaded {
-        let shared = Arc::new(Shared::new(Functions::default(), clock));
+        let shared = Arc::new(Shared::new(Functions::default(), clock).with_types(settings.types.clone()));
         shared.set_taken(taken);
         publish_code(&settings, &shared);
         if let Some(manifests) = settings.manifests.clone() {
@@ -110,14 +113,22 @@ impl Catalog {
             table.look().await;
         }
         let plan = Arc::clone(&shared.plan().borrow());
+        let types = shared.type_options();
         let functions = shared.functions().all().values().map(|f| (**f).clone()).collect();
         Loaded {
             plan,
             functions,
+            types,
             triggers: Arc::clone(&shared.triggers().borrow()),
             rejected: shared.rejected(),
             statuses: shared.statuses(),
         }
+    }
+
+    /// The options of tasks by their type, as they are now.
+    #[must_use]
+    pub fn type_options(&self) -> TypeOptions {
+        self.shared.type_options()
     }
 
     /// The plan as it is now.

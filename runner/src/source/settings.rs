@@ -1,5 +1,6 @@
 //! Settings of the sources, with the defaults; `config` reads them.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -7,6 +8,7 @@ use std::time::Duration;
 use jiff::tz::TimeZone;
 
 use runner_core::cron::DstRule;
+use runner_core::function::FunctionOptions;
 
 use super::code::Code;
 use super::function_check::FunctionCheck;
@@ -17,7 +19,7 @@ use super::state_store::StateStore;
 pub const DEFAULT_MASS_DELETE: Duration = Duration::from_secs(60);
 
 /// Where schedules come from, and their defaults. The part in the settings file is read by
-/// `config`; `code`, `vet` and `keep` are added by the caller that starts the sources.
+/// `config`; `code`, `types`, `vet` and `keep` are added by the caller that starts the sources.
 #[derive(Debug, Clone)]
 pub struct SourceSettings {
     /// The manifest directory, if manifests are read.
@@ -26,6 +28,8 @@ pub struct SourceSettings {
     pub table: Option<TableSettings>,
     /// Schedules registered in code.
     pub code: Code,
+    /// The options that task types with a handler in code state, by their names.
+    pub types: BTreeMap<String, FunctionOptions>,
     /// IANA name of the zone of schedules that name none.
     pub zone_name: String,
     /// That zone.
@@ -55,6 +59,7 @@ impl Default for SourceSettings {
             manifests: None,
             table: None,
             code: Code::default(),
+            types: BTreeMap::new(),
             zone_name: "UTC".to_owned(),
             zone: TimeZone::UTC,
             dst: DstRule::default(),

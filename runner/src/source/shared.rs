@@ -74,6 +74,8 @@ impl Slot {
 pub struct Shared {
     functions: Functions,
     clock: Arc<dyn Clock>,
+    /// The options that task types state in code.
+    types: BTreeMap<String, FunctionOptions>,
     slots: Mutex<BTreeMap<Source, Slot>>,
     taken: Mutex<Taken>,
     others: Mutex<(Vec<Problem>, BTreeSet<ScheduleId>)>,
@@ -93,6 +95,7 @@ impl Shared {
         Self {
             functions,
             clock,
+            types: BTreeMap::new(),
             slots: Mutex::default(),
             taken: Mutex::default(),
             others: Mutex::default(),
@@ -102,6 +105,24 @@ impl Shared {
             doubts: Mutex::default(),
             of_all: Mutex::default(),
         }
+    }
+
+    /// The same, with the options that task types state in code.
+    #[must_use]
+    pub fn with_types(mut self, types: BTreeMap<String, FunctionOptions>) -> Self {
+        self.types = types;
+        self
+    }
+
+    /// The options of tasks by their type, as the sources are now.
+    #[must_use]
+    pub fn type_options(&self) -> TypeOptions {
+        self.types_of(&self.slots())
+    }
+
+    fn types_of(&self, slots: &BTreeMap<Source, Slot>) -> TypeOptions {
+        let definitions = slots.values().flat_map(|slot| &slot.part.definitions);
+        TypeOptions::new(&self.functions, definitions).with_code(self.types.clone())
     }
 
     /// The set of functions that the manifests define.
@@ -222,7 +243,7 @@ impl Shared {
         let slots = self.slots();
         let taken = self.taken.lock().unwrap_or_else(PoisonError::into_inner).clone();
         let parts = || slots.values().map(|s| &s.part);
-        let types = TypeOptions::new(&self.functions, parts().flat_map(|p| &p.definitions));
+        let types = self.types_of(&slots);
         let completed = |p: &SourcePart| -> Vec<Definition> {
             let all = p.definitions.iter();
             all.map(|d| types.complete(d, &p.stated)).collect()

@@ -1,5 +1,5 @@
-//! Options that manifests state for all tasks of a type that a handler in code runs: a function with `handler` and
-//! without a schedule is about its type, one with a schedule about its own tasks.
+//! Options that manifests and code state for all tasks of a type that a handler in code runs: a function with `handler` and
+//! without a schedule is about its type, one with a schedule about its own tasks. Those of a manifest go over those of code.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -9,11 +9,13 @@ use runner_core::task::FUNCTION_PREFIX;
 use runner_core::trigger::TriggerDefinition;
 
 /// Options for tasks by their type, unless they state their own.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub struct TypeOptions {
     by_type: BTreeMap<String, FunctionOptions>,
     /// Options that functions of handlers state about their own tasks, by name.
     own: BTreeMap<String, FunctionOptions>,
+    /// Options that types state in code.
+    in_code: BTreeMap<String, FunctionOptions>,
 }
 
 impl TypeOptions {
@@ -38,14 +40,31 @@ impl TypeOptions {
         this
     }
 
+    /// The same with what types state in code.
+    #[must_use]
+    pub fn with_code(mut self, in_code: BTreeMap<String, FunctionOptions>) -> Self {
+        self.in_code = in_code;
+        self
+    }
+
     /// The options of a task of this type.
     #[must_use]
     pub fn of(&self, kind: &str) -> FunctionOptions {
         let found = self.by_type.get(kind).cloned();
-        found.unwrap_or_else(|| match kind.starts_with(FUNCTION_PREFIX) {
+        let found = found.unwrap_or_else(|| match kind.starts_with(FUNCTION_PREFIX) {
             true => FunctionOptions::of_function(),
             false => FunctionOptions::default(),
-        })
+        });
+        match self.in_code.get(kind) {
+            Some(in_code) => found.or(in_code),
+            None => found,
+        }
+    }
+
+    /// The options of a run of this function by hand.
+    #[must_use]
+    pub fn of_function(&self, function: &Function) -> FunctionOptions {
+        function.options.clone().or(&self.of(&function.task_type()))
     }
 
     /// A schedule, completed with the options of its type; `stated` are those that rows and code state themselves.

@@ -213,7 +213,7 @@ async fn details(app: &AppState, locale: &Locale, function: &Function, place: &s
     let rows: Vec<ScheduleRow> = rows.collect();
     let triggers = app.catalog.triggers();
     let triggers = triggers.iter().filter(|trigger| trigger.function == function.name);
-    let options = function.task_options();
+    let options = app.catalog.type_options().of_function(function);
     let queue = options.queue.clone().unwrap_or_default();
     let task = {
         let mut task = Task::new(function.task_type());
