@@ -17,6 +17,7 @@ use crate::notification::Channels;
 use crate::publish::{self, PublishConnections};
 use crate::secret::Secrets;
 use crate::sql::{self, SqlConnections};
+use crate::wasm::{self, WasmModules};
 
 /// The settings of all kinds.
 #[derive(Debug, Clone, Default)]
@@ -46,6 +47,7 @@ impl HandlerSettings {
             FunctionKind::Mail(_) => cfg!(feature = "mail") && self.mail.is_some(),
             FunctionKind::Sql(spec) => sql::runs(spec, &self.sql),
             FunctionKind::Publish(spec) => self.publish.of(spec).is_some(),
+            FunctionKind::Wasm(_) => cfg!(feature = "wasm"),
             FunctionKind::Handler { .. } => false,
         }
     }
@@ -57,7 +59,7 @@ impl HandlerSettings {
         match kind {
             FunctionKind::Exec(spec) => self.exec.find_fault(spec, look),
             FunctionKind::Mail(spec) => mail::find_fault(spec).or_else(|| self.elsewhere(kind)),
-            FunctionKind::Sql(_) | FunctionKind::Publish(_) => self.elsewhere(kind),
+            FunctionKind::Sql(_) | FunctionKind::Publish(_) | FunctionKind::Wasm(_) => self.elsewhere(kind),
             FunctionKind::Http(_) | FunctionKind::Enqueue(_) | FunctionKind::Handler { .. } => None,
         }
     }
@@ -71,6 +73,7 @@ impl HandlerSettings {
                 format!("the connection {} of handlers.sql.connections", spec.connection)
             }
             FunctionKind::Publish(spec) => format!("the connection {} of {}", spec.connection, publish::section(spec)),
+            FunctionKind::Wasm(_) => wasm::NEEDS.to_owned(),
             _ => "a program that is built with it".to_owned(),
         };
         let key = kind.key();
@@ -96,6 +99,7 @@ pub(crate) struct Kinds {
     mail: Option<MailSettings>,
     sql: SqlConnections,
     publish: PublishConnections,
+    modules: WasmModules,
 }
 
 impl Kinds {
@@ -109,6 +113,7 @@ impl Kinds {
             mail: settings.mail,
             sql: settings.sql,
             publish: settings.publish,
+            modules: WasmModules::default(),
         }
     }
 }
@@ -172,6 +177,7 @@ async fn run_kind(function: &Function, kinds: &Kinds, cx: &Ctx) -> Result<Outcom
         FunctionKind::Sql(spec) => sql::run(spec, name, &kinds.sql, cx).await,
         FunctionKind::Enqueue(spec) => enqueue::run(spec, name, cx).await,
         FunctionKind::Publish(spec) => publish::run(spec, name, &kinds.publish, cx).await,
+        FunctionKind::Wasm(spec) => wasm::run(spec, name, &kinds.modules, cx).await,
         FunctionKind::Handler { kind } => Err(TaskError::skip(format!(
             "function `{name}` is run by the handler `{kind}`; its tasks have that type"
         ))),

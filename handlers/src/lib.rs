@@ -21,6 +21,7 @@ mod secret;
 mod sleep;
 mod sql;
 mod stopped;
+mod wasm;
 
 pub use exec::{ExecSettings, exit_code_in, try_run_directory};
 pub use guard::{can_guard, guard_main, is_guard};

@@ -22,7 +22,7 @@ const MAX_NOTE: usize = 200;
 
 /// The content of a control file.
 #[derive(Debug, Default, PartialEq)]
-pub(super) struct Control {
+pub(crate) struct Control {
     /// How long to wait before the next attempt; at most [`MAX_RETRY_AFTER`].
     pub(super) retry_after: Option<Duration>,
     /// There is nothing left to do.

@@ -9,14 +9,14 @@ mod account;
 mod allow;
 mod artifacts;
 mod cannot;
-mod control;
+pub(crate) mod control;
 mod group;
 mod guarded;
-mod output;
+pub(crate) mod output;
 mod place;
 mod start;
 mod supervise;
-mod verdict;
+pub(crate) mod verdict;
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
@@ -38,7 +38,7 @@ use supervise::CommandEnd;
 pub use verdict::exit_code_in;
 
 /// Maximum bytes of a result; as much as a task's payload may sensibly be.
-const MAX_RESULT_BYTES: usize = 1024 * 1024;
+pub(crate) const MAX_RESULT_BYTES: usize = 1024 * 1024;
 
 /// Which commands this worker runs.
 #[derive(Debug, Clone, PartialEq, Eq)]

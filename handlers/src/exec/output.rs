@@ -21,16 +21,16 @@ const LAST_LINE_BYTES: usize = 500;
 
 /// The state of a stream besides its lines in the log.
 #[derive(Default)]
-pub(super) struct Tail {
+pub(crate) struct Tail {
     captures: bool,
     /// The bytes, if they are the result: at most one more than a result may have.
-    pub(super) captured: Vec<u8>,
+    pub(crate) captured: Vec<u8>,
     /// The last line that is not blank.
-    pub(super) last_line: Option<String>,
+    pub(crate) last_line: Option<String>,
 }
 
 impl Tail {
-    pub(super) fn new(captures: bool) -> Self {
+    pub(crate) fn new(captures: bool) -> Self {
         Self {
             captures,
             ..Self::default()
@@ -46,7 +46,7 @@ impl Tail {
 }
 
 /// Reads a stream to its end into the log. A failing stream counts as ended.
-pub(super) async fn read(
+pub(crate) async fn read(
     stream: Option<impl AsyncRead + Unpin>,
     tag: &str,
     tail: &mut Tail,

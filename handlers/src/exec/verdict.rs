@@ -12,7 +12,7 @@ use crate::misconfigured::misconfigured;
 
 /// The meaning of an exit status alone.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum ExitVerdict {
+pub(crate) enum ExitVerdict {
     Success,
     /// The command reports a temporary failure; the control file may set the delay.
     Later(String),
@@ -37,7 +37,7 @@ pub fn exit_code_in(error: &str) -> Option<u8> {
 }
 
 /// Looks up the status. The manifest's lists take precedence over the conventions of shells.
-pub(super) fn of(status: ExitStatus, spec: &ExecSpec) -> ExitVerdict {
+pub(crate) fn of(status: ExitStatus, spec: &ExecSpec) -> ExitVerdict {
     let codes = &spec.exit_codes;
     let Some(code) = status.code() else {
         return ExitVerdict::Retry(signal_text(status.signal().unwrap_or_default(), &spec.limits));
@@ -75,7 +75,7 @@ fn signal_text(signal: i32, limits: &ExecLimits) -> String {
 }
 
 /// The outcome, with the command's own summary of its end.
-pub(super) fn outcome(
+pub(crate) fn outcome(
     verdict: ExitVerdict,
     control: &Control,
     summary: Option<String>,

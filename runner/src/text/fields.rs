@@ -104,6 +104,11 @@ impl<'a> Fields<'a> {
         Some(field)
     }
 
+    /// All of them, by name, as they are written.
+    pub fn iter(&self) -> impl Iterator<Item = (&'a str, &Field<'a>)> {
+        self.entries.iter().map(|(name, field)| (*name, field))
+    }
+
     /// The field, if it exists, empty or not.
     #[must_use]
     pub fn peek(&self, name: &str) -> Option<&Field<'a>> {

@@ -3,7 +3,7 @@
 //! Other rooms ask the methods here instead of matching, so that a new kind is an answer to each question below, a reader
 //! and a runner. How a kind is read and run is not known here.
 
-use super::{EnqueueSpec, ExecSpec, HttpSpec, MailSpec, PublishSpec, SqlSpec};
+use super::{EnqueueSpec, ExecSpec, HttpSpec, MailSpec, PublishSpec, SqlSpec, WasmSpec};
 use crate::task::check_json;
 
 /// The action of a function.
@@ -26,6 +26,8 @@ pub enum FunctionKind {
     Enqueue(Box<EnqueueSpec>),
     /// A message for RabbitMQ or Redis.
     Publish(Box<PublishSpec>),
+    /// A module of WebAssembly.
+    Wasm(Box<WasmSpec>),
 }
 
 impl FunctionKind {
@@ -40,6 +42,7 @@ impl FunctionKind {
             Self::Sql(_) => "sql",
             Self::Enqueue(_) => "enqueue",
             Self::Publish(_) => "publish",
+            Self::Wasm(_) => "wasm",
         }
     }
 
@@ -48,7 +51,13 @@ impl FunctionKind {
     pub fn handler_type(&self) -> Option<&str> {
         match self {
             Self::Handler { kind } => Some(kind),
-            Self::Exec(_) | Self::Http(_) | Self::Mail(_) | Self::Sql(_) | Self::Enqueue(_) | Self::Publish(_) => None,
+            Self::Exec(_)
+            | Self::Http(_)
+            | Self::Mail(_)
+            | Self::Sql(_)
+            | Self::Enqueue(_)
+            | Self::Publish(_)
+            | Self::Wasm(_) => None,
         }
     }
 
@@ -78,7 +87,8 @@ impl FunctionKind {
             | Self::Mail(_)
             | Self::Sql(_)
             | Self::Enqueue(_)
-            | Self::Publish(_) => return None,
+            | Self::Publish(_)
+            | Self::Wasm(_) => return None,
         };
         if payload.is_empty() {
             return None;

@@ -11,6 +11,7 @@ mod publish;
 mod schema;
 mod sql;
 mod template;
+mod wasm;
 
 pub use enqueue::{EnqueuePayload, EnqueueSpec, JsonOfTemplates};
 pub use exec::{
@@ -23,6 +24,7 @@ pub use publish::{ExchangeTarget, PublishSpec, PublishTarget};
 pub use schema::{PayloadCheck, PayloadSchema, SchemaFault};
 pub use sql::{DEFAULT_MAX_ROWS, RowBounds, SqlMode, SqlParameter, SqlSpec, SqlStatement};
 pub use template::{FunctionTemplate, FunctionTemplateFault, MAX_FILLED_BYTES, TEMPLATE_NAMES, TemplateScope};
+pub use wasm::{DEFAULT_WASM_MEMORY, WasmDir, WasmSpec};
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};

@@ -77,7 +77,7 @@ const SLIPS: &[(&str, &[&str])] = &[
     ),
     (
         "name: a\nschedule: '@daily'\n",
-        &["1:1 E130 nothing to run: add one of handler, exec, http, mail, sql, enqueue or publish"],
+        &["1:1 E130 nothing to run: add one of handler, exec, http, mail, sql, enqueue, publish or wasm"],
     ),
     (
         "name: a\nschedule: '@daily'\nhandler: x\nexec: [date]\n",

@@ -193,7 +193,7 @@ fn read_surroundings(map: &Fields<'_>, spec: &mut ExecSpec, report: &mut Report<
     }
 }
 
-fn check_variables<'v>(field: &Field<'_>, names: impl Iterator<Item = &'v String>, report: &mut Report<'_>) {
+pub(super) fn check_variables<'v>(field: &Field<'_>, names: impl Iterator<Item = &'v String>, report: &mut Report<'_>) {
     for name in names {
         let letters = |c: char| c.is_ascii_alphanumeric() || c == '_';
         if name.is_empty() || name.starts_with(|c: char| c.is_ascii_digit()) || !name.chars().all(letters) {

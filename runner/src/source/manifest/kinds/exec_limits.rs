@@ -12,7 +12,7 @@ use crate::text::{Field, Fields, Report, quoted};
 const FIELDS: [&str; 5] = ["memory", "cpu_time", "open_files", "file_size", "processes"];
 
 /// Below this no program can even be loaded.
-const MEMORY: RangeInclusive<u64> = 16 * MIB..=1 << 46;
+pub(super) const MEMORY: RangeInclusive<u64> = 16 * MIB..=1 << 46;
 const FILE_SIZE: RangeInclusive<u64> = 0..=1 << 46;
 const MIB: u64 = 1024 * 1024;
 
@@ -67,7 +67,7 @@ fn read_limits(map: &Fields<'_>, report: &mut Report<'_>) -> ExecLimits {
 }
 
 /// A number of bytes with a unit: `512K`, `64M`, `1G`, `64MiB`.
-fn read_size(field: &Field<'_>, bounds: &RangeInclusive<u64>, report: &mut Report<'_>) -> Option<u64> {
+pub(super) fn read_size(field: &Field<'_>, bounds: &RangeInclusive<u64>, report: &mut Report<'_>) -> Option<u64> {
     let bytes = match &field.node.value {
         Value::Text(text) => size(text.trim()),
         Value::Int(0) => Some(0),

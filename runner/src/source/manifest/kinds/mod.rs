@@ -12,6 +12,7 @@ mod sql;
 mod template;
 #[cfg(test)]
 mod tests;
+mod wasm;
 
 use runner_core::function::FunctionKind;
 
@@ -75,6 +76,12 @@ pub const KINDS: &[Kind] = &[
         main: ("exchange", "events"),
         read: publish::read,
     },
+    Kind {
+        key: "wasm",
+        own: wasm::OWN,
+        main: ("module", "/srv/functions/thumbnail.wasm"),
+        read: wasm::read,
+    },
 ];
 
 /// The keys that say what to run.
@@ -118,6 +125,7 @@ pub fn doubts(kind: &FunctionKind) -> Vec<(String, String)> {
         | FunctionKind::Mail(_)
         | FunctionKind::Sql(_)
         | FunctionKind::Enqueue(_)
-        | FunctionKind::Publish(_) => Vec::new(),
+        | FunctionKind::Publish(_)
+        | FunctionKind::Wasm(_) => Vec::new(),
     }
 }

@@ -8,7 +8,7 @@ use jiff::tz::TimeZone;
 use runner_core::cron::DstRule;
 use runner_core::function::{
     EnqueuePayload, ExecLimits, ExecSpec, FunctionKind, HttpResult, HttpSpec, PublishTarget, Shell, SqlMode,
-    SqlParameter,
+    SqlParameter, WasmDir, WasmSpec,
 };
 
 use crate::source::ScheduleContext;
@@ -443,6 +443,51 @@ fn a_message_that_cannot_be_published_is_refused() {
         ),
         ("publish: {exchange: x, body: '{{ nothing }}'}", "E150 template error"),
         ("publish: {exchange: x, key: y}", "E110 unknown key \"key\""),
+    ] {
+        is_refused(text, expected);
+    }
+}
+
+#[test]
+fn a_module_has_a_short_and_a_long_form() {
+    let FunctionKind::Wasm(short) = kind("name: a\nwasm: /srv/a.wasm\n") else {
+        panic!("not wasm")
+    };
+    assert_eq!(*short, WasmSpec::new("/srv/a.wasm"));
+    let FunctionKind::Wasm(long) = kind(
+        "name: a\nwasm:\n  module: /srv/a.wasm\n  args: [-x, '1']\n  env: {A: b}\n  memory: 64M\n  result: none\n  dirs:\n    \
+         /in: /srv/in\n    /out: {path: /srv/out, write: true}\n",
+    ) else {
+        panic!("not wasm")
+    };
+    let dir = |host: &str, guest: &str, write| WasmDir {
+        host: host.into(),
+        guest: guest.to_owned(),
+        write,
+    };
+    assert_eq!((long.args.len(), long.env["A"].as_str()), (2, "b"));
+    assert_eq!((long.memory, long.stdout_is_result), (64 << 20, false));
+    assert_eq!(long.dirs, [dir("/srv/in", "/in", false), dir("/srv/out", "/out", true)]);
+    for (text, expected) in [
+        ("wasm: {}", "E370 wasm.module is required"),
+        ("wasm: a.wasm", "E370 wasm must be an absolute path"),
+        ("wasm: {module: a.wasm}", "E370 wasm.module must be an absolute path"),
+        (
+            "wasm: {module: /a, dirs: {/in: files}}",
+            "E370 wasm.dirs./in must be an absolute path",
+        ),
+        (
+            "wasm: {module: /a, dirs: {/in: {write: true}}}",
+            "E370 wasm.dirs./in.path is required",
+        ),
+        ("wasm: {module: /a, env: {A-B: x}}", "E3"),
+        (
+            "wasm: {module: /a, args: [\"a\\0b\"]}",
+            "E370 wasm.args must not contain NUL",
+        ),
+        ("wasm: {module: /a, memory: 1M}", "E3"),
+        ("wasm: {module: /a, result: file}", "E370 wasm.result"),
+        ("wasm: {module: /a, network: true}", "E110"),
     ] {
         is_refused(text, expected);
     }
