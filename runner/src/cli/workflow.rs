@@ -53,7 +53,7 @@ struct List {
     /// How many
     #[arg(long, default_value_t = 30, value_parser = clap::value_parser!(u16).range(1..=1000))]
     size: u16,
-    /// Which page of so many
+    /// Which page of that size
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     page: u32,
     /// Print a JSON array of objects

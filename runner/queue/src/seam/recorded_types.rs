@@ -43,7 +43,7 @@ pub struct TypeRuns {
     pub per_second: u32,
     /// When the last one ended.
     pub last_at: Timestamp,
-    /// The last time during which runs were only counted, which may go on.
+    /// The last time during which runs were only counted, which may continue.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub counted: Option<CountedRuns>,
 }
@@ -61,7 +61,7 @@ impl TypeRuns {
 pub struct CountedRuns {
     /// Since when.
     pub since: Timestamp,
-    /// Until when; `None` while that goes on.
+    /// Until when; `None` while that continues.
     pub until: Option<Timestamp>,
     /// How many.
     pub runs: u64,
@@ -317,7 +317,7 @@ mod tests {
             known.counting().map(|counted| (counted.since, counted.runs)),
             Some((at(4), 1))
         );
-        // It goes on a little slower, which is not slow enough.
+        // It continues a little slower, which is not slow enough.
         for second in 5..60 {
             assert!((0..90).all(|_| !run(second)), "{second}");
         }

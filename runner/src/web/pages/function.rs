@@ -84,7 +84,7 @@ struct FunctionPage {
 struct CountedRow {
     instance: String,
     since: InstantText,
-    /// `None`: that goes on.
+    /// `None`: that continues.
     until: Option<InstantText>,
     runs: u64,
     failed: u64,

@@ -99,7 +99,7 @@ struct WorkflowsPage {
 
 /// The query of the list.
 #[derive(Debug, Deserialize)]
-pub struct ListQuery {
+pub struct WorkflowsQuery {
     page: Option<String>,
 }
 
@@ -122,7 +122,7 @@ impl PageTemplate for WorkflowPage {
 pub async fn list(
     State(app): State<AppState>,
     Extension(cx): Extension<SharedContext>,
-    Query(query): Query<ListQuery>,
+    Query(query): Query<WorkflowsQuery>,
 ) -> Result<Response, PageError> {
     let number = rows::page_number(query.page.as_deref())?;
     let skip = (number - 1).saturating_mul(ROWS);
