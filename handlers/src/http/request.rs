@@ -3,6 +3,7 @@
 use reqwest::header::{CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
 use reqwest::{Body, Method, Request, Url};
 use runner_core::function::{HttpBody, HttpSpec, is_json_type};
+use runner_core::task::{TRACEPARENT, TRACESTATE};
 use runner_sdk::{Ctx, TaskError, check_json};
 
 use super::{HttpSettings, guard, sign};
@@ -28,7 +29,11 @@ pub(super) fn build(
         .map_err(|_| TaskError::skip(format!("`{}` is not an HTTP method", spec.method)))?;
     let mut headers = own_headers(spec, secrets, cx)?;
     for (name, value) in context::headers(cx, function) {
-        add(&mut headers, name, &value);
+        match name {
+            // A manifest may name a trace of its own.
+            TRACEPARENT | TRACESTATE => default(&mut headers, name, &value),
+            _ => add(&mut headers, name, &value),
+        }
     }
     default(&mut headers, "idempotency-key", cx.id().as_str());
     let body = match &spec.body {

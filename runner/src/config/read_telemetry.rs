@@ -35,11 +35,8 @@ pub fn read(root: &Section<'_>) -> Option<OtlpSettings> {
     let disabled = standard("OTEL_SDK_DISABLED").is_some_and(|word| word.eq_ignore_ascii_case("true"));
     let by_default = standard("OTEL_EXPORTER_OTLP_ENDPOINT").filter(|_| !disabled);
     let endpoint = match written {
-        Some(found) => Some(checked(&otlp, found.value.trim(), &found.place)),
-        None => by_default.map(|url| {
-            let place = SettingPlace::Variable("OTEL_EXPORTER_OTLP_ENDPOINT".to_owned());
-            checked(&otlp, &url, &place)
-        }),
+        Some(found) => Some(stated(&otlp, found.value.trim(), &found.place)),
+        None => by_default.and_then(|url| of_variable(&otlp, &url)),
     };
     let headers = headers(&otlp);
     let headers = match headers.is_empty() {
@@ -88,35 +85,65 @@ fn part(otlp: &Section<'_>) -> f64 {
     })
 }
 
-/// The URL without a slash at its end, or a finding.
-fn checked(otlp: &Section<'_>, url: &str, place: &SettingPlace) -> String {
-    let url = url.trim_end_matches('/');
-    let parsed = url.parse::<http::Uri>().ok();
-    let scheme = parsed.as_ref().and_then(http::Uri::scheme_str);
-    let authority = parsed.as_ref().and_then(http::Uri::authority);
-    let said = match (scheme, authority) {
-        (Some("http" | "https"), Some(authority)) if authority.as_str().contains('@') => {
-            Some(("must not hold a user or a password", "use telemetry.otlp.headers"))
-        }
-        (Some("http" | "https"), Some(_)) if parsed.as_ref().is_some_and(|uri| uri.query().is_some()) => {
-            Some(("must not have a query", "the URL before /v1/traces"))
-        }
-        (Some("http" | "https"), Some(_)) if url.ends_with("/v1/traces") || url.ends_with("/v1/metrics") => Some((
-            "must end before /v1/traces",
-            "spans and figures have the paths that OTLP says",
-        )),
-        (Some("http" | "https"), Some(authority)) if authority.port_u16() == Some(4317) => Some((
-            "has the port of gRPC, and this program sends protobuf over HTTP",
-            "the usual port for that is 4318",
-        )),
-        (Some("http" | "https"), Some(_)) => None,
-        _ => Some(("must be a URL with http or https", "such as http://127.0.0.1:4318")),
-    };
-    if let Some((what, hint)) = said {
+/// The endpoint of the file, without a slash at its end.
+fn stated(otlp: &Section<'_>, url: &str, place: &SettingPlace) -> String {
+    if let Some((what, hint)) = fault(url) {
         let message = format!("telemetry.otlp.endpoint {what}");
         otlp.reader().error_hint("CFG_OTLP", place, message, hint);
     }
-    url.to_owned()
+    url.trim_end_matches('/').to_owned()
+}
+
+/// That of the standard variable. Others may have set it for all programs of a host, so it refuses no start.
+fn of_variable(otlp: &Section<'_>, url: &str) -> Option<String> {
+    const NAME: &str = "OTEL_EXPORTER_OTLP_ENDPOINT";
+    let protocol = otlp
+        .reader()
+        .environment
+        .get("OTEL_EXPORTER_OTLP_PROTOCOL")
+        .map(str::trim);
+    let other = protocol.filter(|known| !known.is_empty() && *known != "http/protobuf");
+    let grpc = other.map(|_| {
+        (
+            "is not for http/protobuf, says OTEL_EXPORTER_OTLP_PROTOCOL",
+            "set telemetry.otlp.endpoint",
+        )
+    });
+    let Some((what, hint)) = grpc.or_else(|| fault(url)) else {
+        return Some(url.trim_end_matches('/').to_owned());
+    };
+    let place = SettingPlace::Variable(NAME.to_owned());
+    let message = format!("{NAME} {what}; nothing is sent");
+    otlp.reader()
+        .warning("CFG_OTLP", &place, message, Some(hint.to_owned()));
+    None
+}
+
+/// What is wrong with a URL, and what helps.
+fn fault(url: &str) -> Option<(&'static str, &'static str)> {
+    let url = url.trim_end_matches('/');
+    let parsed = url.parse::<http::Uri>().ok();
+    let is_web = |uri: &http::Uri| matches!(uri.scheme_str(), Some("http" | "https"));
+    let Some(uri) = parsed.filter(is_web) else {
+        return Some(("must be a URL with http or https", "such as http://127.0.0.1:4318"));
+    };
+    let authority = uri.authority()?;
+    if authority.as_str().contains('@') {
+        return Some(("must not hold a user or a password", "use telemetry.otlp.headers"));
+    }
+    if uri.query().is_some() {
+        return Some(("must not have a query", "the URL before /v1/traces"));
+    }
+    if url.ends_with("/v1/traces") || url.ends_with("/v1/metrics") {
+        return Some((
+            "must end before /v1/traces",
+            "spans and figures have the paths that OTLP says",
+        ));
+    }
+    (authority.port_u16() == Some(4317)).then_some((
+        "has the port of gRPC, and this program sends protobuf over HTTP",
+        "the usual port for that is 4318",
+    ))
 }
 
 fn headers(otlp: &Section<'_>) -> Vec<(String, HeaderText)> {
@@ -224,6 +251,19 @@ mod tests {
         let mut off = variables.to_vec();
         off.push(("OTEL_SDK_DISABLED", "true"));
         assert!(parse("", &off).unwrap().is_none());
+        for more in [
+            ("OTEL_EXPORTER_OTLP_ENDPOINT", "http://collector:4317"),
+            ("OTEL_EXPORTER_OTLP_PROTOCOL", "grpc"),
+        ] {
+            let mut grpc = variables.to_vec();
+            grpc.push(more);
+            let settings = Settings::parse("c", "", &Environment::of(&grpc)).unwrap();
+            assert!(settings.telemetry.is_none(), "{more:?}");
+            assert!(
+                settings.warnings.iter().any(|warning| warning.code == "CFG_OTLP"),
+                "said: {more:?}"
+            );
+        }
     }
 
     #[test]

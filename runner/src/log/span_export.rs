@@ -45,10 +45,14 @@ impl<S: Subscriber + for<'a> LookupSpan<'a>> Layer<S> for SpanExportLayer {
     }
 
     fn on_record(&self, id: &Id, values: &Record<'_>, context: Context<'_, S>) {
-        if let Some(span) = context.span(id)
-            && let Some(open) = span.extensions_mut().get_mut::<HandlerSpan>()
-        {
-            values.record(&mut Fields(&mut open.span.attributes));
+        let Some(span) = context.span(id) else { return };
+        // Recorded before the span is locked, as lines are.
+        let mut recorded = SpanAttributes::default();
+        values.record(&mut Fields(&mut recorded));
+        if let Some(open) = span.extensions_mut().get_mut::<HandlerSpan>() {
+            for (name, value) in recorded.0 {
+                open.span.attributes.set(name, value);
+            }
         }
     }
 

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use runner_core::schedule::{Decided, Definition, ScheduleId, decide, fire_task};
-use runner_core::task::{TRACEPARENT, Task};
+use runner_core::task::{TRACEPARENT, TRACESTATE, Task};
 use runner_queue::{BrokerError, Commit, CommitFire, Committed, Decision, DecisionKind};
 
 use super::{LONGEST_SLEEP, Scheduler};
@@ -182,6 +182,7 @@ impl Scheduler {
 
 /// Each occurrence begins a trace.
 fn traced(mut task: Task, telemetry: &Telemetry) -> Task {
+    task.headers.remove(TRACESTATE);
     task.headers
         .insert(TRACEPARENT.to_owned(), telemetry.root().to_string());
     task

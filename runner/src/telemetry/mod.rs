@@ -17,7 +17,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use runner_core::clock::Clock;
 use runner_core::task::{
-    AttemptOutcome, FUNCTION_PREFIX, QueueName, TRACEPARENT, TRACESTATE, Task, TaskId, TraceContext,
+    AttemptOutcome, FUNCTION_PREFIX, MAX_TRACESTATE, QueueName, TRACEPARENT, TRACESTATE, Task, TaskId, TraceContext,
 };
 
 #[cfg(feature = "otlp")]
@@ -188,6 +188,14 @@ impl Telemetry {
         let outbox = self.0.as_ref()?;
         let parent = TraceContext::of(&task.headers);
         let context = parent.map_or_else(|| self.root(), TraceContext::child);
+        if parent.is_none()
+            || task
+                .headers
+                .get(TRACESTATE)
+                .is_some_and(|state| state.len() > MAX_TRACESTATE)
+        {
+            task.headers.remove(TRACESTATE);
+        }
         task.headers.insert(TRACEPARENT.to_owned(), context.to_string());
         if !context.is_sampled() {
             return None;

@@ -10,11 +10,29 @@ use tokio::sync::Notify;
 use super::span::TraceSpan;
 use crate::metrics::Metrics;
 
-/// Spans that wait: some 5 MB, and four seconds at a thousand tasks a second.
+/// Spans that wait: four seconds at a thousand tasks a second.
 pub(super) const MOST: usize = 4096;
+
+/// Bytes of all that wait.
+const MOST_BYTES: usize = 8 << 20;
+
+/// Bytes of one call, below the 4 MiB that receivers take.
+const BATCH_BYTES: usize = 1 << 20;
 
 /// Spans of one call.
 pub(super) const BATCH: usize = 512;
+
+#[derive(Default)]
+struct Waiting {
+    spans: VecDeque<TraceSpan>,
+    bytes: usize,
+}
+
+impl Waiting {
+    fn has_room(&self, bytes: usize) -> bool {
+        self.spans.len() < MOST && self.bytes + bytes <= MOST_BYTES
+    }
+}
 
 /// See the module documentation.
 pub(super) struct SpanOutbox {
@@ -22,7 +40,7 @@ pub(super) struct SpanOutbox {
     ratio: f64,
     pub(super) clock: Arc<dyn Clock>,
     pub(super) metrics: Arc<Metrics>,
-    waiting: Mutex<VecDeque<TraceSpan>>,
+    waiting: Mutex<Waiting>,
     /// Falls when there is a whole batch to send.
     pub(super) filled: Notify,
     /// Whether spans were dropped since the sender has said so.
@@ -41,7 +59,7 @@ impl SpanOutbox {
         }
     }
 
-    fn lock(&self) -> MutexGuard<'_, VecDeque<TraceSpan>> {
+    fn lock(&self) -> MutexGuard<'_, Waiting> {
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -55,13 +73,15 @@ impl SpanOutbox {
 
     /// Adds a span, or counts it as dropped.
     pub(super) fn put(&self, span: TraceSpan) {
+        let bytes = span.size();
         let mut waiting = self.lock();
-        if waiting.len() >= MOST {
+        if !waiting.has_room(bytes) {
             drop(waiting);
             return self.count_dropped(1);
         }
-        waiting.push_back(span);
-        let full = waiting.len() == BATCH;
+        waiting.bytes += bytes;
+        waiting.spans.push_back(span);
+        let full = waiting.spans.len() == BATCH;
         drop(waiting);
         if full {
             self.filled.notify_one();
@@ -71,17 +91,29 @@ impl SpanOutbox {
     /// Takes the oldest out, at most a batch.
     pub(super) fn take(&self) -> Vec<TraceSpan> {
         let mut waiting = self.lock();
-        let count = waiting.len().min(BATCH);
-        waiting.drain(..count).collect()
+        let (mut taken, mut bytes) = (Vec::new(), 0);
+        while taken.len() < BATCH && bytes < BATCH_BYTES {
+            let Some(span) = waiting.spans.pop_front() else { break };
+            bytes += span.size();
+            taken.push(span);
+        }
+        waiting.bytes = waiting.bytes.saturating_sub(bytes);
+        taken
     }
 
     /// Puts spans back that could not be sent; they are the oldest, and those for which there is no room any more are dropped.
     pub(super) fn put_back(&self, spans: Vec<TraceSpan>) {
         let mut waiting = self.lock();
-        let room = MOST.saturating_sub(waiting.len());
-        let over = spans.len().saturating_sub(room);
-        for span in spans.into_iter().skip(over).rev() {
-            waiting.push_front(span);
+        let mut over = 0;
+        for span in spans.into_iter().rev() {
+            let bytes = span.size();
+            match waiting.has_room(bytes) {
+                true => {
+                    waiting.bytes += bytes;
+                    waiting.spans.push_front(span);
+                }
+                false => over += 1,
+            }
         }
         drop(waiting);
         if over > 0 {
@@ -101,7 +133,7 @@ impl SpanOutbox {
     }
 
     pub(super) fn len(&self) -> usize {
-        self.lock().len()
+        self.lock().spans.len()
     }
 }
 

@@ -14,6 +14,9 @@ const MAX_EVENTS: usize = 32;
 /// Bytes of one text.
 const MAX_TEXT: usize = 1024;
 
+/// Bytes of the attributes and events of one span; further events are left out.
+const MAX_BYTES: usize = 32 * 1024;
+
 /// What a span is to others.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum SpanKind {
@@ -70,7 +73,19 @@ impl SpanAttributes {
             None => {}
         }
     }
+
+    /// About how much memory they take.
+    fn size(&self) -> usize {
+        let size = |value: &AttributeValue| match value {
+            AttributeValue::Text(text) => text.len(),
+            AttributeValue::Int(_) | AttributeValue::Float(_) | AttributeValue::Bool(_) => 0,
+        };
+        self.0.iter().map(|(_, value)| size(value) + EACH).sum()
+    }
 }
+
+/// What an attribute, an event or a span takes besides its texts, in bytes.
+const EACH: usize = 64;
 
 /// Something that happened within a span: a line of the log.
 #[derive(Debug, Clone, PartialEq)]
@@ -81,6 +96,12 @@ pub struct SpanEvent {
     pub name: String,
     /// Its fields.
     pub attributes: SpanAttributes,
+}
+
+impl SpanEvent {
+    fn size(&self) -> usize {
+        self.name.len() + self.attributes.size() + EACH
+    }
 }
 
 /// A span. While it has not ended, its end is its start.
@@ -127,14 +148,46 @@ impl TraceSpan {
     }
 
     /// Adds an event, if there is room.
-    pub fn event(&mut self, event: SpanEvent) {
-        if self.events.len() < MAX_EVENTS {
+    pub fn event(&mut self, mut event: SpanEvent) {
+        event.name = bounded(&event.name);
+        if self.events.len() < MAX_EVENTS && self.size() + event.size() <= MAX_BYTES {
             self.events.push(event);
         }
+    }
+
+    /// About how much memory it takes: at most some 70 KiB.
+    #[must_use]
+    pub fn size(&self) -> usize {
+        let texts = self.name.len() + self.error.as_ref().map_or(0, String::len);
+        let events: usize = self.events.iter().map(SpanEvent::size).sum();
+        texts + self.state.as_ref().map_or(0, String::len) + self.attributes.size() + events + 4 * EACH
     }
 
     /// Says that it failed. The first reason counts.
     pub fn fail(&mut self, why: &str) {
         self.error.get_or_insert_with(|| bounded(why));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_span_has_a_bound_whatever_is_logged_within_it() {
+        let now = Timestamp::UNIX_EPOCH;
+        let mut span = TraceSpan::new(TraceContext::root(true), None, "a", SpanKind::Internal, now);
+        for n in 0..1000 {
+            let mut attributes = SpanAttributes::default();
+            attributes.set("long", "x".repeat(100_000).as_str());
+            span.attributes.set(format!("name {n}"), "y".repeat(100_000).as_str());
+            span.event(SpanEvent {
+                at: now,
+                name: "z".repeat(10_000_000),
+                attributes,
+            });
+        }
+        assert!(span.size() < 72 * 1024, "{}", span.size());
+        assert!(!span.events.is_empty() && span.events[0].name.len() == MAX_TEXT);
     }
 }

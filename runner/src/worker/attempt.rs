@@ -200,7 +200,7 @@ fn ended(ctx: &WorkerContext, facts: AttemptFacts, end: HandlerEnd) -> Option<Se
     });
     let result = bounded(task, &cx, result);
     let took = began.elapsed();
-    report(task, outcome, error.as_deref(), took);
+    report(task, cx.trace(), outcome, error.as_deref(), took);
     ctx.telemetry.attempt_ended(span, Some(outcome), error.as_deref());
     ctx.metrics.attempt_of(&task.kind, outcome, took);
     match ctx.successes.get(&task.queue) {
@@ -305,9 +305,15 @@ fn without_handler(ctx: &WorkerContext, claim: Claim) -> Settlement {
     }
 }
 
-fn report(task: &TaskRecord, outcome: AttemptOutcome, error: Option<&str>, took: Duration) {
+fn report(
+    task: &TaskRecord,
+    trace: Option<TraceContext>,
+    outcome: AttemptOutcome,
+    error: Option<&str>,
+    took: Duration,
+) {
     let duration_ms = u64::try_from(took.as_millis()).unwrap_or(u64::MAX);
-    let trace_id = TraceContext::of(&task.headers).map(|trace| tracing::field::display(trace.trace_id()));
+    let trace_id = trace.map(|trace| tracing::field::display(trace.trace_id()));
     match error {
         None => tracing::info!(
             task_id = %task.id, task_type = %task.kind, queue = %task.queue, attempt = task.retried + 1,

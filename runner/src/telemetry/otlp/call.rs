@@ -126,7 +126,8 @@ impl OtlpCaller {
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/x-protobuf"));
         for (name, text) in texts {
             let bad = || wrong(format!("the value of {name} cannot be a header"));
-            let value = HeaderValue::from_str(text.trim_end_matches(['\r', '\n'])).map_err(|_| bad())?;
+            let mut value = HeaderValue::from_str(text.trim_end_matches(['\r', '\n'])).map_err(|_| bad())?;
+            value.set_sensitive(true);
             let name = HeaderName::try_from(name.as_str()).map_err(|_| bad())?;
             headers.insert(name, value);
         }

@@ -60,9 +60,9 @@ pub async fn send(
         caller,
         metrics,
         start,
-        fault: None,
-        pause: FIRST_PAUSE,
-        not_before: Instant::now(),
+        of_spans: PathState::new("spans"),
+        of_figures: PathState::new("figures"),
+        said_dropped: false,
     };
     tokio::pin!(stopped);
     let mut spans = interval(EVERY);
@@ -94,10 +94,75 @@ struct Sending {
     metrics: Arc<Metrics>,
     /// When the counters began.
     start: u64,
+    of_spans: PathState,
+    of_figures: PathState,
+    /// Whether it was logged that spans are dropped, since the last ones were sent.
+    said_dropped: bool,
+}
+
+/// How one of the two calls is doing: a receiver may take spans and no figures.
+struct PathState {
+    /// What is sent.
+    what: &'static str,
     /// What is wrong at the moment, by its code.
     fault: Option<&'static str>,
     pause: Duration,
     not_before: Instant,
+}
+
+impl PathState {
+    fn new(what: &'static str) -> Self {
+        Self {
+            what,
+            fault: None,
+            pause: FIRST_PAUSE,
+            not_before: Instant::now(),
+        }
+    }
+
+    /// Logs what has changed, and sets the next pause.
+    fn note(&mut self, place: &str, answer: Result<Option<(u64, String)>, CallFault>) {
+        let what = self.what;
+        match answer {
+            Ok(refused) => {
+                match (self.fault, refused) {
+                    (Some(PARTLY), Some(_)) | (None, None) => {}
+                    (_, Some((count, why))) => {
+                        self.fault = Some(PARTLY);
+                        tracing::warn!(
+                            code = PARTLY,
+                            endpoint = place,
+                            what,
+                            count,
+                            why,
+                            "the receiver refused a part of what was sent"
+                        );
+                    }
+                    (Some(was), None) => {
+                        self.fault = None;
+                        tracing::info!(
+                            code = "otlp_back",
+                            was,
+                            endpoint = place,
+                            what,
+                            "the receiver takes them again"
+                        );
+                    }
+                }
+                (self.pause, self.not_before) = (FIRST_PAUSE, Instant::now());
+            }
+            Err(fault) => {
+                if self.fault != Some(fault.code) {
+                    let CallFault { code, why, hint, .. } = &fault;
+                    tracing::warn!(code, endpoint = place, what, why, hint, "they cannot be sent");
+                    self.fault = Some(fault.code);
+                }
+                let pause = self.pause.max(fault.again.unwrap_or_default());
+                self.not_before = Instant::now() + pause;
+                self.pause = (self.pause * 2).min(LONGEST_PAUSE);
+            }
+        }
+    }
 }
 
 /// Spans that were taken out, and are put back unless they are handed over or given up: a call may be dropped by a stop.
@@ -117,8 +182,9 @@ impl Drop for Taken<'_> {
 impl Sending {
     /// Sends batch after batch, until nothing waits or a call fails.
     async fn spans(&mut self) {
-        while Instant::now() >= self.not_before && self.batch().await {}
-        if self.outbox.take_dropped() {
+        while Instant::now() >= self.of_spans.not_before && self.batch().await {}
+        if self.outbox.take_dropped() && !self.said_dropped {
+            self.said_dropped = true;
             tracing::warn!(
                 code = "otlp_dropped",
                 "spans are dropped: they are not sent as fast as they are made; runner_otlp_spans_total counts them"
@@ -143,7 +209,7 @@ impl Sending {
             Err(fault) if fault.again.is_none() => count,
             Err(_) => {
                 drop(taken);
-                self.note(answer);
+                self.of_spans.note(self.caller.place(), answer);
                 return false;
             }
         };
@@ -154,12 +220,13 @@ impl Sending {
             self.outbox.metrics.spans_dropped(given_up);
         }
         let fine = answer.is_ok();
-        self.note(answer);
+        self.said_dropped &= !fine;
+        self.of_spans.note(self.caller.place(), answer);
         fine
     }
 
     async fn figures(&mut self) {
-        if Instant::now() < self.not_before {
+        if Instant::now() < self.of_figures.not_before {
             return;
         }
         let text = self.metrics.render();
@@ -169,60 +236,16 @@ impl Sending {
         };
         if let Some(request) = points::request(&self.sender, &text, span) {
             let answer = self.caller.post(METRICS, &request).await;
-            self.note(answer);
-        }
-    }
-
-    /// Logs what has changed, and sets the next pause.
-    fn note(&mut self, answer: Result<Option<(u64, String)>, CallFault>) {
-        let place = self.caller.place();
-        match answer {
-            Ok(refused) => {
-                match (self.fault, refused) {
-                    (Some(PARTLY), Some(_)) | (None, None) => {}
-                    (_, Some((count, why))) => {
-                        self.fault = Some(PARTLY);
-                        tracing::warn!(
-                            code = PARTLY,
-                            endpoint = place,
-                            count,
-                            why,
-                            "the receiver refused a part of what was sent"
-                        );
-                    }
-                    (Some(was), None) => {
-                        self.fault = None;
-                        let waiting = self.outbox.len();
-                        tracing::info!(
-                            code = "otlp_back",
-                            was,
-                            endpoint = place,
-                            waiting,
-                            "spans and figures are sent again"
-                        );
-                    }
-                }
-                (self.pause, self.not_before) = (FIRST_PAUSE, Instant::now());
-            }
-            Err(fault) => {
-                if self.fault != Some(fault.code) {
-                    let CallFault { code, why, hint, .. } = &fault;
-                    tracing::warn!(code, endpoint = place, why, hint, "spans and figures cannot be sent");
-                    self.fault = Some(fault.code);
-                }
-                let pause = self.pause.max(fault.again.unwrap_or_default());
-                self.not_before = Instant::now() + pause;
-                self.pause = (self.pause * 2).min(LONGEST_PAUSE);
-            }
+            self.of_figures.note(self.caller.place(), answer);
         }
     }
 
     /// One more try with all that is left.
     async fn last(mut self, until: Instant, wants_figures: bool) {
-        self.not_before = Instant::now();
+        self.of_figures.not_before = Instant::now();
         let rest = async {
             while self.batch().await {}
-            if wants_figures && self.fault.is_none() {
+            if wants_figures && self.of_figures.fault.is_none() {
                 self.figures().await;
             }
         };
@@ -237,5 +260,33 @@ impl Sending {
                 "spans were not sent before the stop"
             );
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_goes_wrong_on_one_way_is_no_matter_of_the_other() {
+        let refused = CallFault {
+            code: "otlp_refused",
+            why: "404".to_owned(),
+            hint: "",
+            again: None,
+        };
+        let (mut spans, mut figures) = (PathState::new("spans"), PathState::new("figures"));
+        for _ in 0..9 {
+            figures.note("here", Err(refused.clone()));
+            spans.note("here", Ok(None));
+        }
+        assert_eq!((figures.fault, spans.fault), (Some("otlp_refused"), None));
+        assert_eq!((figures.pause, spans.pause), (LONGEST_PAUSE, FIRST_PAUSE));
+        for _ in 0..2 {
+            figures.note("here", Ok(Some((1, "too old".to_owned()))));
+        }
+        assert_eq!(figures.fault, Some(PARTLY));
+        figures.note("here", Ok(None));
+        assert_eq!((figures.fault, figures.pause), (None, FIRST_PAUSE));
     }
 }
