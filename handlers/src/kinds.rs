@@ -47,7 +47,8 @@ impl HandlerSettings {
             FunctionKind::Mail(_) => cfg!(feature = "mail") && self.mail.is_some(),
             FunctionKind::Sql(spec) => sql::runs(spec, &self.sql),
             FunctionKind::Publish(spec) => self.publish.of(spec).is_some(),
-            FunctionKind::Wasm(_) => cfg!(feature = "wasm"),
+            // What confines commands must not be got round by directories that act with the same rights.
+            FunctionKind::Wasm(spec) => cfg!(feature = "wasm") && (spec.dirs.is_empty() || self.exec.runs_all()),
             FunctionKind::Handler { .. } => false,
         }
     }
@@ -73,6 +74,7 @@ impl HandlerSettings {
                 format!("the connection {} of handlers.sql.connections", spec.connection)
             }
             FunctionKind::Publish(spec) => format!("the connection {} of {}", spec.connection, publish::section(spec)),
+            FunctionKind::Wasm(_) if cfg!(feature = "wasm") => wasm::DIRS_NEED.to_owned(),
             FunctionKind::Wasm(_) => wasm::NEEDS.to_owned(),
             _ => "a program that is built with it".to_owned(),
         };

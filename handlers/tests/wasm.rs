@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use runner_core::function::{Function, FunctionKind, Functions, WasmDir, WasmSpec};
-use runner_handlers::{HandlerSettings, register_with};
+use runner_handlers::{ExecSettings, HandlerSettings, register_with};
 use runner_sdk::testing::{Trial, TrialReport};
 use runner_sdk::{Handlers, Outcome, RUN_LOG_MAX_BYTES, Registry, StopReason};
 use tokio::time::{Instant, timeout};
@@ -384,7 +384,51 @@ async fn its_open_files_are_bounded() {
         write: false,
     }];
     let (_, error) = failed(spec).await;
-    assert!(error == "exit code 9" || error.starts_with("wasm_trap: "), "{error}");
+    assert!(
+        error.starts_with("wasm_trap: ") && error.contains("resource table"),
+        "{error}"
+    );
+}
+
+#[test]
+fn directories_do_not_get_round_what_confines_commands() {
+    let with = |dirs: bool, exec: ExecSettings| {
+        let dir = WasmDir {
+            host: "/srv".into(),
+            guest: "/".to_owned(),
+            write: false,
+        };
+        let spec = WasmSpec {
+            dirs: if dirs { vec![dir] } else { Vec::new() },
+            ..WasmSpec::new("/srv/a.wasm")
+        };
+        let settings = HandlerSettings {
+            exec,
+            ..HandlerSettings::default()
+        };
+        let kind = FunctionKind::Wasm(Box::new(spec));
+        (
+            settings.runs(&kind),
+            settings.check(&kind, false).map(|found| found.message),
+        )
+    };
+    let off: fn() -> ExecSettings = || ExecSettings {
+        enabled: false,
+        ..ExecSettings::default()
+    };
+    let confined: fn() -> ExecSettings = || ExecSettings {
+        allowed_commands: vec!["rsync".to_owned()],
+        ..ExecSettings::default()
+    };
+    assert_eq!(with(true, ExecSettings::default()), (true, None));
+    for exec in [off, confined] {
+        assert_eq!(with(false, exec()), (true, None));
+        let (runs, why) = with(true, exec());
+        assert!(
+            !runs && why.as_ref().is_some_and(|why| why.contains("allowed_commands")),
+            "{why:?}"
+        );
+    }
 }
 
 #[tokio::test]
@@ -428,12 +472,12 @@ async fn what_cannot_run_says_why() {
     let made = std::process::Command::new("mkfifo").arg(&fifo).status().unwrap();
     assert!(made.success());
     let huge = scene.file("huge.wasm");
-    std::fs::File::create(&huge).unwrap().set_len(65 << 20).unwrap();
+    std::fs::File::create(&huge).unwrap().set_len(17 << 20).unwrap();
     for (path, says) in [
         (scene.file("none.wasm"), "none.wasm: No such file"),
         (scene.0.path().to_owned(), "it is not a file"),
         (fifo, "it is not a file"),
-        (huge, "longer than 67108864 bytes"),
+        (huge, "longer than 16777216 bytes"),
     ] {
         cannot_run(WasmSpec::new(path), says).await;
     }

@@ -66,6 +66,13 @@ impl Default for ExecSettings {
     }
 }
 
+impl ExecSettings {
+    /// Whether a manifest may run any command, which may do what the user of this program may.
+    pub(crate) fn runs_all(&self) -> bool {
+        self.enabled && self.allowed_commands.is_empty()
+    }
+}
+
 /// Runs the command.
 pub(crate) async fn run(
     spec: &ExecSpec,

@@ -9,6 +9,7 @@ use runner_sdk::{Bytes, Ctx, Outcome, StopReason, TaskError};
 use tokio::io::{DuplexStream, duplex};
 use tokio::runtime::Handle;
 use tokio::sync::oneshot;
+use tokio::task::yield_now;
 use tokio::time::timeout;
 use wasmtime::{Linker, ResourceLimiter, Store};
 use wasmtime_wasi::cli::AsyncStdoutStream;
@@ -54,7 +55,11 @@ impl ResourceLimiter for Guest {
         }
     }
 
-    fn table_growing(&mut self, current: usize, desired: usize, _maximum: Option<usize>) -> wasmtime::Result<bool> {
+    fn table_growing(&mut self, current: usize, desired: usize, maximum: Option<usize>) -> wasmtime::Result<bool> {
+        if maximum.is_some_and(|most| desired > most) {
+            // The engine refuses it.
+            return Ok(true);
+        }
         let more = desired.saturating_sub(current);
         let fits = more <= MAX_TABLE.saturating_sub(self.elements);
         self.elements += if fits { more } else { 0 };
@@ -180,6 +185,8 @@ impl ModuleRun {
             Ok(module) => module,
             Err(why) => return ModuleEnd::Misconfigured(why),
         };
+        // Compiling does not give way. A task that was stopped meanwhile ends here: it may run elsewhere by now.
+        yield_now().await;
         let guest = match self.guest() {
             Ok(guest) => guest,
             Err(why) => return ModuleEnd::Misconfigured(why),

@@ -27,6 +27,10 @@ pub(crate) struct WasmModules {
 /// What a worker needs for such functions.
 pub(crate) const NEEDS: &str = "a program that is built with the feature `wasm`: cargo build --release --features wasm";
 
+/// What a worker needs for those with `dirs`.
+pub(crate) const DIRS_NEED: &str = "commands that are switched on and not confined, because it has dirs: \
+    handlers.exec.enabled, and no handlers.exec.allowed_commands";
+
 /// Runs the module.
 #[cfg(feature = "wasm")]
 pub(crate) async fn run(

@@ -13,14 +13,14 @@ use nix::fcntl::OFlag;
 use tokio::sync::Mutex as Turn;
 use wasmtime::{Config, Engine, Module};
 
-/// Bytes of a module's file: compiled it takes several times as much memory.
-const MAX_MODULE: u64 = 64 * 1024 * 1024;
+/// Bytes of a module's file: compiled it takes several times as much memory, and compiling cannot be interrupted.
+const MAX_MODULE: u64 = 16 * 1024 * 1024;
 
 /// Compiled modules that are kept, the ones used last.
 const KEPT: usize = 64;
 
 /// Bytes of the files of which compiled modules are kept.
-const KEPT_BYTES: u64 = 256 * 1024 * 1024;
+const KEPT_BYTES: u64 = 64 * 1024 * 1024;
 
 /// Between two ticks: a module in a loop gives way once a tick, and ends with the first one after it was stopped.
 const TICK: Duration = Duration::from_millis(10);
@@ -50,6 +50,7 @@ struct SavedModule {
 /// Tells one content of a file from another.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct FileStamp {
+    device: u64,
     inode: u64,
     bytes: u64,
     changed: (i64, i64),
@@ -58,6 +59,7 @@ struct FileStamp {
 impl FileStamp {
     fn of(file: &Metadata) -> Self {
         Self {
+            device: file.dev(),
             inode: file.ino(),
             bytes: file.len(),
             changed: (file.ctime(), file.ctime_nsec()),
@@ -99,14 +101,18 @@ impl ModuleCache {
             return Ok(known);
         }
         let mut bytes = Vec::new();
-        let read = file.take(MAX_MODULE + 1).read_to_end(&mut bytes);
-        read.map_err(|error| at(error.to_string()))?;
+        let read = (&file).take(MAX_MODULE + 1).read_to_end(&mut bytes);
+        let after = read.and_then(|_| file.metadata());
+        let after = after.map_err(|error| at(error.to_string()))?;
         if bytes.len() as u64 > MAX_MODULE {
             return Err(at(format!("it is longer than {MAX_MODULE} bytes")));
         }
         let module = Module::new(self.engine()?, &bytes);
         let module = module.map_err(|error| at(format!("not a module of WebAssembly: {error:#}")))?;
-        self.kept().keep(path, stamp, module.clone());
+        // One that was written meanwhile may be read in part.
+        if FileStamp::of(&after) == stamp {
+            self.kept().keep(path, stamp, module.clone());
+        }
         Ok(module)
     }
 
