@@ -5,7 +5,6 @@ use std::fmt;
 use std::sync::Arc;
 
 use runner_core::limit::Limits;
-use runner_core::task::Task;
 
 use crate::aggregate::Aggregators;
 use crate::handler::OfType;
@@ -130,7 +129,7 @@ impl Registry {
     /// ```
     #[must_use]
     pub fn on_task<H: Handler<A>, A: OfType + 'static>(mut self, handler: H) -> Self {
-        self.typed.add(A::options(Task::new(A::NAME)));
+        self.typed.add(A::NAME, A::options);
         self.on(A::NAME, handler)
     }
 

@@ -6,19 +6,22 @@ use std::collections::BTreeMap;
 use runner_core::task::Task;
 
 /// The options of types that derive `TaskType` and have a handler here.
-#[derive(Debug, Clone, Default, PartialEq)]
-pub struct TypedTasks(BTreeMap<String, Task>);
+#[derive(Debug, Clone, Default)]
+pub struct TypedTasks(BTreeMap<String, SetOptions>);
+
+/// Sets the options of a type. Called for each task: one may be a time.
+type SetOptions = fn(Task) -> Task;
 
 impl TypedTasks {
     /// Adds a type; the first of a name counts.
-    pub(crate) fn add(&mut self, task: Task) {
-        self.0.entry(task.kind.clone()).or_insert(task);
+    pub(crate) fn add(&mut self, name: &str, options: SetOptions) {
+        self.0.entry(name.to_owned()).or_insert(options);
     }
 
     /// Adds the types of the other list; where both have one, it stays as it is.
     pub fn merge(&mut self, other: &Self) {
-        for (name, task) in &other.0 {
-            self.0.entry(name.clone()).or_insert_with(|| task.clone());
+        for (name, options) in &other.0 {
+            self.add(name, *options);
         }
     }
 
@@ -26,7 +29,11 @@ impl TypedTasks {
     /// [`Task::new`].
     #[must_use]
     pub fn new_task(&self, kind: &str) -> Task {
-        self.0.get(kind).cloned().unwrap_or_else(|| Task::new(kind))
+        let task = Task::new(kind);
+        match self.0.get(kind) {
+            Some(options) => options(task),
+            None => task,
+        }
     }
 
     /// Whether the type is one of them.
@@ -36,8 +43,8 @@ impl TypedTasks {
     }
 
     /// A task of each, in the order of their names.
-    pub fn iter(&self) -> impl Iterator<Item = &Task> {
-        self.0.values()
+    pub fn tasks(&self) -> impl Iterator<Item = Task> {
+        self.0.keys().map(|name| self.new_task(name))
     }
 }
 

@@ -39,8 +39,8 @@ pub(super) async fn handlers(
 
 /// The options that task types with a handler in code state, by their names.
 pub(super) fn type_options(typed: &TypedTasks) -> BTreeMap<String, FunctionOptions> {
-    let options = |task: &Task| (task.kind.clone(), FunctionOptions::of(task));
-    typed.iter().map(options).collect()
+    let options = |task: Task| (task.kind.clone(), FunctionOptions::of(&task));
+    typed.tasks().map(options).collect()
 }
 
 /// The task types of the program's handlers, for a command that runs none of them. The functions that add handlers also open what
