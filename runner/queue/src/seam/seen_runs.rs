@@ -3,7 +3,7 @@
 //!
 //! Not here: records, which outlive their tasks (`runs`).
 
-use runner_core::task::{AttemptOutcome, QueueName, TaskState};
+use runner_core::task::{AttemptOutcome, QueueName, TaskState, TraceContext};
 
 use super::{Broker, BrokerResult, MAX_RUN_ERROR_BYTES, Page, RunRecord, TaskInfo};
 
@@ -65,6 +65,7 @@ fn seen(info: TaskInfo, kind: &str) -> Option<RunRecord> {
         output: None,
         output_cut: false,
         retry_left: false,
+        trace: TraceContext::of(&record.headers).map(|trace| trace.trace_id().to_string()),
         task: record.id,
         queue: record.queue,
     })
