@@ -1,6 +1,6 @@
 //! `runner runs` and `runner logs`: what is remembered of runs, and what one prints while it continues.
 
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::kit::{self, Runner, Site, eventually};
 
@@ -211,69 +211,51 @@ async fn a_function_is_run_by_its_name() {
     }
 }
 
+/// The runs of a type; none if there is no such one.
+async fn runs_of(site: &Site, kind: &str) -> Vec<Value> {
+    let listed = site.cli(["runs", kind, "--json"]).await;
+    if !listed.status.success() {
+        return Vec::new();
+    }
+    listed.json().as_array().unwrap().clone()
+}
+
+/// The tasks of these runs, in order of their names.
+fn tasks_of(runs: &[Value]) -> Vec<&str> {
+    let mut tasks: Vec<&str> = runs.iter().filter_map(|run| run["task"].as_str()).collect();
+    tasks.sort_unstable();
+    tasks
+}
+
 /// Of `echo` all runs, of `sleep` only the task that is still there.
 async fn runs_of_a_type_without_a_manifest_are_listed_if_it_is_named() {
     let site = Site::new("worker: {record_runs: [\"ec*\"]}\n");
     let runner = site.start().await;
-    for (kind, id, retention) in [
-        ("echo", "one", "0s"),
-        ("echo", "two", "1h"),
-        ("sleep", "three", "1h"),
-        ("sleep", "four", "0s"),
+    for (kind, payload, id, retention) in [
+        ("echo", r#"{"n":1}"#, "one", "0s"),
+        ("echo", r#"{"n":1}"#, "two", "1h"),
+        ("sleep", r#"{"seconds":0}"#, "three", "1h"),
+        ("sleep", r#"{"seconds":0}"#, "four", "0s"),
     ] {
-        let payload = if kind == "echo" {
-            r#"{"n":1}"#
-        } else {
-            r#"{"seconds":0}"#
-        };
-        let task = [
-            "enqueue",
-            kind,
-            "--id",
-            id,
-            "--payload",
-            payload,
-            "--retention",
-            retention,
-        ];
-        site.cli(task).await.ok();
+        let options = ["--id", id, "--payload", payload, "--retention", retention];
+        site.cli([&["enqueue", kind][..], &options].concat()).await.ok();
     }
-    let listed = async |kind: &str| {
-        let listed = site.cli(["runs", kind, "--json"]).await;
-        let listed = if listed.status.success() {
-            listed.json()
-        } else {
-            json!([])
-        };
-        let mut names: Vec<String> = listed
-            .as_array()
-            .unwrap()
-            .iter()
-            .map(|run| run["task"].to_string())
-            .collect();
-        names.sort();
-        (names, listed)
-    };
     eventually("the runs are listed", async || {
-        let (echo, sleep) = (listed("echo").await.0, listed("sleep").await.0);
-        match (echo, sleep)
-            == (
-                vec!["\"one\"".to_owned(), "\"two\"".to_owned()],
-                vec!["\"three\"".to_owned()],
-            ) {
+        let (echo, sleep) = (runs_of(&site, "echo").await, runs_of(&site, "sleep").await);
+        match tasks_of(&echo) == ["one", "two"] && tasks_of(&sleep) == ["three"] {
             true => Ok(()),
-            false => Err(format!("{:?} {:?}", listed("echo").await, listed("sleep").await)),
+            false => Err(format!("{echo:?} {sleep:?}")),
         }
     })
     .await;
-    let run = listed("type:echo").await.1[0].clone();
+    let run = &runs_of(&site, "type:echo").await[0];
     assert_eq!(
         json!([run["type"], run["function"], run["outcome"]]),
         json!(["echo", null, "success"]),
         "{run}"
     );
     assert_ne!(run["worker"], "", "{run}");
-    let seen = listed("sleep").await.1[0].clone();
+    let seen = &runs_of(&site, "sleep").await[0];
     assert_eq!(
         json!([seen["worker"], seen["took_seconds"]]),
         json!(["", null]),
