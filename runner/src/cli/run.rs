@@ -128,9 +128,10 @@ pub async fn run(settings: Settings, mut app: AppParts, access: Access, log: Log
     if let Some(manager) = &manager {
         manager.watch(components.watched(), stopping.clone());
     }
+    let of_worker = running.worker.as_ref().map(Worker::changeable_settings);
     let live = LiveSettings {
         levels: log.levels.clone(),
-        worker: running.worker.as_ref().map(Worker::changeable_settings),
+        worker: of_worker.clone(),
         users: running.users.clone(),
     };
     let reloader = Arc::new(Reloader::new(&settings, &sections, live));
@@ -149,7 +150,9 @@ pub async fn run(settings: Settings, mut app: AppParts, access: Access, log: Log
     };
     stopping.cancel();
     if let Some(manager) = &manager {
-        manager.stopping(settings.worker.shutdown_timeout);
+        // As it is now: the worker waits for as long.
+        let changed = of_worker.map(|worker| worker.shutdown_timeout());
+        manager.stopping(changed.unwrap_or(settings.worker.shutdown_timeout));
     }
     program.stop(hurry, on_stop).await;
     match broken {

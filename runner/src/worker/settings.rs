@@ -189,6 +189,12 @@ impl ChangeableSettings {
         *self.0.write().unwrap_or_else(PoisonError::into_inner) = Changeable::of(settings);
     }
 
+    /// How long a stop waits for tasks that run.
+    #[must_use]
+    pub fn shutdown_timeout(&self) -> Duration {
+        self.now().shutdown_timeout
+    }
+
     /// Those in force. Not to be held over a wait.
     pub(super) fn now(&self) -> RwLockReadGuard<'_, Changeable> {
         self.0.read().unwrap_or_else(PoisonError::into_inner)
