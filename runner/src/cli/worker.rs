@@ -83,12 +83,12 @@ impl WorkerCommand {
         match self.verb {
             Verb::Show(whom) => show(context, broker, &whom.found(broker).await?).await,
             Verb::Pause(whom) => {
-                let change = |order: &mut WorkerOrder, _: &OrderTarget| order.pause();
+                let change = |order: &mut WorkerOrder, _: &WorkerOrder| order.pause();
                 give(context, broker, &whom, "worker.pause", change).await
             }
             Verb::Resume(whom) => give(context, broker, &whom, "worker.resume", WorkerOrder::resume).await,
             Verb::Set { whom, concurrency } => {
-                let change = move |order: &mut WorkerOrder, _: &OrderTarget| order.concurrency = concurrency.0;
+                let change = move |order: &mut WorkerOrder, _: &WorkerOrder| order.concurrency = concurrency.0;
                 give(context, broker, &whom, "worker.set", change).await
             }
         }
@@ -142,12 +142,18 @@ async fn give(
     broker: &dyn Broker,
     whom: &Whom,
     action: &'static str,
-    change: impl Fn(&mut WorkerOrder, &OrderTarget),
+    change: impl Fn(&mut WorkerOrder, &WorkerOrder),
 ) -> anyhow::Result<()> {
     let found = whom.found(broker).await?;
     let mut order = WorkerOrder::read(broker, &found.target).await?;
+    let host = match (&found.target, found.workers.first()) {
+        (OrderTarget::Worker(_), Some(worker)) => {
+            WorkerOrder::read(broker, &OrderTarget::Host(worker.info.host.clone())).await?
+        }
+        _ => WorkerOrder::default(),
+    };
     let before = order.concurrency;
-    change(&mut order, &found.target);
+    change(&mut order, &host);
     order.by = actor();
     order.at = context.clock.now();
     order.write(broker, &found.target).await?;

@@ -84,9 +84,10 @@ impl WorkerOrder {
         self.paused = Some(true);
     }
 
-    /// Takes a pause back: for a host the order of that, for one worker also that of its host.
-    pub fn resume(&mut self, target: &OrderTarget) {
-        self.paused = matches!(target, OrderTarget::Worker(_)).then_some(false);
+    /// Takes a pause back. `host` is the order for the host of the one worker that this order is for, and empty for an order of a
+    /// host: only against a pause of the host something is ordered, so that the worker obeys a later one.
+    pub fn resume(&mut self, host: &Self) {
+        self.paused = (host.paused == Some(true)).then_some(false);
     }
 
     /// All orders with whom they are for, those that are kept longest first; at most

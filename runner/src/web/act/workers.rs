@@ -29,7 +29,8 @@ pub async fn one(
         return Err(PageError::Gone("server", id));
     };
     let name = format!("{}:{}", worker.info.host, worker.info.pid);
-    give(&app, &cx, (OrderTarget::Worker(id), name), &verb, &form).await
+    let of_host = WorkerOrder::read(&*app.broker, &OrderTarget::Host(worker.info.host.clone())).await?;
+    give(&app, &cx, (OrderTarget::Worker(id), name, of_host), &verb, &form).await
 }
 
 /// `POST /queue/hosts/{host}/{verb}`
@@ -47,13 +48,13 @@ pub async fn host(
     if !known && WorkerOrder::read(&*app.broker, &target).await?.is_empty() {
         return Err(PageError::Gone("host", host));
     }
-    give(&app, &cx, (target, host), &verb, &form).await
+    give(&app, &cx, (target, host, WorkerOrder::default()), &verb, &form).await
 }
 
 async fn give(
     app: &AppState,
     cx: &RequestContext,
-    (target, name): (OrderTarget, String),
+    (target, name, of_host): (OrderTarget, String, WorkerOrder),
     verb: &str,
     form: &Form,
 ) -> Result<Response, PageError> {
@@ -64,7 +65,7 @@ async fn give(
             ("worker.pause", "notice.worker.pause")
         }
         "resume" => {
-            order.resume(&target);
+            order.resume(&of_host);
             ("worker.resume", "notice.worker.resume")
         }
         "set" => match concurrency(form) {
