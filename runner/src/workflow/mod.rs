@@ -90,25 +90,36 @@ impl SettledSteps {
     ///
     /// When the broker could not be asked. What was not written is found by a look.
     pub async fn write(&self, broker: &dyn Broker) -> BrokerResult<()> {
-        let mut by_workflow: BTreeMap<String, Vec<(u32, StepEnd)>> = BTreeMap::new();
-        let mut failed = None;
+        let mut by_workflow: BTreeMap<String, Vec<SettledStep>> = BTreeMap::new();
         for step in self.take() {
-            match is_over(broker, &step).await {
-                Ok(true) => by_workflow
-                    .entry(step.workflow)
-                    .or_default()
-                    .push((step.number, step.end)),
-                Ok(false) => {}
-                Err(error) => failed = Some(error),
-            }
+            by_workflow.entry(step.workflow.clone()).or_default().push(step);
         }
-        for (workflow, ends) in by_workflow {
-            for some in ends.chunks(BATCH) {
-                failed = end_workflow_steps(broker, &workflow, some).await.err().or(failed);
-            }
+        let mut failed = None;
+        for (workflow, steps) in by_workflow {
+            failed = write_ends(broker, &workflow, steps).await.err().or(failed);
         }
         failed.map_or(Ok(()), Err)
     }
+}
+
+/// The workflow is read before the tasks: should a step be run again from now on, its failure no longer counts.
+async fn write_ends(broker: &dyn Broker, workflow: &str, steps: Vec<SettledStep>) -> BrokerResult<()> {
+    let Some(head) = broker.workflow(workflow).await? else {
+        return Ok(());
+    };
+    let (mut ends, mut failed) = (Vec::new(), None);
+    for step in steps {
+        match is_over(broker, &step).await {
+            Ok(true) => ends.push((step.number, step.end)),
+            Ok(false) => {}
+            Err(error) => failed = Some(error),
+        }
+    }
+    for some in ends.chunks(BATCH) {
+        let written = end_workflow_steps(broker, workflow, head.place.epoch, some).await;
+        failed = written.err().or(failed);
+    }
+    failed.map_or(Ok(()), Err)
 }
 
 /// Whether this is the end of the step still: one that has failed may have been run again before that was written down.

@@ -37,6 +37,8 @@ pub(super) fn clauses() -> Vec<Clause> {
         what_has_ended_is_not_enqueued_when_its_stage_is_sent_again,
         a_workflow_is_being_cancelled_while_a_step_runs,
         a_cancel_after_the_last_step_changes_nothing,
+        a_failure_that_was_seen_before_a_retry_counts_nothing,
+        a_task_that_is_gone_after_a_retry_is_missed_twice_again,
     ]
 }
 
@@ -84,7 +86,9 @@ impl Fresh {
     }
 
     async fn report(&self, name: &str, ends: &[(u32, StepEnd)]) {
-        end_workflow_steps(&*self.broker, name, ends).await.unwrap();
+        let found = self.broker.workflow(name).await.unwrap();
+        let epoch = found.map_or(0, |head| head.place.epoch);
+        end_workflow_steps(&*self.broker, name, epoch, ends).await.unwrap();
     }
 
     /// Claims everything, ends it, and reports it as a worker does. Returns the types.
@@ -221,7 +225,7 @@ async fn an_end_counts_once_however_often_it_is_reported(fresh: Fresh) {
     }
     fresh.report("w", &[(0, StepEnd::Failed("late".to_owned()))]).await;
     assert_eq!(fresh.stands("w").await, (WorkflowState::Running, 1, 0));
-    let nothing = fresh.broker.end_steps("other", &first).await.unwrap();
+    let nothing = fresh.broker.end_steps("other", 0, &first).await.unwrap();
     assert_eq!(nothing, None);
     fresh.is_sound().await;
 }
@@ -295,7 +299,7 @@ async fn what_was_left_between_two_steps_is_done_by_the_next_look(fresh: Fresh) 
     assert_eq!(fresh.work(done, false).await, ["s"]);
     fresh
         .broker
-        .end_steps("w", &[(1, StepEnd::Done(Bytes::new()))])
+        .end_steps("w", 0, &[(1, StepEnd::Done(Bytes::new()))])
         .await
         .unwrap();
     fresh.look_at("w", &mut gone).await;
@@ -467,7 +471,7 @@ async fn a_step_whose_id_is_taken_fails_and_says_so(fresh: Fresh) {
 async fn what_has_ended_is_not_enqueued_when_its_stage_is_sent_again(fresh: Fresh) {
     fresh.broker.keep_workflow(&workflow("w", &[2, 1])).await.unwrap();
     let ends = [(0, StepEnd::Done(Bytes::new()))];
-    fresh.broker.end_steps("w", &ends).await.unwrap();
+    fresh.broker.end_steps("w", 0, &ends).await.unwrap();
     advance_workflow(&*fresh.broker, "w").await.unwrap();
     assert_eq!(fresh.claim_one().await.task().id, task_of("w", 1));
     assert!(fresh.claim(9).await.is_empty());
@@ -496,9 +500,53 @@ async fn a_workflow_is_being_cancelled_while_a_step_runs(fresh: Fresh) {
 async fn a_cancel_after_the_last_step_changes_nothing(fresh: Fresh) {
     fresh.begin(&workflow("w", &[1])).await;
     let ends = [(0, StepEnd::Done(Bytes::new()))];
-    fresh.broker.end_steps("w", &ends).await.unwrap();
+    fresh.broker.end_steps("w", 0, &ends).await.unwrap();
     let head = cancel_workflow(&*fresh.broker, "w").await.unwrap().unwrap();
     assert_eq!(head.place.state, WorkflowState::Done);
     assert!(fresh.work(done, true).await.contains(&"on:done".to_owned()));
+    fresh.is_sound().await;
+}
+
+async fn a_failure_that_was_seen_before_a_retry_counts_nothing(fresh: Fresh) {
+    fresh.begin(&workflow("w", &[2])).await;
+    fresh.work(|_| archive("no"), true).await;
+    assert_eq!(fresh.work(done, true).await, ["on:failed"]);
+    // A slow runner has read the workflow and its archived task, and writes that down after the retry.
+    let seen = fresh.head("w").await.place.epoch;
+    assert_eq!(retry_workflow(&*fresh.broker, "w").await.unwrap(), Some(2));
+    let late = [(0, StepEnd::Failed("no".to_owned()))];
+    end_workflow_steps(&*fresh.broker, "w", seen, &late).await.unwrap();
+    assert_eq!(fresh.stands("w").await, (WorkflowState::Running, 0, 0));
+    // A success counts whenever it was seen.
+    let success = [(0, StepEnd::Done(Bytes::new()))];
+    end_workflow_steps(&*fresh.broker, "w", seen, &success).await.unwrap();
+    assert_eq!(fresh.work(done, true).await, ["s", "s"]);
+    assert_eq!(fresh.stands("w").await, (WorkflowState::Done, 2, 0));
+    assert_eq!(fresh.work(done, true).await, ["on:done"]);
+    fresh.is_sound().await;
+}
+
+async fn a_task_that_is_gone_after_a_retry_is_missed_twice_again(fresh: Fresh) {
+    fresh.begin(&workflow("w", &[1])).await;
+    let (default, mut gone) = (queue("default"), HashSet::new());
+    let delete = async || {
+        fresh
+            .broker
+            .act(&default, &task_of("w", 0), Action::Delete)
+            .await
+            .unwrap()
+    };
+    delete().await;
+    for _ in 0..2 {
+        fresh.look_at("w", &mut gone).await;
+    }
+    assert_eq!(fresh.stands("w").await, (WorkflowState::Failed, 0, 1));
+    assert_eq!(fresh.work(done, true).await, ["on:failed"]);
+    assert_eq!(retry_workflow(&*fresh.broker, "w").await.unwrap(), Some(1));
+    delete().await;
+    fresh.look_at("w", &mut gone).await;
+    assert_eq!(fresh.stands("w").await, (WorkflowState::Running, 0, 0));
+    fresh.look_at("w", &mut gone).await;
+    assert_eq!(fresh.stands("w").await, (WorkflowState::Failed, 0, 1));
     fresh.is_sound().await;
 }

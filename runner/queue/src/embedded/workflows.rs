@@ -86,11 +86,15 @@ fn head_of(row: &Row<'_>) -> Result<Option<WorkflowHead>, SqlError> {
     }))
 }
 
-fn end(tx: &Tx<'_>, id: &str, ends: &[(u32, StepEnd)]) -> Result<Option<WorkflowHead>, SqlError> {
+fn end(tx: &Tx<'_>, id: &str, epoch: u32, ends: &[(u32, StepEnd)]) -> Result<Option<WorkflowHead>, SqlError> {
     let Some(mut head) = read(tx.conn, id)? else {
         return Ok(None);
     };
+    let counts = head.place.epoch == epoch;
     for (number, end) in ends {
+        if !counts && matches!(end, StepEnd::Failed(_)) {
+            continue;
+        }
         let (word, said, from) = match end {
             StepEnd::Done(result) => ("done", kept_result(Some(result.clone())).to_vec(), "failed"),
             StepEnd::Failed(error) => ("failed", stored_error(error).as_bytes().to_vec(), ""),
@@ -278,9 +282,9 @@ impl Workflows for EmbeddedBroker {
         Ok(payloads)
     }
 
-    async fn end_steps(&self, id: &str, ends: &[(u32, StepEnd)]) -> BrokerResult<Option<WorkflowHead>> {
+    async fn end_steps(&self, id: &str, epoch: u32, ends: &[(u32, StepEnd)]) -> BrokerResult<Option<WorkflowHead>> {
         let (id, ends) = (id.to_owned(), ends.to_vec());
-        let change = move |tx: &mut Tx<'_>| end(tx, &id, &ends);
+        let change = move |tx: &mut Tx<'_>| end(tx, &id, epoch, &ends);
         self.writer.write("end steps of a workflow", change).await
     }
 

@@ -341,13 +341,14 @@ pub trait Workflows: Send + Sync {
     async fn workflow_payloads(&self, id: &str, from: u32, most: u32) -> BrokerResult<Vec<Bytes>>;
 
     /// Writes down how steps ended; numbers that the workflow does not have are ignored. A success counts once, also after a
-    /// failure of the same step; a failure counts only if there is nothing yet. The first failure makes a running workflow failed; when none is left it runs again, in the next
-    /// epoch. Returns the workflow as it is then.
+    /// failure of the same step. A failure counts only if there is nothing yet and the workflow is still in `epoch`, which the
+    /// caller has read before it saw the failure: the step may have been run again meanwhile. The first failure makes a running
+    /// workflow failed; when none is left it runs again, in the next epoch. Returns the workflow as it is then.
     ///
     /// # Errors
     ///
     /// As above.
-    async fn end_steps(&self, id: &str, ends: &[(u32, StepEnd)]) -> BrokerResult<Option<WorkflowHead>>;
+    async fn end_steps(&self, id: &str, epoch: u32, ends: &[(u32, StepEnd)]) -> BrokerResult<Option<WorkflowHead>>;
 
     /// Forgets the failures of a workflow that has failed or was cancelled: it runs again, in the next epoch. Returns the
     /// workflow as it is then.

@@ -90,13 +90,18 @@ fn is_unreported(place: WorkflowPlace) -> bool {
     place.state == WorkflowState::Failed && place.called <= place.epoch && place.called < u32::MAX
 }
 
-/// Writes down how steps ended, and continues if that allows it.
+/// Writes down how steps ended, and continues if that allows it. Failures count only while the workflow is in this epoch.
 ///
 /// # Errors
 ///
 /// As [`advance_workflow`].
-pub async fn end_workflow_steps(broker: &dyn Broker, id: &str, ends: &[(u32, StepEnd)]) -> BrokerResult<()> {
-    let Some(head) = broker.end_steps(id, ends).await? else {
+pub async fn end_workflow_steps(
+    broker: &dyn Broker,
+    id: &str,
+    epoch: u32,
+    ends: &[(u32, StepEnd)],
+) -> BrokerResult<()> {
+    let Some(head) = broker.end_steps(id, epoch, ends).await? else {
         return Ok(());
     };
     let place = head.place;
@@ -155,7 +160,7 @@ pub async fn look_at_workflow(
             let found = join_all(some.iter().map(|step| task_of(broker, id, step))).await;
             for (step, found) in some.iter().zip(found) {
                 match found {
-                    Ok(found) => ends.extend(end_of(id, step, found, gone).map(|end| (step.number, end))),
+                    Ok(found) => ends.extend(end_of(&head, step, found, gone).map(|end| (step.number, end))),
                     Err(error) => errors.push(error),
                 }
             }
@@ -166,7 +171,7 @@ pub async fn look_at_workflow(
         }
     }
     if !ends.is_empty() {
-        end_workflow_steps(broker, id, &ends).await?;
+        end_workflow_steps(broker, id, place.epoch, &ends).await?;
     }
     errors.pop().map_or(Ok(()), Err)
 }
@@ -180,17 +185,33 @@ async fn task_of(broker: &dyn Broker, id: &str, step: &WorkflowStepView) -> Brok
 }
 
 /// What happened to the task of a step, if that is news.
-fn end_of(id: &str, step: &WorkflowStepView, found: Option<TaskInfo>, gone: &mut HashSet<String>) -> Option<StepEnd> {
-    let task = step_task_id(id, step.number)?;
-    let key = format!("{}/{task}", step.step.queue);
-    let end = match found {
-        Some(found) if found.state == TaskState::Completed => Some(StepEnd::Done(found.result.unwrap_or_default())),
-        Some(found) if found.state == TaskState::Archived => Some(StepEnd::Failed(found.record.last_error)),
-        Some(_) => None,
-        None if step.end.is_none() && !gone.insert(key) => Some(StepEnd::Failed("its task is gone".to_owned())),
-        None => None,
+fn end_of(
+    head: &WorkflowHead,
+    step: &WorkflowStepView,
+    found: Option<TaskInfo>,
+    gone: &mut HashSet<String>,
+) -> Option<StepEnd> {
+    let task = step_task_id(&head.id, step.number)?;
+    // With the epoch: what was missed before a retry, perhaps seen only by another instance since, is missed again after it.
+    let (queue, epoch) = (&step.step.queue, head.place.epoch);
+    let key = format!("{queue}/{task}/{epoch}");
+    let Some(found) = found else {
+        // One that has failed is known to have ended.
+        if step.end.is_some() {
+            return None;
+        }
+        if gone.remove(&key) {
+            return Some(StepEnd::Failed("its task is gone".to_owned()));
+        }
+        gone.insert(key);
+        return None;
     };
-    end.filter(|end| step.end.is_none() || matches!(end, StepEnd::Done(_)))
+    gone.remove(&key);
+    match found.state {
+        TaskState::Completed => Some(StepEnd::Done(found.result.unwrap_or_default())),
+        TaskState::Archived if step.end.is_none() => Some(StepEnd::Failed(found.record.last_error)),
+        _ => None,
+    }
 }
 
 /// Asks for the end of a workflow: no further stage begins, tasks that wait are deleted, those that run are stopped. While some
@@ -249,7 +270,7 @@ pub async fn retry_workflow(broker: &dyn Broker, id: &str) -> BrokerResult<Optio
         from += BATCH;
     }
     if !ends.is_empty() {
-        broker.end_steps(id, &ends).await?;
+        broker.end_steps(id, head.place.epoch, &ends).await?;
     }
     if !again.is_empty() {
         broker.reopen_workflow(id, &again).await?;

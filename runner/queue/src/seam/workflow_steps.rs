@@ -95,7 +95,7 @@ async fn send_steps(
         }
     }
     if !refused.is_empty() {
-        broker.end_steps(&head.id, &refused).await?;
+        broker.end_steps(&head.id, head.place.epoch, &refused).await?;
     }
     Ok(())
 }

@@ -160,9 +160,10 @@ impl Workflows for RedisBroker {
         Ok(payloads)
     }
 
-    async fn end_steps(&self, id: &str, ends: &[(u32, StepEnd)]) -> BrokerResult<Option<WorkflowHead>> {
+    async fn end_steps(&self, id: &str, epoch: u32, ends: &[(u32, StepEnd)]) -> BrokerResult<Option<WorkflowHead>> {
         let mut trip = self.conn.trip("end steps of a workflow").await?;
         script(&mut trip, Script::EndSteps, id);
+        trip.arg(epoch);
         for (number, end) in ends {
             trip.arg(*number);
             match end {

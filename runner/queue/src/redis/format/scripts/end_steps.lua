@@ -1,13 +1,14 @@
 -- Writes down how steps of a workflow ended.
 -- KEYS: the workflow, its steps, their payloads, their ends.
--- ARGV after the clock: seconds to keep it; then for each step number, 'd' done or 'f' failed, and result or error.
+-- ARGV after the clock: seconds to keep it, the epoch in which failures count; then for each step number, 'd' done or 'f' failed, and result or error.
 -- Returns: the workflow as it is then; nothing in its first place if there is none.
 local head = workflow_head(KEYS[1])
 if not head[1] then return head end
 local state, epoch, why = head[2], stored(head[4]) or 0, head[8] or ''
 local done, failed = stored(head[6]) or 0, stored(head[7]) or 0
 local steps = stored(look(false, 'HGET', KEYS[1], 'steps')) or 0
-for at = 4, #ARGV, 3 do
+local counts = epoch == tonumber(ARGV[4])
+for at = 5, #ARGV, 3 do
   local number, how = ARGV[at], ARGV[at + 1]
   local before = string.sub(keep('HGET', KEYS[4], number) or '', 1, 1)
   if tonumber(number) >= steps then
@@ -16,7 +17,7 @@ for at = 4, #ARGV, 3 do
     redis.call('HSET', KEYS[4], number, how .. ARGV[at + 2])
     done = done + 1
     if before == 'f' then failed = math.max(failed - 1, 0) end
-  elseif how == 'f' and before == '' then
+  elseif how == 'f' and before == '' and counts then
     redis.call('HSET', KEYS[4], number, how .. ARGV[at + 2])
     failed, why = failed + 1, ARGV[at + 2]
   end
