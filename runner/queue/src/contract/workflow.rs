@@ -39,6 +39,7 @@ pub(super) fn clauses() -> Vec<Clause> {
         a_cancel_after_the_last_step_changes_nothing,
         a_failure_that_was_seen_before_a_retry_counts_nothing,
         a_task_that_is_gone_after_a_retry_is_missed_twice_again,
+        a_stage_of_large_payloads_is_enqueued_in_parts,
     ]
 }
 
@@ -548,5 +549,36 @@ async fn a_task_that_is_gone_after_a_retry_is_missed_twice_again(fresh: Fresh) {
     assert_eq!(fresh.stands("w").await, (WorkflowState::Running, 0, 0));
     fresh.look_at("w", &mut gone).await;
     assert_eq!(fresh.stands("w").await, (WorkflowState::Failed, 0, 1));
+    fresh.is_sound().await;
+}
+
+async fn a_stage_of_large_payloads_is_enqueued_in_parts(fresh: Fresh) {
+    // 48 results of 64 KiB are 3 MiB for each of 12 steps: 36 MiB, which is more than two parts.
+    let mut new = workflow("w", &[48, 12]);
+    for (step, payload) in &mut new.steps[48..] {
+        step.takes = Some(GivenResults {
+            member: "rows".to_owned(),
+            all: true,
+        });
+        *payload = Bytes::new();
+    }
+    fresh.begin(&new).await;
+    let result = Bytes::from("x".repeat(crate::MAX_STEP_RESULT));
+    let mut first = Vec::new();
+    for claim in fresh.claim(48).await {
+        fresh.end(&claim, Verdict::Done).await;
+        let step = step_of_task(claim.task()).unwrap();
+        first.push((step.1, StepEnd::Done(result.clone())));
+    }
+    fresh.report("w", &first).await;
+    let second = fresh.claim(99).await;
+    assert_eq!(second.len(), 12);
+    for claim in &second {
+        assert!(claim.task().payload.len() > 48 * crate::MAX_STEP_RESULT);
+        fresh.end(claim, Verdict::Done).await;
+        let step = step_of_task(claim.task()).unwrap();
+        fresh.report("w", &[(step.1, StepEnd::Done(Bytes::new()))]).await;
+    }
+    assert_eq!(fresh.stands("w").await, (WorkflowState::Done, 60, 0));
     fresh.is_sound().await;
 }

@@ -19,6 +19,9 @@ use super::{Action, ActionError, Broker, BrokerResult, Delivery, Refusal};
 /// Steps of one call.
 pub(super) const BATCH: u32 = 256;
 
+/// Payloads of steps, in bytes, after which they are enqueued: what sending a stage holds in memory, and the last one of them.
+const PART_BYTES: usize = 16 << 20;
+
 /// How long the ids of steps are refused after they were accepted.
 const REMEMBER: Duration = WORKFLOWS_KEPT_FOR;
 
@@ -62,7 +65,7 @@ async fn send_steps(
     let steps = broker.workflow_steps(&head.id, from, most).await?;
     let payloads = broker.workflow_payloads(&head.id, from, most).await?;
     let mut unread: BTreeSet<u32> = numbers.collect();
-    let (mut sent, mut deliveries, mut refused) = (Vec::new(), Vec::new(), Vec::new());
+    let (mut part, mut refused) = (Part::default(), Vec::new());
     for step in steps {
         unread.remove(&step.number);
         // Its receipt may have lapsed, and its task may be deleted: it would run a second time.
@@ -71,20 +74,51 @@ async fn send_steps(
         }
         let payload = payloads.get((step.number - from) as usize).cloned().unwrap_or_default();
         match task_of(broker, head, (step.number, &step.step), payload, results).await? {
-            Ok(task) => {
-                sent.push(step.number);
-                deliveries.push(Delivery {
-                    task,
-                    remember: REMEMBER,
-                });
-            }
+            Ok(task) => part.add(step.number, task),
             Err(why) => refused.push((step.number, StepEnd::Failed(why))),
         }
+        if part.bytes >= PART_BYTES {
+            part.enqueue(broker, &mut refused).await?;
+        }
     }
+    part.enqueue(broker, &mut refused).await?;
     let lost = |number| (number, StepEnd::Failed("the stored step cannot be read".to_owned()));
     refused.extend(unread.into_iter().map(lost));
-    if !deliveries.is_empty() {
-        for (number, answer) in sent.into_iter().zip(broker.enqueue_once(&deliveries).await?) {
+    if !refused.is_empty() {
+        broker.end_steps(&head.id, head.place.epoch, &refused).await?;
+    }
+    Ok(())
+}
+
+/// Tasks of steps that are enqueued with one call. Each may have all results of the stage before in its payload, so that 256
+/// of them could need a gigabyte.
+#[derive(Default)]
+struct Part {
+    numbers: Vec<u32>,
+    deliveries: Vec<Delivery>,
+    /// Of their payloads.
+    bytes: usize,
+}
+
+impl Part {
+    fn add(&mut self, number: u32, task: Task) {
+        self.bytes += task.payload.as_ref().map_or(0, Bytes::len);
+        self.numbers.push(number);
+        self.deliveries.push(Delivery {
+            task,
+            remember: REMEMBER,
+        });
+    }
+
+    /// Enqueues them, if there are any, and forgets them. Adds those that were refused.
+    async fn enqueue(&mut self, broker: &dyn Broker, refused: &mut Vec<(u32, StepEnd)>) -> BrokerResult<()> {
+        let Self {
+            numbers, deliveries, ..
+        } = std::mem::take(self);
+        if deliveries.is_empty() {
+            return Ok(());
+        }
+        for (number, answer) in numbers.into_iter().zip(broker.enqueue_once(&deliveries).await?) {
             let why = match answer {
                 Err(Refusal::Invalid(why)) => why.to_string(),
                 // What was accepted for this workflow has a receipt.
@@ -93,11 +127,8 @@ async fn send_steps(
             };
             refused.push((number, StepEnd::Failed(why)));
         }
+        Ok(())
     }
-    if !refused.is_empty() {
-        broker.end_steps(&head.id, head.place.epoch, &refused).await?;
-    }
-    Ok(())
 }
 
 /// Enqueues a step whose task is gone. One that cannot be enqueued is left to the next sending of its stage, which says why.
