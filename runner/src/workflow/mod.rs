@@ -10,7 +10,8 @@ use std::time::Duration;
 use async_trait::async_trait;
 use runner_core::task::{QueueName, TaskId, TaskState};
 use runner_queue::{
-    Broker, BrokerResult, Settlement, StepEnd, Verdict, end_workflow_steps, kept_result, look_at_workflow, step_of_task,
+    Broker, BrokerResult, Settlement, StepEnd, StepOfTask, Verdict, end_workflow_steps, kept_result, look_at_workflow,
+    step_of_task,
 };
 use tokio::sync::Notify;
 use tokio::time::Instant;
@@ -28,9 +29,6 @@ const WORKFLOWS_A_LOOK: usize = 50;
 /// Ends that wait to be written. Beyond that they are left to the look.
 const MOST_ENDS: usize = 20_000;
 
-/// Ends of one call.
-const BATCH: usize = 500;
-
 /// Tasks that were missed once; beyond that they are forgotten, and missed again.
 const MOST_GONE: usize = 10_000;
 
@@ -46,8 +44,7 @@ struct Shared {
 
 #[derive(Debug)]
 struct SettledStep {
-    workflow: String,
-    number: u32,
+    step: StepOfTask,
     task: (QueueName, TaskId),
     end: StepEnd,
 }
@@ -56,7 +53,7 @@ impl SettledSteps {
     /// Notes the end of a task that belongs to a workflow. Never waits.
     pub fn settled(&self, settlement: &Settlement) {
         let task = settlement.claim.task();
-        let Some((workflow, number)) = step_of_task(task) else {
+        let Some(step) = step_of_task(task) else {
             return;
         };
         let end = match &settlement.verdict {
@@ -69,8 +66,7 @@ impl SettledSteps {
         let mut ends = self.0.ends.lock().unwrap_or_else(PoisonError::into_inner);
         if ends.len() < MOST_ENDS {
             ends.push(SettledStep {
-                workflow: workflow.to_owned(),
-                number,
+                step,
                 task: (task.queue.clone(), task.id.clone()),
                 end,
             });
@@ -92,7 +88,7 @@ impl SettledSteps {
     pub async fn write(&self, broker: &dyn Broker) -> BrokerResult<()> {
         let mut by_workflow: BTreeMap<String, Vec<SettledStep>> = BTreeMap::new();
         for step in self.take() {
-            by_workflow.entry(step.workflow.clone()).or_default().push(step);
+            by_workflow.entry(step.step.workflow.clone()).or_default().push(step);
         }
         let mut failed = None;
         for (workflow, steps) in by_workflow {
@@ -108,17 +104,15 @@ async fn write_ends(broker: &dyn Broker, workflow: &str, steps: Vec<SettledStep>
         return Ok(());
     };
     let (mut ends, mut failed) = (Vec::new(), None);
-    for step in steps {
+    for step in steps.into_iter().filter(|settled| settled.step.is_of(&head)) {
         match is_over(broker, &step).await {
-            Ok(true) => ends.push((step.number, step.end)),
+            Ok(true) => ends.push((step.step.number, step.end)),
             Ok(false) => {}
             Err(error) => failed = Some(error),
         }
     }
-    for some in ends.chunks(BATCH) {
-        let written = end_workflow_steps(broker, workflow, head.place.epoch, some).await;
-        failed = written.err().or(failed);
-    }
+    let written = end_workflow_steps(broker, workflow, head.place.epoch, &ends).await;
+    failed = written.err().or(failed);
     failed.map_or(Ok(()), Err)
 }
 

@@ -8,9 +8,9 @@ use runner_core::task::{Task, TaskId, TaskState};
 use super::shared::{archive, queue, retry, secs, verdict};
 use super::{Clause, Fresh};
 use crate::{
-    Action, GivenResults, NewWorkflow, StepEnd, Verdict, WORKFLOW_HEADER, WorkflowCallback, WorkflowHead, WorkflowPlan,
-    WorkflowState, WorkflowStep, advance_workflow, cancel_workflow, end_workflow_steps, look_at_workflow,
-    retry_workflow, step_of_header, step_of_task, step_task_id,
+    Action, GivenResults, NewWorkflow, StepEnd, StepOfTask, Verdict, WORKFLOW_HEADER, WorkflowCallback, WorkflowHead,
+    WorkflowPlan, WorkflowState, WorkflowStep, advance_workflow, cancel_workflow, end_workflow_steps, look_at_workflow,
+    retry_workflow, step_of_task, step_task_id,
 };
 
 pub(super) fn clauses() -> Vec<Clause> {
@@ -40,6 +40,8 @@ pub(super) fn clauses() -> Vec<Clause> {
         a_failure_that_was_seen_before_a_retry_counts_nothing,
         a_task_that_is_gone_after_a_retry_is_missed_twice_again,
         a_stage_of_large_payloads_is_enqueued_in_parts,
+        what_ended_while_its_stage_was_sent_is_found_after_a_failure,
+        a_task_of_an_earlier_workflow_of_the_same_id_ends_no_step,
     ]
 }
 
@@ -96,9 +98,8 @@ impl Fresh {
     async fn work(&self, how: impl Fn(u32) -> Verdict, reports: bool) -> Vec<String> {
         let mut kinds = Vec::new();
         for claim in self.claim(100).await {
-            let header = claim.task().headers.get(WORKFLOW_HEADER).cloned().unwrap_or_default();
             kinds.push(claim.task().kind.clone());
-            let Some((name, number)) = step_of_header(&header) else {
+            let Some(StepOfTask { workflow, number, .. }) = step_of_task(claim.task()) else {
                 self.end(&claim, Verdict::Done).await;
                 continue;
             };
@@ -110,7 +111,7 @@ impl Fresh {
             };
             self.broker.settle(&[settlement]).await.unwrap();
             if reports {
-                self.report(name, &[(number, end)]).await;
+                self.report(&workflow, &[(number, end)]).await;
             }
         }
         kinds
@@ -381,11 +382,13 @@ async fn an_end_of_a_step_that_does_not_exist_counts_nothing(fresh: Fresh) {
 }
 
 async fn a_task_that_only_has_the_header_ends_no_step(fresh: Fresh) {
-    let child = Task::new("child").header(WORKFLOW_HEADER, "w/0");
+    let child = Task::new("child").header(WORKFLOW_HEADER, "w/0/0");
     fresh.put([child]).await;
     assert_eq!(step_of_task(fresh.claim_one().await.task()), None);
     fresh.begin(&workflow("w", &[1])).await;
-    assert_eq!(step_of_task(fresh.claim_one().await.task()), Some(("w", 0)));
+    let step = step_of_task(fresh.claim_one().await.task()).unwrap();
+    assert_eq!((step.workflow.as_str(), step.number), ("w", 0));
+    assert!(step.is_of(&fresh.head("w").await));
     fresh.is_sound().await;
 }
 
@@ -482,7 +485,7 @@ async fn what_has_ended_is_not_enqueued_when_its_stage_is_sent_again(fresh: Fres
 async fn a_workflow_is_being_cancelled_while_a_step_runs(fresh: Fresh) {
     fresh.begin(&workflow("w", &[4, 1])).await;
     let running = fresh.claim(3).await;
-    let failed = step_of_task(running[0].task()).unwrap().1;
+    let failed = step_of_task(running[0].task()).unwrap().number;
     fresh.end(&running[0], archive("no")).await;
     let head = cancel_workflow(&*fresh.broker, "w").await.unwrap().unwrap();
     assert_eq!(head.place.state, WorkflowState::Cancelling);
@@ -568,17 +571,99 @@ async fn a_stage_of_large_payloads_is_enqueued_in_parts(fresh: Fresh) {
     for claim in fresh.claim(48).await {
         fresh.end(&claim, Verdict::Done).await;
         let step = step_of_task(claim.task()).unwrap();
-        first.push((step.1, StepEnd::Done(result.clone())));
+        first.push((step.number, StepEnd::Done(result.clone())));
     }
     fresh.report("w", &first).await;
-    let second = fresh.claim(99).await;
-    assert_eq!(second.len(), 12);
-    for claim in &second {
-        assert!(claim.task().payload.len() > 48 * crate::MAX_STEP_RESULT);
-        fresh.end(claim, Verdict::Done).await;
-        let step = step_of_task(claim.task()).unwrap();
-        fresh.report("w", &[(step.1, StepEnd::Done(Bytes::new()))]).await;
+    // A store may hand out only so many bytes with one claim.
+    let mut ran = 0;
+    loop {
+        let second = fresh.claim(99).await;
+        if second.is_empty() {
+            break;
+        }
+        for claim in &second {
+            ran += 1;
+            assert!(claim.task().payload.len() > 48 * crate::MAX_STEP_RESULT);
+            fresh.end(claim, Verdict::Done).await;
+            let step = step_of_task(claim.task()).unwrap();
+            fresh.report("w", &[(step.number, StepEnd::Done(Bytes::new()))]).await;
+        }
     }
+    assert_eq!(ran, 12);
     assert_eq!(fresh.stands("w").await, (WorkflowState::Done, 60, 0));
+    fresh.is_sound().await;
+}
+
+async fn what_ended_while_its_stage_was_sent_is_found_after_a_failure(fresh: Fresh) {
+    fresh.begin(&workflow("w", &[1, 3])).await;
+    fresh.work(done, true).await;
+    // The sender has enqueued all, and not yet left the stage; neither the success nor the deletion was reported.
+    let sent = fresh.head("w").await.place;
+    let before = crate::WorkflowPlace { sent: 1, ..sent };
+    assert!(fresh.broker.move_workflow("w", sent, before).await.unwrap());
+    let (default, last) = (queue("default"), task_of("w", 3));
+    fresh.broker.act(&default, &last, Action::Delete).await.unwrap();
+    fresh
+        .work(|number| if number == 1 { archive("no") } else { Verdict::Done }, false)
+        .await;
+    fresh.report("w", &[(1, StepEnd::Failed("no".to_owned()))]).await;
+    let mut gone = HashSet::new();
+    for _ in 0..3 {
+        fresh.look_at("w", &mut gone).await;
+    }
+    // The one that is not there may yet be enqueued.
+    assert_eq!(fresh.stands("w").await, (WorkflowState::Failed, 2, 1));
+    assert_eq!(fresh.work(done, true).await, ["on:failed"]);
+    fresh.is_sound().await;
+}
+
+async fn a_task_of_an_earlier_workflow_of_the_same_id_ends_no_step(fresh: Fresh) {
+    // Left by an earlier workflow: an archived task of step 1, and one of step 2 that has succeeded.
+    for (number, how) in [(1, archive("old")), (2, Verdict::Done)] {
+        let old = Task::new("old").id(task_of("w", number)).retention(secs(86_400));
+        fresh.put([old.header(WORKFLOW_HEADER, format!("w/{number}/1"))]).await;
+        let claim = fresh.claim_one().await;
+        let step = step_of_task(claim.task()).unwrap();
+        assert_eq!((step.number, step.created_ms), (number, 1));
+        fresh.end(&claim, how).await;
+    }
+    fresh.broker.keep_workflow(&workflow("w", &[3])).await.unwrap();
+    assert!(
+        !StepOfTask {
+            workflow: "w".to_owned(),
+            number: 1,
+            created_ms: 1
+        }
+        .is_of(&fresh.head("w").await)
+    );
+    // Step 0 has failed while the stage was being sent.
+    fresh.report("w", &[(0, StepEnd::Failed("no".to_owned()))]).await;
+    let mut gone = HashSet::new();
+    for _ in 0..2 {
+        fresh.look_at("w", &mut gone).await;
+    }
+    assert_eq!(fresh.stands("w").await, (WorkflowState::Failed, 0, 1));
+    assert_eq!(fresh.work(done, true).await, ["on:failed"]);
+    // The retry enqueues step 0, then the stage is sent again: the ids of the others are taken.
+    assert_eq!(retry_workflow(&*fresh.broker, "w").await.unwrap(), Some(1));
+    assert_eq!(fresh.stands("w").await, (WorkflowState::Failed, 0, 2));
+    for number in [1, 2] {
+        let steps = fresh.broker.workflow_steps("w", number, 1).await.unwrap();
+        let Some(StepEnd::Failed(why)) = &steps[0].end else {
+            panic!("step {number} has {:?}", steps[0].end);
+        };
+        assert!(why.contains("another task has the id"), "{why}");
+    }
+    assert_eq!(retry_workflow(&*fresh.broker, "w").await.unwrap(), Some(0));
+    let default = queue("default");
+    for number in [1, 2] {
+        let old = task_of("w", number);
+        fresh.broker.act(&default, &old, Action::Delete).await.unwrap();
+    }
+    assert_eq!(retry_workflow(&*fresh.broker, "w").await.unwrap(), Some(2));
+    let mut ran = fresh.work(done, true).await;
+    ran.retain(|kind| kind == "s");
+    assert_eq!(ran, ["s", "s", "s"]);
+    assert_eq!(fresh.stands("w").await, (WorkflowState::Done, 3, 0));
     fresh.is_sound().await;
 }

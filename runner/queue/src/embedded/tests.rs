@@ -3,6 +3,7 @@
 
 use std::time::Duration;
 
+use bytes::Bytes;
 use runner_core::clock::ManualClock;
 use runner_core::schedule::ScheduleId;
 use runner_core::task::{Task, TaskId, TaskState};
@@ -11,8 +12,8 @@ use tempfile::TempDir;
 use super::*;
 use crate::{
     Actions as _, ArchiveBounds, BrokerError, Claim, Claims as _, Commit, Committed, InspectQueues as _,
-    InspectTasks as _, Page, Producer, Registration, Repaired, Schedules as _, Settlement, Signals as _, Upkeep as _,
-    Verdict,
+    InspectTasks as _, NewWorkflow, Page, Producer, Registration, Repaired, Schedules as _, Settlement, Signals as _,
+    Upkeep as _, Verdict, WorkflowPlan, WorkflowState, WorkflowStep, Workflows as _, advance_workflow, cancel_workflow,
 };
 
 const LEASE: Duration = Duration::from_secs(30);
@@ -53,6 +54,39 @@ async fn a_file_is_opened_while_another_process_writes() {
     let second = open(&directory).await;
     assert_eq!(second.queues().await.unwrap(), []);
     other.execute_batch("ROLLBACK").unwrap();
+}
+
+#[tokio::test]
+async fn a_workflow_with_a_damaged_place_is_left_to_the_next_look() {
+    let directory = tempfile::tempdir().unwrap();
+    let broker = open(&directory).await;
+    let step = WorkflowStep::of(&Task::new("s"), None);
+    let new = NewWorkflow {
+        id: "w".to_owned(),
+        plan: WorkflowPlan {
+            name: "w".to_owned(),
+            stages: vec![1],
+            on_done: None,
+            on_failed: None,
+        },
+        steps: vec![(step, Bytes::new())],
+    };
+    assert!(broker.keep_workflow(&new).await.unwrap());
+    // It is read as 0, and never equal to that.
+    meddle(&broker, "UPDATE workflows SET sent = -1");
+    let calls = async {
+        advance_workflow(&broker, "w").await.unwrap();
+        cancel_workflow(&broker, "w").await.unwrap();
+    };
+    let limit = Duration::from_secs(60);
+    assert!(
+        tokio::time::timeout(limit, calls).await.is_ok(),
+        "it is tried without end"
+    );
+    assert_eq!(
+        broker.workflow("w").await.unwrap().unwrap().place.state,
+        WorkflowState::Running
+    );
 }
 
 #[tokio::test]

@@ -95,9 +95,9 @@ pub use usage::StoreUsage;
 pub use worker_order::{ORDERS_KEPT_FOR, OrderTarget, WorkerOrder};
 pub use workflow::{
     GivenResults, MAX_RESULTS_GIVEN, MAX_STEP_RESULT, MAX_WORKFLOW_BYTES, MAX_WORKFLOW_NAME, MAX_WORKFLOW_STEPS,
-    NewWorkflow, STEP_RETENTION, StepEnd, WORKFLOW_HEADER, WORKFLOWS_KEPT_FOR, WorkflowCallback, WorkflowHead,
-    WorkflowPlace, WorkflowPlan, WorkflowState, WorkflowStep, WorkflowStepView, Workflows, is_workflow_id, kept_result,
-    step_of_header, step_of_task, step_task_id,
+    NewWorkflow, STEP_RETENTION, StepEnd, StepOfTask, WORKFLOW_HEADER, WORKFLOWS_KEPT_FOR, WorkflowCallback,
+    WorkflowHead, WorkflowPlace, WorkflowPlan, WorkflowState, WorkflowStep, WorkflowStepView, Workflows,
+    is_workflow_id, kept_result, step_of_task, step_task_id,
 };
 pub use workflow_advance::{advance_workflow, cancel_workflow, end_workflow_steps, look_at_workflow, retry_workflow};
 

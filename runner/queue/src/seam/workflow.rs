@@ -33,7 +33,8 @@ pub const WORKFLOWS_KEPT_FOR: Duration = Duration::from_secs(7 * 86_400);
 /// How long a task of a step is kept at least after it has succeeded, so that what a worker in Go has done is seen.
 pub const STEP_RETENTION: Duration = Duration::from_secs(86_400);
 
-/// The header of the task of a step: the workflow, a slash, and the number of the step.
+/// The header of the task of a step: the workflow, the number of the step, and when the workflow was stored, in ms; slashes
+/// between them. That of a callback has `done` or `failed:EPOCH` after the workflow.
 pub const WORKFLOW_HEADER: &str = "runner-workflow";
 
 /// The longest id or name, in bytes.
@@ -372,19 +373,40 @@ pub fn step_task_id(workflow: &str, number: u32) -> Option<TaskId> {
     TaskId::new(format!("workflow:{workflow}:{number}")).ok()
 }
 
-/// The workflow and the number of the step of a task with this header.
-#[must_use]
-pub fn step_of_header(header: &str) -> Option<(&str, u32)> {
-    let (workflow, number) = header.rsplit_once('/')?;
-    Some((workflow, number.parse().ok()?))
+/// The step that a task runs.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StepOfTask {
+    /// The id of its workflow.
+    pub workflow: String,
+    /// Its number, from 0.
+    pub number: u32,
+    /// When its workflow was stored, in ms since 1970: there may be a later one of the same id.
+    pub created_ms: i64,
 }
 
-/// The workflow and the number of the step that a task runs. Its header alone decides nothing: a handler may have copied it to
-/// a task of its own.
+impl StepOfTask {
+    /// Whether it belongs to this workflow.
+    #[must_use]
+    pub fn is_of(&self, head: &WorkflowHead) -> bool {
+        self.workflow == head.id && self.created_ms == head.created_at.as_millisecond()
+    }
+}
+
+/// The step that a task runs. Its header alone decides nothing: a handler may have copied it to a task of its own.
 #[must_use]
-pub fn step_of_task(task: &TaskRecord) -> Option<(&str, u32)> {
-    let (workflow, number) = step_of_header(task.headers.get(WORKFLOW_HEADER)?)?;
-    (step_task_id(workflow, number).as_ref() == Some(&task.id)).then_some((workflow, number))
+pub fn step_of_task(task: &TaskRecord) -> Option<StepOfTask> {
+    let mut parts = task.headers.get(WORKFLOW_HEADER)?.splitn(3, '/');
+    let step = StepOfTask {
+        workflow: parts.next()?.to_owned(),
+        number: parts.next()?.parse().ok()?,
+        created_ms: parts.next()?.parse().ok()?,
+    };
+    (step_task_id(&step.workflow, step.number).as_ref() == Some(&task.id)).then_some(step)
+}
+
+/// The header of the task of a step.
+pub(super) fn step_header(head: &WorkflowHead, number: u32) -> String {
+    format!("{}/{number}/{}", head.id, head.created_at.as_millisecond())
 }
 
 /// Whether a text can be the id of a workflow.

@@ -9,8 +9,10 @@ use std::collections::HashSet;
 use futures_util::future::join_all;
 use runner_core::task::TaskState;
 
-use super::workflow::{StepEnd, WorkflowHead, WorkflowPlace, WorkflowState, WorkflowStepView, step_task_id};
-use super::workflow_steps::{BATCH, call, cancel_steps, enqueue_again, id_is_taken, send_stage};
+use super::workflow::{
+    StepEnd, WorkflowHead, WorkflowPlace, WorkflowState, WorkflowStepView, step_of_task, step_task_id,
+};
+use super::workflow_steps::{BATCH, ID_TAKEN, call, cancel_steps, enqueue_again, id_is_taken, send_stage};
 use super::{Action, ActionError, Broker, BrokerResult, TaskInfo};
 
 /// Steps whose tasks one look asks for.
@@ -21,6 +23,16 @@ const ASKED_AT_ONCE: usize = 50;
 
 /// How often one look reads [`BATCH`] steps at most, most of which have ended.
 const READS_A_LOOK: u32 = 10;
+
+/// How often one call finds that the place of the workflow was changed by another one; beyond that it leaves the workflow to
+/// the next look. A place that is damaged in the store is never the expected one.
+const MOST_OVERTAKEN: u32 = 20;
+
+/// Ends of one call.
+const ENDS_A_CALL: usize = 500;
+
+/// The most bytes of results and errors of one call, which stops the store for as long as it takes.
+const ENDS_BYTES: usize = 4 << 20;
 
 /// Errors after which a look asks for no further task.
 const ERRORS_A_LOOK: usize = 3;
@@ -33,6 +45,7 @@ const ERRORS_A_LOOK: usize = 3;
 pub async fn advance_workflow(broker: &dyn Broker, id: &str) -> BrokerResult<Option<WorkflowHead>> {
     // A stage was enqueued, and the place of the workflow was another one afterwards.
     let mut overtaken = false;
+    let mut others = 0;
     loop {
         let Some(head) = broker.workflow(id).await? else {
             return Ok(None);
@@ -82,6 +95,10 @@ pub async fn advance_workflow(broker: &dyn Broker, id: &str) -> BrokerResult<Opt
         };
         let moved = broker.move_workflow(id, place, to).await?;
         overtaken = !moved && (sends || overtaken);
+        others += u32::from(!moved);
+        if others > MOST_OVERTAKEN {
+            return Ok(Some(head));
+        }
     }
 }
 
@@ -101,15 +118,33 @@ pub async fn end_workflow_steps(
     epoch: u32,
     ends: &[(u32, StepEnd)],
 ) -> BrokerResult<()> {
-    let Some(head) = broker.end_steps(id, epoch, ends).await? else {
-        return Ok(());
-    };
+    let (mut rest, mut head) = (ends, None);
+    while !rest.is_empty() {
+        let (some, others) = rest.split_at(fitting(rest));
+        head = broker.end_steps(id, epoch, some).await?;
+        rest = others;
+    }
+    let Some(head) = head else { return Ok(()) };
     let place = head.place;
     let stage_is_over = place.state == WorkflowState::Running && head.done >= head.plan.steps_of(place.sent);
     if stage_is_over || is_unreported(place) {
         advance_workflow(broker, id).await?;
     }
     Ok(())
+}
+
+/// How many of these, from the first one on, one call writes.
+fn fitting(ends: &[(u32, StepEnd)]) -> usize {
+    let mut bytes = 0;
+    let fits = |(_, end): &&(u32, StepEnd)| {
+        bytes += match end {
+            StepEnd::Done(result) => result.len(),
+            StepEnd::Failed(error) => error.len(),
+        };
+        bytes <= ENDS_BYTES
+    };
+    let fitting = ends.iter().take(ENDS_A_CALL).take_while(fits).count();
+    fitting.max(1)
 }
 
 /// Continues a workflow, asks for the tasks of some steps that have not ended, from a number on, and writes down what happened
@@ -142,14 +177,21 @@ pub async fn look_at_workflow(
     }
     // A failed one too: an operator may have run its task again.
     let open = |step: &WorkflowStepView| match &step.end {
-        None => step.number < sent,
+        // Also one of a stage that was being enqueued when a step failed.
+        None => true,
         Some(StepEnd::Failed(_)) => !id_is_taken(step),
         Some(StepEnd::Done(_)) => false,
     };
     let (mut ends, mut asked, mut errors) = (Vec::new(), 0, Vec::new());
     for _ in 0..READS_A_LOOK {
         let most = BATCH.min(to - *from);
-        let mut steps = broker.workflow_steps(id, *from, most).await?;
+        let mut steps = match broker.workflow_steps(id, *from, most).await {
+            Ok(steps) => steps,
+            Err(error) => {
+                errors.push(error);
+                break;
+            }
+        };
         steps.retain(open);
         for some in steps.chunks(ASKED_AT_ONCE) {
             if errors.len() >= ERRORS_A_LOOK {
@@ -194,10 +236,11 @@ fn end_of(
     let task = step_task_id(&head.id, step.number)?;
     // With the epoch: what was missed before a retry, perhaps seen only by another instance since, is missed again after it.
     let (queue, epoch) = (&step.step.queue, head.place.epoch);
+    let sent = head.plan.steps_of(head.place.sent);
     let key = format!("{queue}/{task}/{epoch}");
     let Some(found) = found else {
-        // One that has failed is known to have ended.
-        if step.end.is_some() {
+        // One that has failed is known to have ended; one of a stage that is being enqueued may have no task yet.
+        if step.end.is_some() || step.number >= sent {
             return None;
         }
         if gone.remove(&key) {
@@ -207,6 +250,16 @@ fn end_of(
         return None;
     };
     gone.remove(&key);
+    match step_of_task(&found.record) {
+        Some(task) if !task.is_of(head) => {
+            // One of an earlier workflow of this id. Of a step that is yet to be enqueued that is found then.
+            let news = step.end.is_none() && step.number < sent;
+            return news.then(|| StepEnd::Failed(ID_TAKEN.to_owned()));
+        }
+        // An old worker in Go may have dropped the headers of what was enqueued; this was not, as far as is known.
+        None if step.number >= sent => return None,
+        _ => {}
+    }
     match found.state {
         TaskState::Completed => Some(StepEnd::Done(found.result.unwrap_or_default())),
         TaskState::Archived if step.end.is_none() => Some(StepEnd::Failed(found.record.last_error)),
@@ -221,11 +274,12 @@ fn end_of(
 ///
 /// As [`advance_workflow`].
 pub async fn cancel_workflow(broker: &dyn Broker, id: &str) -> BrokerResult<Option<WorkflowHead>> {
+    let mut others = 0;
     loop {
         let Some(head) = broker.workflow(id).await? else {
             return Ok(None);
         };
-        if head.place.state.is_final() {
+        if head.place.state.is_final() || others > MOST_OVERTAKEN {
             return Ok(Some(head));
         }
         let to = WorkflowPlace {
@@ -235,6 +289,7 @@ pub async fn cancel_workflow(broker: &dyn Broker, id: &str) -> BrokerResult<Opti
         if head.place == to || broker.move_workflow(id, head.place, to).await? {
             return advance_workflow(broker, id).await;
         }
+        others += 1;
     }
 }
 
@@ -298,8 +353,10 @@ async fn run_again(broker: &dyn Broker, head: &WorkflowHead, step: &WorkflowStep
         enqueue_again(broker, head, step).await?;
         return Ok(RunAgain::Runs);
     };
-    if id_is_taken(step) {
-        return Ok(RunAgain::IdTaken);
+    match step_of_task(&found.record) {
+        Some(task) if task.is_of(head) => {}
+        None if !id_is_taken(step) => {}
+        _ => return Ok(RunAgain::IdTaken),
     }
     match found.state {
         TaskState::Completed => return Ok(RunAgain::Ended(StepEnd::Done(found.result.unwrap_or_default()))),

@@ -7,12 +7,12 @@ use std::ops::Range;
 use std::time::Duration;
 
 use bytes::Bytes;
-use runner_core::task::{QueueName, Task, TaskId, TaskState};
+use runner_core::task::{Task, TaskId, TaskState};
 use serde_json::Value;
 
 use super::workflow::{
     GivenResults, MAX_RESULTS_GIVEN, StepEnd, WORKFLOW_HEADER, WORKFLOWS_KEPT_FOR, WorkflowCallback, WorkflowHead,
-    WorkflowStep, WorkflowStepView, step_task_id,
+    WorkflowStep, WorkflowStepView, step_header, step_of_task, step_task_id,
 };
 use super::{Action, ActionError, Broker, BrokerResult, Delivery, Refusal};
 
@@ -26,7 +26,7 @@ const PART_BYTES: usize = 16 << 20;
 const REMEMBER: Duration = WORKFLOWS_KEPT_FOR;
 
 /// Why a step was not enqueued whose id another task has, such as one of an earlier workflow of the same id.
-const ID_TAKEN: &str = "another task has the id of this step; delete that task, then run the step again";
+pub(super) const ID_TAKEN: &str = "another task has the id of this step; delete that task, then run the step again";
 
 /// Whether a step has no task because another one has its id.
 pub(super) fn id_is_taken(step: &WorkflowStepView) -> bool {
@@ -216,8 +216,7 @@ async fn task_of(
         }
     };
     Ok(payload.map(|payload| {
-        let header = format!("{}/{number}", head.id);
-        let mut task = step.task(payload).header(WORKFLOW_HEADER, header);
+        let mut task = step.task(payload).header(WORKFLOW_HEADER, step_header(head, number));
         task.id = step_task_id(&head.id, number);
         task
     }))
@@ -270,7 +269,7 @@ pub(super) async fn cancel_steps(broker: &dyn Broker, head: &WorkflowHead) -> Br
     while from < to {
         for step in broker.workflow_steps(&head.id, from, BATCH.min(to - from)).await? {
             if !matches!(step.end, Some(StepEnd::Done(_))) && !id_is_taken(&step) {
-                ran |= cancel_step(broker, &step.step.queue, &head.id, step.number).await?;
+                ran |= cancel_step(broker, head, &step).await?;
             }
         }
         from += BATCH;
@@ -278,13 +277,18 @@ pub(super) async fn cancel_steps(broker: &dyn Broker, head: &WorkflowHead) -> Br
     Ok(ran)
 }
 
-async fn cancel_step(broker: &dyn Broker, queue: &QueueName, workflow: &str, number: u32) -> BrokerResult<bool> {
-    let Some(task) = step_task_id(workflow, number) else {
+async fn cancel_step(broker: &dyn Broker, head: &WorkflowHead, step: &WorkflowStepView) -> BrokerResult<bool> {
+    let queue = &step.step.queue;
+    let Some(task) = step_task_id(&head.id, step.number) else {
         return Ok(false);
     };
     let Some(found) = broker.task(queue, &task).await? else {
         return Ok(false);
     };
+    // One of an earlier workflow of this id stays as it is.
+    if step_of_task(&found.record).is_some_and(|task| !task.is_of(head)) {
+        return Ok(false);
+    }
     match found.state {
         TaskState::Completed | TaskState::Archived => Ok(false),
         TaskState::Active => {
