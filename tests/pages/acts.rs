@@ -220,7 +220,7 @@ async fn workers_and_hosts_take_orders() {
         "{page}"
     );
     says(&site, "/queue/servers/5f2b/resume", "worker-1:77 takes new tasks again").await;
-    assert_eq!(order(worker()).await.paused, Some(false));
+    assert_eq!(order(worker()).await.paused, None, "a later order for its host holds");
     let answer = site.act("/queue/servers/5f2b/set", &[("concurrency", "3")]).await;
     assert_eq!((answer.status, order(worker()).await.concurrency), (303, Some(3)));
     assert!(site.http.get("/queue/servers").await.body.contains("3 tasks at once"));
@@ -240,6 +240,8 @@ async fn workers_and_hosts_take_orders() {
     site.act("/queue/hosts/worker-1/set", &[("concurrency", "5")]).await;
     let given = order(host()).await;
     assert_eq!((given.paused, given.concurrency), (Some(true), Some(5)));
+    says(&site, "/queue/servers/5f2b/resume", "worker-1:77 takes new tasks again").await;
+    assert_eq!(order(worker()).await.paused, Some(false), "against that of its host");
     let page = site.http.get("/queue/servers").await.body;
     assert!(
         page.contains("for the whole host by local") && page.contains("takes tasks by order"),
