@@ -9,6 +9,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use sd_notify::NotifyState;
 use tokio::sync::{Notify, mpsc};
+use tokio::task::JoinHandle;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
@@ -95,8 +96,8 @@ impl ServiceManager {
         }
     }
 
-    /// Reads all sources; the manager's `reload` lasts until that is done.
-    pub(super) fn reload(&self, catalog: Catalog) {
+    /// Reads all sources; the manager's `reload` lasts until that is done, and until the settings have been read.
+    pub(super) fn reload(&self, settings: JoinHandle<()>, catalog: Catalog) {
         let mut states = vec![NotifyState::Reloading];
         // Without it, newer ones refuse the reload.
         states.extend(NotifyState::monotonic_usec_now());
@@ -104,6 +105,8 @@ impl ServiceManager {
         let manager = self.clone();
         tokio::spawn(async move {
             catalog.sync().await;
+            // A reader that panicked has ended too.
+            let _ended = settings.await;
             manager.say(&[NotifyState::Ready]);
         });
     }

@@ -145,9 +145,9 @@ impl ProcessSignals {
                         "reading settings and all sources now, and reopening the log file"
                     );
                     let settings = Arc::clone(reach.settings);
-                    tokio::task::spawn_blocking(move || settings.reload(true));
+                    let settings = tokio::task::spawn_blocking(move || settings.reload(true));
                     match reach.manager {
-                        Some(manager) => manager.reload(reach.catalog.clone()),
+                        Some(manager) => manager.reload(settings, reach.catalog.clone()),
                         None => reach.catalog.sync_now(),
                     }
                 }
