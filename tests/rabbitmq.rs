@@ -309,8 +309,7 @@ async fn no_message_is_lost_or_doubled_when_both_are_killed() {
             .ok_or_else(|| format!("{left} left, {done} done, {waiting} wait\n{}", runner.child.tail()))
     })
     .await;
-    runner.signal(Signal::SIGTERM);
-    assert!(runner.ended().await.success());
+    assert!(runner.stop().await.success());
     let (done, left) = (processed().await.0, client.ready(&queue).await);
     let mut fault = kit::Fault::new("F37");
     fault

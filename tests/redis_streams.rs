@@ -3,7 +3,6 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use nix::sys::signal::Signal;
 use redis::aio::MultiplexedConnection;
 use runner_queue::redis::{RedisClient, RedisSettings};
 use serde_json::Value;
@@ -447,8 +446,7 @@ async fn no_entry_is_lost_or_doubled_when_the_program_is_killed() {
             .ok_or_else(|| format!("{left} left, {done} done, {waiting} wait\n{}", runner.child.tail()))
     })
     .await;
-    runner.signal(Signal::SIGTERM);
-    assert!(runner.ended().await.success());
+    assert!(runner.stop().await.success());
     assert_same_ids(&site, &mut link).await;
     let (done, left) = (counts(&site).await.0, pending(&mut link, GROUP).await);
     let mut fault = kit::Fault::new("F37-streams");

@@ -154,6 +154,14 @@ impl Child {
         kill(Pid::from_raw(self.pid()), signal).unwrap_or_else(|error| panic!("{signal} to {}: {error}", self.name));
     }
 
+    /// Whether it handles a signal itself: without that, the signal ends it at once.
+    pub fn handles(&self, signal: Signal) -> bool {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.pid)).unwrap_or_default();
+        let mask = status.lines().find_map(|line| line.strip_prefix("SigCgt:"));
+        let mask = mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok());
+        mask.is_some_and(|mask| mask >> (signal as i32 - 1) & 1 == 1)
+    }
+
     /// How it ended, if it did.
     pub fn ended(&self) -> Option<ExitStatus> {
         self.inner

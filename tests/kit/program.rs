@@ -221,8 +221,20 @@ impl Runner {
 
     /// Stops it and waits for its end.
     pub async fn stop(self) -> ExitStatus {
-        self.signal(Signal::SIGTERM);
+        self.terminate().await;
         self.ended().await
+    }
+
+    /// Sends SIGTERM. A program that has just been started gets it as soon as it handles it: before, it would end at once.
+    async fn terminate(&self) {
+        let look = async || {
+            if self.child.ended().is_some() || self.child.handles(Signal::SIGTERM) {
+                return Ok(());
+            }
+            Err(self.child.tail())
+        };
+        eventually_within(START, "the program handles SIGTERM", look).await;
+        self.signal(Signal::SIGTERM);
     }
 
     /// Waits until it ends.
