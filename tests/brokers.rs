@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 use runner_core::clock::ManualClock;
-use runner_queue::contract::{self, Fresh, START};
+use runner_queue::contract::{self, Beside, Fresh, START};
 use runner_queue::embedded::EmbeddedBroker;
 use runner_queue::redis::{RedisBroker, RedisSettings, RedisTarget};
 
@@ -40,19 +40,37 @@ async fn fresh_redis() -> Fresh {
         database: i64::from(db.number),
         ..RedisSettings::at(format!("127.0.0.1:{}", db.port))
     };
-    fresh(settings, Box::new(db)).await
+    fresh(settings, beside(vec![db.url()]), Box::new(db)).await
 }
 
 async fn fresh_cluster() -> Fresh {
     let turn = kit::cluster().await;
-    fresh(
-        RedisSettings::of(RedisTarget::Cluster(turn.addresses())),
-        Box::new(turn),
-    )
-    .await
+    let settings = RedisSettings::of(RedisTarget::Cluster(turn.addresses()));
+    let nodes = turn.addresses().into_iter().map(|node| format!("redis://{node}/"));
+    fresh(settings, beside(nodes.collect()), Box::new(turn)).await
 }
 
-async fn fresh(settings: RedisSettings, held: Box<dyn Any + Send>) -> Fresh {
+/// Asks the first of these servers that has the key.
+fn beside(servers: Vec<String>) -> Beside {
+    Box::new(move |words| {
+        let servers = servers.clone();
+        Box::pin(async move {
+            for server in servers {
+                let mut link = kit::link_to(&server).await.unwrap();
+                let mut command = redis::cmd(&words[0]);
+                let answer = command.arg(&words[1..]).query_async(&mut link).await;
+                match answer {
+                    Ok(redis::Value::Array(_)) => return redis::from_redis_value(answer.unwrap()).unwrap(),
+                    Ok(_) => return Vec::new(),
+                    Err(error) => assert_eq!(error.kind(), redis::ServerErrorKind::Moved.into(), "{error}"),
+                }
+            }
+            panic!("no server has the key of {words:?}")
+        })
+    })
+}
+
+async fn fresh(settings: RedisSettings, beside: Beside, held: Box<dyn Any + Send>) -> Fresh {
     let clock = clock();
     let broker = RedisBroker::connect(settings).await.unwrap();
     let broker = Arc::new(broker.with_clock(clock.clone()));
@@ -65,6 +83,7 @@ async fn fresh(settings: RedisSettings, held: Box<dyn Any + Send>) -> Fresh {
             Box::pin(async move { broker.audit().await })
         }),
         real_time_ttl: true,
+        beside: Some(beside),
         held,
     }
 }
@@ -88,6 +107,7 @@ async fn fresh_embedded() -> Fresh {
             Box::pin(async move { broker.audit().await })
         }),
         real_time_ttl: false,
+        beside: None,
         held: Box::new(directory),
     }
 }

@@ -2,6 +2,9 @@
 //!
 //! Not here: the rules in detail (the contract). Several thousand tasks: set `RUNNER_TEST_LONG=1`.
 
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use runner_core::task::Task;
@@ -18,6 +21,7 @@ pub fn tests() -> Vec<kit::Trial> {
         needs(Redis):
             a_concurrency_limit_holds_while_processes_die,
             a_concurrency_limit_holds_in_a_file,
+            a_semaphore_holds_beside_go_while_processes_die,
             a_rate_holds_across_processes,
             tasks_of_one_key_run_in_order_while_processes_die,
             a_task_beyond_a_limit_that_skips_is_not_run
@@ -47,6 +51,31 @@ exec:
     done
     echo $RUNNER_TASK_ID >> violations
 ";
+
+/// Takes one of the places that it shares with programs in Go.
+const SHARED: &str = "name: shared
+retry: 9
+concurrency: {semaphore: api, limit: 3}
+exec:
+  shell: true
+  cwd: \"$DIR\"
+  command: |
+    for n in 1 2 3; do
+      exec 9> place.$n
+      if flock -n 9; then
+        sleep 0.03
+        echo $RUNNER_TASK_ID >> done
+        exit 0
+      fi
+    done
+    echo $RUNNER_TASK_ID >> violations
+";
+
+/// The rule by which programs in Go take a place. KEYS: the semaphore. ARGV: places, now, end of the place in s, id.
+const GO_ACQUIRES: &str = "
+redis.call('ZREMRANGEBYSCORE', KEYS[1], '-inf', ARGV[2] - 1)
+if redis.call('ZCARD', KEYS[1]) >= tonumber(ARGV[1]) then return 0 end
+return redis.call('ZADD', KEYS[1], ARGV[3], ARGV[4])";
 
 /// Reports when it does not follow the last one of its key.
 const ORDERED: &str = "name: ordered
@@ -175,7 +204,7 @@ async fn a_concurrency_limit_holds_in_a_file() {
     let site = site_of("", &[COUNTED]);
     {
         let path = site.dir.join("data/runner.db");
-        let broker = EmbeddedBroker::open(path, std::sync::Arc::new(runner_core::clock::SystemClock)).await;
+        let broker = EmbeddedBroker::open(path, Arc::new(runner_core::clock::SystemClock)).await;
         let broker = broker.expect("the file");
         enqueue(&broker, (0..count).map(|n| keyed("counted", n % 2, n))).await;
         use runner_queue::Broker as _;
@@ -183,6 +212,63 @@ async fn a_concurrency_limit_holds_in_a_file() {
     }
     let took = run_and_kill(&site, 2, 1, count).await;
     println!("limits: {count} tasks of 2 keys in a file, {LIMIT} of each at a time, in {took:.1?}; violations=0");
+}
+
+/// Runs as a program in Go does until `ended`; returns how often it had a place.
+async fn run_as_go(db: RedisDb, dir: PathBuf, name: String, ended: Arc<AtomicBool>) -> usize {
+    let mut link = db.connect().await;
+    let (script, mut had) = (redis::Script::new(GO_ACQUIRES), 0);
+    while !ended.load(Ordering::Relaxed) {
+        let id = format!("{name}-{had}");
+        let now = jiff::Timestamp::now().as_second();
+        let mut call = script.prepare_invoke();
+        call.key("asynq:sema:api").arg(LIMIT).arg(now).arg(now + 60).arg(&id);
+        let took: i64 = call.invoke_async(&mut link).await.expect("an answer");
+        if took == 1 {
+            let places = (1..=LIMIT).map(|n| std::fs::File::create(dir.join(format!("place.{n}"))).expect("a file"));
+            let place = places.into_iter().find(|place| place.try_lock().is_ok());
+            if place.is_none() {
+                std::fs::write(dir.join("violations"), &id).expect("a file");
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+            drop(place);
+            had += 1;
+            redis::cmd("ZREM")
+                .arg("asynq:sema:api")
+                .arg(&id)
+                .exec_async(&mut link)
+                .await
+                .expect("an answer");
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    had
+}
+
+async fn a_semaphore_holds_beside_go_while_processes_die() {
+    let count = sized(150, 3000);
+    let db = kit::redis().fresh_db();
+    let site = site_of(&db.yaml(), &[SHARED]);
+    enqueue(&broker(&db), (0..count).map(|_| Task::new("fn:shared"))).await;
+    let ended = Arc::new(AtomicBool::new(false));
+    let go = ["go-a", "go-b"].map(|name| {
+        let beside = run_as_go(db.clone(), site.dir.clone(), name.to_owned(), Arc::clone(&ended));
+        tokio::spawn(beside)
+    });
+    let took = run_and_kill(&site, sized(2, 4), sized(2, 8), count).await;
+    ended.store(true, Ordering::Relaxed);
+    let mut had = 0;
+    for program in go {
+        had += program.await.expect("it ended");
+    }
+    assert!(had > 0, "the programs in Go had a place now and then");
+    let left: i64 = redis::cmd("ZCARD")
+        .arg("asynq:sema:api")
+        .query_async(&mut db.connect().await)
+        .await
+        .expect("a count");
+    assert_eq!(left, 0, "all places were given back");
+    println!("limits: {count} tasks and {had} of Go, {LIMIT} at a time, in {took:.1?}; violations=0");
 }
 
 async fn tasks_of_one_key_run_in_order_while_processes_die() {

@@ -10,7 +10,7 @@ use kit::pages::{block, blocks};
 
 pub fn tests() -> Vec<kit::Trial> {
     kit::trials![
-        needs(): its_manifests_are_valid, its_settings_are_valid, its_kinds_of_channels_are_valid, its_row_becomes_a_schedule,
+        needs(): its_manifests_are_valid, its_manifests_for_redis_are_valid, its_settings_are_valid, its_kinds_of_channels_are_valid, its_row_becomes_a_schedule,
             its_checks_print_the_documented_output, its_commands_run, its_groups_are_filled, its_backup_is_made;
         needs(Cluster): its_cluster_is_reached
     ]
@@ -64,6 +64,13 @@ async fn its_manifests_are_valid() {
         .map(|s| s["name"].as_str().unwrap())
         .collect();
     assert!(names.iter().any(|n| n.contains("nightly-backup")), "{names:?}");
+}
+
+/// Those that need Redis, which is not asked.
+async fn its_manifests_for_redis_are_valid() {
+    let site = kit::Site::new("redis: {host: 127.0.0.1:1}\n");
+    site.write("manifests/shared.yaml", &block("shared-manifest"));
+    site.cli(["check", "manifests", "--offline"]).await.ok();
 }
 
 /// Paths of a reader's machine are below a directory here.

@@ -7,6 +7,7 @@ mod go;
 mod leftovers;
 mod many_types;
 mod produce;
+mod semaphores;
 mod server;
 mod staged;
 mod types;
@@ -30,6 +31,7 @@ pub fn tests() -> Vec<kit::Trial> {
         leftovers::tests(),
         many_types::tests(),
         produce::tests(),
+        semaphores::tests(),
         server::tests(),
         staged::tests(),
         types::tests(),

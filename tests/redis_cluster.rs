@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use runner_core::clock::{Clock as _, ManualClock};
+use runner_core::limit::{LimitRule, Limits, SharedSemaphore, TaskLimit};
 use runner_core::schedule::{MissedRange, Overlap, ScheduleId};
 use runner_core::task::{QueueName, Task, TaskId};
 use runner_queue::contract::START;
@@ -27,6 +28,7 @@ pub fn tests() -> Vec<kit::Trial> {
             a_fire_is_not_repeated_though_its_task_is_long_gone, a_decider_that_slept_too_long_fires_nothing,
             forgotten_scripts_are_loaded_again, slots_that_move_are_followed,
             a_task_that_migrates_before_its_queue_is_not_damage,
+            a_semaphore_of_another_slot_lets_none_start_and_loses_none,
             pushes_and_cancellations_arrive_from_every_node, a_node_that_is_away_silences_no_worker;
     ]
 }
@@ -282,6 +284,39 @@ async fn slots_that_move_are_followed() {
     let claims = broker.claim(&[queue], 10, LEASE).await.unwrap();
     let ids: Vec<&str> = claims.iter().map(|claim| claim.task().id.as_str()).collect();
     assert_eq!(ids, ["before", "after"]);
+    is_sound(&broker).await;
+}
+
+/// The settings and manifests refuse such a semaphore; a task of its type may come to another queue anyway.
+async fn a_semaphore_of_another_slot_lets_none_start_and_loses_none() {
+    let cluster = kit::cluster().await;
+    let broker = open(&cluster).await;
+    let mut limits = Limits::default();
+    let shared = SharedSemaphore::new("{a}:api", 3).unwrap();
+    limits.add("x", TaskLimit::new(LimitRule::Semaphore(shared)));
+    broker.claims_limits(&limits);
+    for names in cluster.queues(1).await {
+        let queue: QueueName = names[0].parse().unwrap();
+        let tasks = ["one", "two"].map(|id| Task::new("x").queue(queue.clone()).id(TaskId::new(id).unwrap()));
+        for answer in broker.enqueue(&tasks).await.unwrap() {
+            answer.unwrap();
+        }
+        assert!(
+            broker
+                .claim(std::slice::from_ref(&queue), 9, LEASE)
+                .await
+                .unwrap()
+                .is_empty()
+        );
+        let info = broker
+            .task(&queue, &TaskId::new("two").unwrap())
+            .await
+            .unwrap()
+            .unwrap();
+        let what = "limit semaphore {a}:api: it cannot be read here, place 2 of 2";
+        assert_eq!(info.waiting_for.as_deref(), Some(what));
+        assert_eq!(broker.limits_in_use(&queue).await.unwrap()[0].waiting, 2);
+    }
     is_sound(&broker).await;
 }
 

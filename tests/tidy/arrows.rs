@@ -24,7 +24,7 @@ const ROOMS: &[Room] = &[
     room("core::task", "runner/core/src/task/", ""),
     room("core::duration", "runner/core/src/duration.rs", ""),
     room("core::notification", "runner/core/src/notification.rs", "core::task"),
-    room("core::limit", "runner/core/src/limit.rs", "core::task"),
+    room("core::limit", "runner/core/src/limit/", "core::task"),
     room(
         "core::function",
         "runner/core/src/function/",

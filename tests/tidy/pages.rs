@@ -6,9 +6,21 @@ use super::text::{none, read};
 use crate::kit::pages::{all, anchor, blocks_of, examples, top};
 
 /// Names in the mark `<!-- run: NAME -->` above a block that a test knows; any other would run nothing.
-const RUN: [&str; 13] = [
-    "first", "test", "nginx", "manifest", "settings", "check", "tasks", "groups", "row", "options", "backup",
-    "cluster", "kinds",
+const RUN: [&str; 14] = [
+    "first",
+    "test",
+    "nginx",
+    "manifest",
+    "settings",
+    "check",
+    "tasks",
+    "groups",
+    "row",
+    "options",
+    "backup",
+    "cluster",
+    "kinds",
+    "shared-manifest",
 ];
 
 /// A reader who copies a block gets what was tested, or is warned.

@@ -69,7 +69,9 @@ pub use needs::Needs;
 pub use options::HandlerOptions;
 pub use outcome::{IntoOutcome, Json, Outcome, ResultExt, TaskError};
 pub use registry::{DuplicateName, Handlers, Registry, RegistryError};
-pub use runner_core::limit::{LimitKey, LimitKeyError, LimitRule, StartRate, TaskLimit};
+pub use runner_core::limit::{
+    LimitKey, LimitKeyError, LimitRule, SemaphoreScopeError, SharedSemaphore, StartRate, TaskLimit,
+};
 pub use runner_core::task::{
     Backoff, DelayFunction, Enqueue, NotJson, QueueName, Task, TaskId, TaskState, TaskType, TraceContext, TraceId,
     Unique, check_json,

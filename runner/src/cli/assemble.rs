@@ -15,7 +15,7 @@ use tokio::time::timeout;
 use super::parts::{CodeSchedule, Registrar};
 use crate::access::{Auth, UserList, WebSettings};
 use crate::config::{Access, Settings};
-use crate::source::{self, Code, ScheduleContext, SourceSettings, TableSettings};
+use crate::source::{self, Code, NO_SEMAPHORE, ScheduleContext, SourceSettings, TableSettings};
 use crate::worker::Instance;
 
 /// What one of the program's functions may take that adds handlers, for a command that only asks for their types.
@@ -28,13 +28,30 @@ pub(super) async fn handlers(
     functions: Functions,
     guard: bool,
 ) -> anyhow::Result<Handlers> {
-    let mut settings = settings.handlers.clone();
-    settings.exec.guard = guard;
-    let mut registry = runner_handlers::register_with(Registry::new(), functions, settings);
+    let mut own = settings.handlers.clone();
+    own.exec.guard = guard;
+    let mut registry = runner_handlers::register_with(Registry::new(), functions, own);
     for add in registrars {
         registry = add(registry).await.context("the handlers could not be set up")?;
     }
-    registry.build().context("the handlers cannot be used")
+    let handlers = registry.build().context("the handlers cannot be used")?;
+    check_semaphores(settings, &handlers)?;
+    Ok(handlers)
+}
+
+/// Refuses limits of handlers that this broker cannot keep in any queue of the worker: a task must not run without its limit.
+fn check_semaphores(settings: &Settings, handlers: &Handlers) -> anyhow::Result<()> {
+    let reach = settings.broker.semaphores();
+    for semaphore in handlers.limits().semaphores() {
+        let mut faults = settings.worker.queues.keys().map(|queue| reach.fault(semaphore, queue));
+        if let Some(Some(fault)) = faults.next()
+            && faults.all(|fault| fault.is_some())
+        {
+            let (scope, hint) = (semaphore.scope(), fault.hint());
+            bail!("the limit of a handler cannot be kept: {NO_SEMAPHORE}: semaphore {scope:?}: {fault} ({hint})");
+        }
+    }
+    Ok(())
 }
 
 /// The options that task types with a handler in code state, by their names.
@@ -146,5 +163,46 @@ pub(super) fn web(settings: &Settings, access: Access, address: SocketAddr, inst
         channels: settings.notification.channels.clone(),
         instance: instance.name(),
         ..settings.web.clone()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use runner_sdk::{LimitRule, SharedSemaphore, TaskLimit};
+
+    use super::*;
+    use crate::config::Environment;
+
+    async fn call() {}
+
+    #[test]
+    fn a_semaphore_in_code_needs_a_broker_that_shares_it() {
+        let shared = SharedSemaphore::new("{low}:api", 2).unwrap();
+        let shared = TaskLimit::new(LimitRule::Semaphore(shared));
+        let registry = Registry::new().on("call", call).with(|call| call.limit(shared));
+        let handlers = registry.build().unwrap();
+        let refused = |text: &str| {
+            let settings = Settings::parse("config.yaml", text, &Environment::default()).unwrap();
+            check_semaphores(&settings, &handlers)
+                .err()
+                .map(|error| error.to_string())
+        };
+        assert_eq!(refused("redis: {host: r}\n"), None);
+        let cluster = "redis: {cluster: {addresses: [r]}}\n";
+        assert_eq!(
+            refused(&format!("{cluster}worker: {{queues: {{default: 1, low: 1}}}}\n")),
+            None
+        );
+        let found = refused(cluster).unwrap();
+        assert!(
+            found.contains("E168") && found.contains("in the slot of the queue"),
+            "{found}"
+        );
+        let found = refused("").unwrap();
+        assert!(
+            found.contains("E168") && found.contains("\"{low}:api\"") && found.contains("in a file"),
+            "{found}"
+        );
     }
 }

@@ -254,7 +254,9 @@ fn read(root: &Section<'_>, purpose: Purpose) -> Settings {
         .as_ref()
         .filter(|_| queue_dash)
         .map(PublicUrl::first_page);
-    let mut worker = read_work::worker(root);
+    let broker = read_stores::broker(root, &server.data_dir);
+    let semaphores = broker.semaphores();
+    let mut worker = read_work::worker(root, semaphores);
     if !channels.is_empty() {
         worker.serve_notifications();
     }
@@ -265,7 +267,7 @@ fn read(root: &Section<'_>, purpose: Purpose) -> Settings {
         metrics_addr: server.metrics_addr,
         key: server.key,
         roles,
-        broker: read_stores::broker(root, &server.data_dir),
+        broker,
         redis_in_url: read_redis::is_in_url(root),
         source: SourceSettings {
             table: read_stores::table(root, &server.data_dir),
@@ -275,6 +277,7 @@ fn read(root: &Section<'_>, purpose: Purpose) -> Settings {
             rabbitmq: triggers.rabbitmq.keys().cloned().collect(),
             redis: triggers.redis.keys().cloned().collect(),
             channels: notification.channels.clone(),
+            semaphores,
             ..read_work::sources(root)
         },
         events: read_events::read(root, &triggers),

@@ -5,7 +5,9 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use runner_core::cron::DstRule;
-use runner_core::limit::{LimitKey, LimitRule, Limits, MAX_LIMIT, MAX_RATE_PER, StartRate, TaskLimit};
+use runner_core::limit::{
+    LimitKey, LimitRule, Limits, MAX_LIMIT, MAX_RATE_PER, SemaphoreReach, SharedSemaphore, StartRate, TaskLimit,
+};
 use runner_core::task::{FUNCTION_PREFIX, QueueName};
 use runner_queue::{ArchiveBounds, GroupRule, MAX_SET};
 
@@ -43,8 +45,8 @@ const SHORTEST_GRACE: Duration = Duration::from_secs(1);
 
 const DST_RULES: [(&str, DstRule); 2] = [("vixie", DstRule::Vixie), ("go", DstRule::Go)];
 
-/// Reads `worker`.
-pub fn worker(root: &Section<'_>) -> WorkerSettings {
+/// Reads `worker`. `semaphores`: those that the broker can count.
+pub fn worker(root: &Section<'_>, semaphores: SemaphoreReach) -> WorkerSettings {
     let section = root.section("worker");
     let default = WorkerSettings::default();
     let settings = WorkerSettings {
@@ -64,7 +66,7 @@ pub fn worker(root: &Section<'_>) -> WorkerSettings {
             .number("poison_after", 0..=MAX_POISON_AFTER)
             .unwrap_or(default.poison_after),
         groups: groups(&section, default.groups),
-        limits: limits(&section),
+        limits: limits(&section, semaphores),
         recorded_types: recorded_types(&section),
         notification_slots: default.notification_slots,
     };
@@ -111,16 +113,22 @@ fn recorded_types(section: &Section<'_>) -> Vec<String> {
 }
 
 /// Limits of queues, by their names.
-fn limits(section: &Section<'_>) -> Limits {
+fn limits(section: &Section<'_>, semaphores: SemaphoreReach) -> Limits {
     let mut limits = Limits::default();
     for (name, section) in section.named("limits", "concurrency") {
         let key = section.text("key").and_then(|text| limit_key(&section, &text));
-        let concurrency = section.number("concurrency", 1..=MAX_LIMIT).map(LimitRule::Concurrency);
+        let most = section.number("concurrency", 1..=MAX_LIMIT);
+        let scope = section.text("semaphore");
         let rate = rate(section.section("rate_limit"));
-        section.finish();
         // A blank name was reported where names are read.
-        let Ok(queue) = QueueName::new(name) else { continue };
-        for rule in [concurrency, rate].into_iter().flatten() {
+        let queue = QueueName::new(name);
+        let running = match (scope, &queue) {
+            (Some(scope), Ok(queue)) => semaphore(&section, &scope, most, (semaphores, queue)),
+            _ => most.map(LimitRule::Concurrency),
+        };
+        section.finish();
+        let Ok(queue) = queue else { continue };
+        for rule in [running, rate].into_iter().flatten() {
             let limit = TaskLimit {
                 key: key.clone(),
                 ..TaskLimit::new(rule)
@@ -129,6 +137,32 @@ fn limits(section: &Section<'_>) -> Limits {
         }
     }
     limits
+}
+
+/// A semaphore for the tasks of a queue.
+fn semaphore(
+    section: &Section<'_>,
+    scope: &Located<String>,
+    most: Option<u32>,
+    (semaphores, queue): (SemaphoreReach, &QueueName),
+) -> Option<LimitRule> {
+    let Some(most) = most else {
+        let (why, hint) = (
+            "semaphore needs concurrency",
+            "it says how many tasks may run at a time",
+        );
+        section.reader().error_hint("CFG_VALUE", &scope.place, why, hint);
+        return None;
+    };
+    let semaphore = SharedSemaphore::new(scope.value.clone(), most)
+        .map_err(|why| section.reader().error("CFG_VALUE", &scope.place, why.to_string()))
+        .ok()?;
+    if let Some(fault) = semaphores.fault(&semaphore, queue) {
+        let reader = section.reader();
+        reader.error_hint("CFG_VALUE", &scope.place, fault.to_string(), fault.hint());
+        return None;
+    }
+    Some(LimitRule::Semaphore(semaphore))
 }
 
 fn limit_key(section: &Section<'_>, text: &Located<String>) -> Option<LimitKey> {

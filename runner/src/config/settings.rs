@@ -5,9 +5,10 @@
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
+use runner_core::limit::SemaphoreReach;
 use runner_core::schedule::Problem;
 use runner_handlers::HandlerSettings;
-use runner_queue::redis::RedisSettings;
+use runner_queue::redis::{RedisSettings, RedisTarget};
 
 use super::{Secret, WrittenKeys};
 use crate::access::{UserRole, WebSettings};
@@ -85,6 +86,20 @@ pub enum BrokerSettings {
     },
     /// In Redis, in asynq's layout.
     Redis(Box<RedisSettings>),
+}
+
+impl BrokerSettings {
+    /// Which semaphores of Go programs it can count.
+    #[must_use]
+    pub fn semaphores(&self) -> SemaphoreReach {
+        match self {
+            Self::Embedded { .. } => SemaphoreReach::Nowhere,
+            Self::Redis(redis) => match redis.target {
+                RedisTarget::Cluster(_) => SemaphoreReach::SlotOfQueue,
+                _ => SemaphoreReach::Everywhere,
+            },
+        }
+    }
 }
 
 /// Who may log in.

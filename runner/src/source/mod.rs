@@ -28,7 +28,7 @@ pub use catalog::{Catalog, Loaded};
 pub use code::{Code, Schedule};
 pub use directory::{ALL_FILES_GONE, Checked, check_paths};
 pub use function_check::FunctionCheck;
-pub use manifest::ScheduleContext;
+pub use manifest::{NO_SEMAPHORE, ScheduleContext};
 pub use settings::{
     DEFAULT_MASS_DELETE, DatabaseLogin, DatabaseServer, ManifestSettings, SourceSettings, TableSettings,
 };

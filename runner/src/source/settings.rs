@@ -9,6 +9,7 @@ use jiff::tz::TimeZone;
 
 use runner_core::cron::DstRule;
 use runner_core::function::FunctionOptions;
+use runner_core::limit::SemaphoreReach;
 
 use super::code::Code;
 use super::function_check::FunctionCheck;
@@ -46,6 +47,8 @@ pub struct SourceSettings {
     pub redis: Vec<String>,
     /// The channels of notifications that manifests may name.
     pub channels: Vec<String>,
+    /// Which semaphores the broker can count.
+    pub semaphores: SemaphoreReach,
     /// How long the last known set stays in force when all rows or all files are gone at once.
     pub mass_delete: Duration,
     /// Where the files and rows in force are saved for a restart while they are unreachable or broken.
@@ -53,7 +56,7 @@ pub struct SourceSettings {
 }
 
 impl Default for SourceSettings {
-    /// No source, UTC.
+    /// No source, UTC, a broker that shares all semaphores.
     fn default() -> Self {
         Self {
             manifests: None,
@@ -69,6 +72,7 @@ impl Default for SourceSettings {
             rabbitmq: Vec::new(),
             redis: Vec::new(),
             channels: Vec::new(),
+            semaphores: SemaphoreReach::Everywhere,
             mass_delete: DEFAULT_MASS_DELETE,
             keep: None,
         }
@@ -87,6 +91,7 @@ impl SourceSettings {
             rabbitmq: self.rabbitmq.clone(),
             redis: self.redis.clone(),
             channels: self.channels.clone(),
+            semaphores: self.semaphores,
         }
     }
 }

@@ -8,7 +8,7 @@ use bytes::Bytes;
 use futures_util::future::{BoxFuture, try_join_all};
 use jiff::Timestamp;
 use runner_core::clock::{Clock as _, ManualClock};
-use runner_core::limit::{LimitRule, Limits, StartRate, TaskLimit};
+use runner_core::limit::{LimitRule, Limits, SharedSemaphore, StartRate, TaskLimit};
 use runner_core::schedule::{Overlap, ScheduleId};
 use runner_core::task::{AttemptOutcome, QueueName, Run, Task, TaskState, Unique};
 use runner_queue::redis::RedisBroker;
@@ -395,10 +395,12 @@ pub async fn begin(at: &At, start: Start) -> Held {
     held
 }
 
-/// Two of one type at a time, and a rate for the other.
+/// Two of one type at a time, also by a semaphore, and a rate for the other.
 fn limits() -> Limits {
     let mut limits = Limits::default();
     limits.add("in", TaskLimit::new(LimitRule::Concurrency(2)));
+    let shared = SharedSemaphore::new("{default}:api", 3).unwrap();
+    limits.add("in", TaskLimit::new(LimitRule::Semaphore(shared)));
     let rate = StartRate {
         count: 1,
         per: HOUR,
@@ -507,6 +509,7 @@ fn of_limits() -> Vec<Call> {
             at.clock.advance(Duration::from_secs(11));
             claim_limited(at).await
         };
+        "extend_limited" from Limited: |at, held| none(at.broker.extend(&held.claims, LEASE).await);
         "settle_limited" from Limited: |at, held| settle(at, held, Verdict::Done).await;
         "forward_limited" from Limited: |at, _held| {
             at.clock.advance(Duration::from_secs(11));

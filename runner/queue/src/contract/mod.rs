@@ -44,6 +44,7 @@ mod produce;
 mod remove;
 mod runs;
 mod schedule;
+mod semaphores;
 mod settle;
 mod shared;
 mod staged;
@@ -77,6 +78,7 @@ pub fn all() -> Vec<Clause> {
         stale::clauses(),
         lost::clauses(),
         limits::clauses(),
+        semaphores::clauses(),
         follow::clauses(),
         states::clauses(),
         upkeep::clauses(),
@@ -102,6 +104,9 @@ pub fn all() -> Vec<Clause> {
 /// Lists contradictions in the store, one line each; empty when all is well.
 pub type Audit = Box<dyn Fn() -> BoxFuture<'static, BrokerResult<Vec<String>>> + Send + Sync>;
 
+/// Runs a command in the store of a broker, as other programs do; gives the texts of its answer.
+pub type Beside = Box<dyn Fn(Vec<String>) -> BoxFuture<'static, Vec<String>> + Send + Sync>;
+
 /// A broker over an empty store of its own.
 pub struct Fresh {
     /// The broker, by whose clock time passes.
@@ -113,6 +118,8 @@ pub struct Fresh {
     /// Whether lapses that the store itself watches over (uniqueness locks, silent servers, the leader) follow the
     /// real time instead of `clock`. Clauses about such a lapse then wait for it.
     pub real_time_ttl: bool,
+    /// How programs in Go that share the store ask it; `None` for a store that they do not share.
+    pub beside: Option<Beside>,
     /// Whatever must live as long as the store: a directory, a server process.
     pub held: Box<dyn Any + Send>,
 }

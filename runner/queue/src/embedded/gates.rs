@@ -227,6 +227,8 @@ fn gate_name(scoped: &ScopedLimit, task: &TaskRecord) -> String {
 fn gate_of(tx: &Tx<'_>, scoped: &ScopedLimit, task: &TaskRecord) -> Result<Gate, SqlError> {
     let (most, pause) = match &scoped.limit.rule {
         LimitRule::Concurrency(most) => (i64::from(*most), 0),
+        // No other program shares the file; the settings and manifests refuse it.
+        LimitRule::Semaphore(semaphore) => (i64::from(semaphore.most()), 0),
         LimitRule::Sequence => (1, 0),
         LimitRule::Rate(rate) => {
             #[allow(clippy::cast_possible_truncation)] // saturates; at most 30 days
@@ -243,7 +245,7 @@ fn gate_of(tx: &Tx<'_>, scoped: &ScopedLimit, task: &TaskRecord) -> Result<Gate,
     Ok(Gate {
         queue,
         name,
-        rule: scoped.limit.rule,
+        rule: scoped.limit.rule.clone(),
         most,
         pause,
         used_up,

@@ -190,7 +190,8 @@ pub trait Claims: Send + Sync {
     /// A claim leaves out a task for which a limit has no room: it becomes scheduled and waits for its turn, which comes in the
     /// order in which tasks were refused, without using up a retry; or it is claimed with [`Claim::refused_by`]. Every broker that claims
     /// from a queue must know the same limits: a broker without them, or a Go server, claims a task whatever runs. A limit of a
-    /// type counts in each queue for itself.
+    /// type counts in each queue for itself. A semaphore counts what other queues and programs in Go hold too, where the store is
+    /// shared with them; see [`SemaphoreReach`](runner_core::limit::SemaphoreReach).
     ///
     /// A task counts as running until its claim ends, however it ends. One in a sequence keeps its place until it has ended for
     /// good: completed, archived or deleted.

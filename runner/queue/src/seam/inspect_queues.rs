@@ -78,13 +78,13 @@ pub const MAX_LIMITS_SHOWN: usize = 500;
 /// How full a limit is, for one value of its key.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct LimitInUse {
-    /// What it counts and of which type or queue: `concurrency fn:report`, `rate queue mails`.
+    /// What it counts and of which type or queue: `concurrency fn:report`, `rate mail:*`; of a semaphore its scope: `semaphore api`.
     pub name: String,
     /// The value of its key; `None` where all tasks count together.
     pub key: Option<String>,
     /// How many may run at a time; `None` for a rate.
     pub most: Option<u64>,
-    /// How many run, or keep their place in an order; 0 for a rate.
+    /// How many run, or keep their place in an order; 0 for a rate. At a semaphore those of other queues and programs too.
     pub running: u64,
     /// How many wait for their turn.
     pub waiting: u64,

@@ -28,6 +28,10 @@ database: {host: h} | CFG_DATABASE | 1:11 | driver is missing
 worker: {concurrency: 0} | CFG_RANGE | 1:23 | from 1 to 10000
 worker: {concurrency: -1} | CFG_RANGE | 1:23 | from 1 to 10000
 worker: {concurrency: 1000000} | CFG_RANGE | 1:23 | from 1 to 10000
+worker: {limits: {a: {semaphore: s}}} | CFG_VALUE | 1:34 | needs concurrency
+worker: {limits: {a: {concurrency: 1, semaphore: s}}} | CFG_VALUE | 1:50 | tasks are in a file
+redis: {host: r}\nworker: {limits: {a: {concurrency: 1, semaphore: ' '}}} | CFG_VALUE | 2:50 | blank
+redis: {cluster: {addresses: [r]}}\nworker: {limits: {a: {concurrency: 1, semaphore: s}}} | CFG_VALUE | 2:50 | in the slot of the queue
 worker: {queues: {}} | CFG_VALUE | 1:10 | claim nothing
 worker: {queues: {a: 0}} | CFG_RANGE | 1:19 | weight
 worker: {shutdown_timeout: soon} | CFG_RANGE | 1:28 | not a duration

@@ -59,7 +59,7 @@ pub fn read_function(node: &Node, context: &ScheduleContext, report: &mut Report
     let enabled = fields.get("enabled", report).and_then(|f| f.flag("E120", report));
     let kind = kinds::read_kind(&fields, report);
     let options = read_task_options(&fields, report);
-    let limits = read_limits(&fields, report);
+    let limits = read_limits(&fields, (context.semaphores, options.queue.as_ref()), report);
     let (payload, payload_mark) = read_own_payload(&fields, report).unzip();
     let schema = fields.get("payload_schema", report);
     let schema = schema.and_then(|f| read_payload_schema(f, report));

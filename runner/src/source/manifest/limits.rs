@@ -1,10 +1,13 @@
-//! The limits of a function: `concurrency`, `rate_limit` and `sequence`. The settings of a queue read them here too.
+//! The limits of a function: `concurrency`, `rate_limit` and `sequence`.
 //!
 //! Not here: who keeps them, which is the claim of a broker.
 
 use std::time::Duration;
 
-use runner_core::limit::{LimitKey, LimitRule, MAX_LIMIT, MAX_RATE_PER, OnLimit, StartRate, TaskLimit};
+use runner_core::limit::{
+    LimitKey, LimitRule, MAX_LIMIT, MAX_RATE_PER, OnLimit, SemaphoreReach, SharedSemaphore, StartRate, TaskLimit,
+};
+use runner_core::task::QueueName;
 
 use crate::text::yaml::Value;
 use crate::text::{Field, Fields, Report, checks};
@@ -16,15 +19,25 @@ const CONCURRENCY: &str = "E163";
 const RATE: &str = "E164";
 const SEQUENCE: &str = "E165";
 
+/// A semaphore that the broker does not share, also one that is stated in code.
+pub const NO_SEMAPHORE: &str = "E168";
+
 /// The shortest time over which a rate counts.
 const MIN_RATE_PER: Duration = Duration::from_millis(1);
 
-/// Reads all limits that are stated.
-pub fn read_limits(fields: &Fields<'_>, report: &mut Report<'_>) -> Vec<TaskLimit> {
+/// Reads all limits that are stated. `place`: which semaphores the broker can count, and the queue of the tasks.
+pub fn read_limits(
+    fields: &Fields<'_>,
+    place: (SemaphoreReach, Option<&QueueName>),
+    report: &mut Report<'_>,
+) -> Vec<TaskLimit> {
     let sequence = fields.get("sequence", report).and_then(|f| read_sequence(f, report));
     let concurrency = fields.get("concurrency", report);
     let concurrency = concurrency.and_then(|f| read_concurrency(f, report));
     let rate = fields.get("rate_limit", report).and_then(|f| read_rate(f, report));
+    if let Some(limit) = &concurrency {
+        check_reach(limit, place, fields, report);
+    }
     [sequence, concurrency, rate].into_iter().flatten().collect()
 }
 
@@ -35,20 +48,47 @@ fn read_concurrency(field: &Field<'_>, report: &mut Report<'_>) -> Option<TaskLi
             Some(TaskLimit::new(LimitRule::Concurrency(most)))
         }
         Value::Map(_) => {
-            let map = Fields::read(field.node, &field.path, &["limit", "key", "on_limit"], report)?;
+            let known = ["limit", "semaphore", "key", "on_limit"];
+            let map = Fields::read(field.node, &field.path, &known, report)?;
             let Some(most) = map.get("limit", report) else {
                 return missing(field, CONCURRENCY, "limit", report);
             };
             let most = most.whole(CONCURRENCY, 1..=MAX_LIMIT, report)?;
+            let rule = match map.get("semaphore", report) {
+                Some(scope) => LimitRule::Semaphore(read_semaphore(scope, most, report)?),
+                None => LimitRule::Concurrency(most),
+            };
             let (key, on_limit) = read_key_and_word(&map, CONCURRENCY, report)?;
-            let rule = LimitRule::Concurrency(most);
             Some(TaskLimit { rule, key, on_limit })
         }
         _ => field.mismatch(
             CONCURRENCY,
-            "a whole number, or a map with limit, key and on_limit",
+            "a whole number, or a map with limit, semaphore, key and on_limit",
             report,
         ),
+    }
+}
+
+fn read_semaphore(field: &Field<'_>, most: u32, report: &mut Report<'_>) -> Option<SharedSemaphore> {
+    let scope = field.text(CONCURRENCY, report)?;
+    SharedSemaphore::new(scope, most)
+        .map_err(|why| report.error(CONCURRENCY, field.node.mark, format!("{}: {why}", field.path)))
+        .ok()
+}
+
+/// Reports a semaphore that tasks in this queue cannot be counted by.
+fn check_reach(
+    limit: &TaskLimit,
+    (reach, queue): (SemaphoreReach, Option<&QueueName>),
+    fields: &Fields<'_>,
+    report: &mut Report<'_>,
+) {
+    let queue = queue.cloned().unwrap_or_default();
+    if let Some(fault) = limit.semaphore().and_then(|semaphore| reach.fault(semaphore, &queue))
+        && let Some(field) = fields.peek("concurrency")
+    {
+        let text = format!("{}.semaphore: {fault}", field.path);
+        report.error(NO_SEMAPHORE, field.node.mark, text).hint = Some(fault.hint());
     }
 }
 

@@ -18,6 +18,7 @@ mod tests;
 
 pub use function::FunctionEntry;
 pub use kinds::MAX_TASK_TYPE;
+pub use limits::NO_SEMAPHORE;
 pub use options::{POLICIES, Policies, TASK_OPTIONS, read_policies, read_task_options};
 pub use schedule::{CODED_OVERLAP, ScheduleContext, read_coded, read_zone};
 

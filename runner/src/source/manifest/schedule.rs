@@ -8,6 +8,7 @@ use jiff::{Timestamp, tz};
 
 use runner_core::cron::{self, CronError, DstRule, Expression};
 use runner_core::function::FunctionOptions;
+use runner_core::limit::SemaphoreReach;
 use runner_core::notification::NotifyRules;
 use runner_core::schedule::{Overlap, ScheduleId, Timing, When};
 
@@ -41,6 +42,8 @@ pub struct ScheduleContext {
     pub redis: Vec<String>,
     /// The channels of notifications that the settings name.
     pub channels: Vec<String>,
+    /// Which semaphores the broker can count.
+    pub semaphores: SemaphoreReach,
 }
 
 impl ScheduleContext {
@@ -192,6 +195,7 @@ fn read_fields(
             rabbitmq: context.rabbitmq.clone(),
             redis: context.redis.clone(),
             channels: context.channels.clone(),
+            semaphores: context.semaphores,
         },
         _ => context.clone(),
     };

@@ -21,6 +21,7 @@ fn context() -> ScheduleContext {
         zone: TimeZone::UTC,
         dst: DstRule::default(),
         vet: Default::default(),
+        semaphores: runner_core::limit::SemaphoreReach::Everywhere,
     }
 }
 
@@ -48,6 +49,10 @@ fn reported(text: &str) -> Vec<String> {
 const SLIPS: &[(&str, &[&str])] = &[
     ("", &["E107 the file is empty; delete the file to remove its functions"]),
     ("- a\n", &["1:1 E108 the document must be a map, found a list"]),
+    (
+        "name: a\nconcurrency: {limit: 1, semaphore: \"a\\tb\"}\nhandler: x\n",
+        &["2:36 E163 concurrency.semaphore: the scope has a control character"],
+    ),
     (
         "name: a\nconcurrency: 0\nrate_limit: {count: 1}\nsequence: '{{ payload.a }}'\nhandler: x\n",
         &[
@@ -535,7 +540,7 @@ fn bad_files_are_reported_all_their_faults_at_once() {
 
 #[test]
 fn limits_are_read_in_their_short_and_long_forms() {
-    use runner_core::limit::{LimitKey, LimitRule, OnLimit, StartRate, TaskLimit};
+    use runner_core::limit::{LimitKey, LimitRule, OnLimit, SharedSemaphore, StartRate, TaskLimit};
     let limits = |text: &str| {
         let reading = good(&format!("name: a\nhandler: x\n{text}"));
         reading.entries[0].function.limits.clone()
@@ -551,6 +556,13 @@ fn limits_are_read_in_their_short_and_long_forms() {
         limits("concurrency: {limit: 2, key: payload.t.id, on_limit: skip}\n"),
         [keyed]
     );
+    let shared = SharedSemaphore::new("api", 2).unwrap();
+    let shared = TaskLimit {
+        key: key.clone(),
+        ..TaskLimit::new(LimitRule::Semaphore(shared))
+    };
+    let text = "concurrency: {semaphore: api, limit: 2, key: payload.t.id}\n";
+    assert_eq!(limits(text), [shared]);
     let rate = |burst| {
         let (count, per) = (100, Duration::from_millis(500));
         TaskLimit::new(LimitRule::Rate(StartRate { count, per, burst }))
@@ -564,6 +576,39 @@ fn limits_are_read_in_their_short_and_long_forms() {
     assert_eq!(limits("sequence: t.id\n"), [order]);
     assert_eq!(limits("sequence: true\n"), [TaskLimit::new(LimitRule::Sequence)]);
     assert_eq!(limits("sequence: false\n"), []);
+}
+
+#[test]
+fn a_semaphore_that_the_broker_does_not_share_is_an_error() {
+    use runner_core::limit::SemaphoreReach;
+    let reported = |semaphores, text: &str| {
+        let context = ScheduleContext {
+            semaphores,
+            ..context()
+        };
+        let reading = read(text, "a.yaml", &context);
+        let shown = |p: &runner_core::schedule::Problem| {
+            format!("{} {} // {}", p.code, p.message, p.hint.clone().unwrap_or_default())
+        };
+        reading.problems.iter().map(shown).collect::<Vec<_>>()
+    };
+    let text = "name: a\nschedule: '@daily'\nexec: [x]\nqueue: mails\nconcurrency: {semaphore: api, limit: 2}\n";
+    assert_eq!(reported(SemaphoreReach::Everywhere, text), [""; 0]);
+    assert_eq!(
+        reported(SemaphoreReach::Nowhere, text),
+        [
+            "E168 concurrency.semaphore: semaphores are shared with Go programs in Redis, and tasks are in a file here \
+          // leave semaphore out, or name a Redis server in the settings under redis"
+        ]
+    );
+    let found = reported(SemaphoreReach::SlotOfQueue, text).concat();
+    assert!(
+        found.contains("\"asynq:sema:api\" is not in that of \"mails\""),
+        "{found}"
+    );
+    assert!(found.ends_with("such as \"{mails}:api\""), "{found}");
+    let tagged = text.replace("api", "'{mails}:api'");
+    assert_eq!(reported(SemaphoreReach::SlotOfQueue, &tagged), [""; 0]);
 }
 
 #[test]

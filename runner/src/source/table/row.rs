@@ -348,6 +348,7 @@ impl Reader<'_> {
                             rabbitmq: Vec::new(),
                             redis: Vec::new(),
                             channels: Vec::new(),
+                            semaphores: context.semaphores,
                         };
                     }
                 }

@@ -5,6 +5,7 @@
 //! queue are part of the key: they keep all keys of a queue in one slot of a cluster.
 
 use md5::{Digest, Md5};
+use runner_core::limit::SEMAPHORE_KEY;
 use std::borrow::Cow;
 
 /// Names of all known queues.
@@ -118,6 +119,12 @@ pub(in crate::redis) fn gate_waiters(queue_name: &str, gate: &str) -> String {
 /// The gates of a queue at which tasks wait, by the time of the next look; see `gates.lua`.
 pub(in crate::redis) fn look(queue_name: &str) -> String {
     format!("{}look", own(queue_name))
+}
+
+/// The semaphore that a gate counts in, whose name is `semaphore` and a scope; `None` for other gates. See `semaphores.lua`.
+pub(in crate::redis) fn semaphore(gate: &str) -> Option<String> {
+    let scope = gate.strip_prefix("semaphore ")?.replacen('\t', ":", 1);
+    Some(format!("{SEMAPHORE_KEY}{scope}"))
 }
 
 /// Tasks that follow ended ones of a queue and wait in other slots: see `settle.lua`.
@@ -305,6 +312,8 @@ mod tests {
     #[test]
     fn what_is_spelled_elsewhere_is_spelled_the_same() {
         assert!(include_str!("scripts/put.lua").contains(&format!("'PUBLISH', '{DELAYED}'")));
+        assert!(include_str!("scripts/semaphores.lua").contains(&format!("'{SEMAPHORE_KEY}' .. ")));
+        assert_eq!(semaphore("semaphore a\tb").as_deref(), Some("asynq:sema:a:b"));
         let head = task("*", "");
         assert_eq!(TASKS.strip_suffix('*'), Some(head.as_str()));
     }

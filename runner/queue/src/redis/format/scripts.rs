@@ -33,13 +33,13 @@ scripts! {
     EnqueuePlain: fills [CLOCK] "enqueue_plain",
     Enqueue: fills [CLOCK, PUT] "enqueue",
     EnqueueOnce: fills [CLOCK, PUT] "enqueue_once",
-    Exchange: drains [CLOCK, COUNT, CLAIMS, ACCEPT, TYPES, PICK, SUSPECTS, GATES, ADMIT] "exchange",
+    Exchange: drains [CLOCK, COUNT, CLAIMS, ACCEPT, TYPES, PICK, SUSPECTS, SEMAPHORES, GATES, ADMIT] "exchange",
     Quarantine: drains [CLOCK, GUARD, CLAIMS, NOTES] "quarantine",
-    Settle: drains [CLOCK, GUARD, PUT, COUNT, CLAIMS, ACCEPT, NOTES, FORGET, TRIM, SUSPECTS, TRACE, FOLLOW, GATES] "settle",
-    Extend: drains [CLOCK, CLAIMS] "extend",
-    Unanswered: drains [CLOCK, CLAIMS] "unanswered",
+    Settle: drains [CLOCK, GUARD, PUT, COUNT, CLAIMS, ACCEPT, NOTES, FORGET, TRIM, SUSPECTS, TRACE, FOLLOW, SEMAPHORES, GATES] "settle",
+    Extend: drains [CLOCK, CLAIMS, SEMAPHORES] "extend",
+    Unanswered: drains [CLOCK, CLAIMS, SEMAPHORES] "unanswered",
     Forward: drains [CLOCK, CLAIMS] "forward",
-    ForwardGates: drains [CLOCK, GATES] "forward_gates",
+    ForwardGates: drains [CLOCK, SEMAPHORES, GATES] "forward_gates",
     Recover: drains [CLOCK, GUARD, CLAIMS, NOTES, REPAIR_TASK] "recover",
     Sweep: drains [CLOCK, GUARD, CLAIMS, FORGET, TRIM] "sweep",
     Repair: drains [CLOCK, GUARD, CLAIMS, NOTES, REPAIR_TASK] "repair",
@@ -56,12 +56,12 @@ scripts! {
     Commit: fills [CLOCK, GUARD, PUT, COUNT, DECIDE, AHEAD] "commit",
     Lead: drains [CLOCK, GUARD] "lead",
     Queues: drains [CLOCK, GUARD, COUNT] "queues",
-    Tasks: drains [CLOCK, GUARD, CUT, WAITS] "tasks",
+    Tasks: drains [CLOCK, GUARD, CUT, SEMAPHORES, WAITS] "tasks",
     TasksLarge: drains [CLOCK, GUARD, CUT] "tasks_large",
-    Task: drains [CLOCK, GUARD, CUT, WAITS] "task",
-    Act: drains [CLOCK, GUARD, CLAIMS, FORGET, TRIM, GATES] "act",
+    Task: drains [CLOCK, GUARD, CUT, SEMAPHORES, WAITS] "task",
+    Act: drains [CLOCK, GUARD, CLAIMS, FORGET, TRIM, SEMAPHORES, GATES] "act",
     PauseQueue: drains [CLOCK] "pause_queue",
-    ActAll: drains [CLOCK, GUARD, CLAIMS, FORGET, TRIM, TAKE, GATES] "act_all",
+    ActAll: drains [CLOCK, GUARD, CLAIMS, FORGET, TRIM, TAKE, SEMAPHORES, GATES] "act_all",
     RemoveQueue: drains [CLOCK, COUNT, CLAIMS, FORGET, TAKE] "remove_queue",
     UpdatePayload: fills [CLOCK] "update_payload",
     History: drains [CLOCK, COUNT] "history",
@@ -105,6 +105,7 @@ const CUT: &str = include_str!("scripts/cut.lua");
 const CLAIMS: &str = include_str!("scripts/claims.lua");
 const SUSPECTS: &str = include_str!("scripts/suspects.lua");
 const ACCEPT: &str = include_str!("scripts/accept.lua");
+const SEMAPHORES: &str = include_str!("scripts/semaphores.lua");
 const GATES: &str = include_str!("scripts/gates.lua");
 const WAITS: &str = include_str!("scripts/waits.lua");
 const ADMIT: &str = include_str!("scripts/admit.lua");

@@ -65,6 +65,10 @@ fn add(text: &mut String, list: &[ScopedLimit]) {
         // Writing to a text cannot fail.
         let _infallible = match &limit.rule {
             LimitRule::Concurrency(most) => write!(text, "\tc,{most},,{mode},{key}"),
+            LimitRule::Semaphore(semaphore) => {
+                let (most, scope) = (semaphore.most(), semaphore.scope());
+                write!(text, "\tm,{most},,{mode},{key}\u{3}{scope}")
+            }
             LimitRule::Rate(rate) => write!(text, "\tr,{},{},{mode},{key}", rate.interval_ms(), rate.at_once()),
             LimitRule::Sequence => write!(text, "\ts,,,{mode},{key}"),
         };
@@ -155,9 +159,17 @@ impl RedisBroker {
         if gates.is_empty() {
             return Ok(Vec::new());
         }
+        // Members of semaphores whose time is over count as little as they do at the next claim.
+        let now = match gates.iter().any(|(gate, _)| keys::semaphore(gate).is_some()) {
+            true => self.now().await?.as_second(),
+            false => 0,
+        };
         let mut trip = self.pages.trip("look at the limits of a queue").await?;
         for (gate, _) in &gates {
-            trip.command("ZCARD").arg(keys::gate_holders(name, gate));
+            match keys::semaphore(gate) {
+                Some(key) => trip.command("ZCOUNT").arg(key).arg(now).arg("+inf"),
+                None => trip.command("ZCARD").arg(keys::gate_holders(name, gate)),
+            };
             trip.command("ZCARD").arg(keys::gate_waiters(name, gate));
         }
         // A value that something else was written over counts as none: the next claim displaces it.
@@ -180,7 +192,7 @@ impl RedisBroker {
 fn most_of(rule: &str) -> Option<u64> {
     let mut parts = rule.split(',');
     match parts.next()? {
-        "c" => parts.next()?.parse().ok(),
+        "c" | "m" => parts.next()?.parse().ok(),
         "s" => Some(1),
         _ => None,
     }
@@ -194,7 +206,7 @@ fn millis(score: Value) -> Option<Timestamp> {
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
-    use runner_core::limit::{LimitKey, StartRate, TaskLimit};
+    use runner_core::limit::{LimitKey, SharedSemaphore, StartRate, TaskLimit};
 
     use super::*;
 
@@ -214,9 +226,11 @@ mod tests {
         });
         limits.add("x", keyed);
         limits.add("x", TaskLimit::new(LimitRule::Sequence));
+        let shared = SharedSemaphore::new("api, v2", 7).unwrap();
+        limits.add("x", TaskLimit::new(LimitRule::Semaphore(shared)));
         limits.add("y:*", TaskLimit::new(rate));
         limits.add_of_queue(QueueName::default(), TaskLimit::new(LimitRule::Concurrency(9)));
-        let expected = "\nx\ts,,,w,\tc,3,,s,a.b\n\u{2}y:\tr,250,2,w,\n\u{1}default\tc,9,,w,\n";
+        let expected = "\nx\ts,,,w,\tc,3,,s,a.b\tm,7,,w,\u{3}api, v2\n\u{2}y:\tr,250,2,w,\n\u{1}default\tc,9,,w,\n";
         assert_eq!(text(&limits), expected);
     }
 }

@@ -23,6 +23,7 @@ fn context() -> ScheduleContext {
         rabbitmq: Default::default(),
         redis: Default::default(),
         channels: Vec::new(),
+        semaphores: runner_core::limit::SemaphoreReach::Everywhere,
     }
 }
 

@@ -20,6 +20,7 @@ fn reading(triggers: &str) -> Reading {
         zone: TimeZone::UTC,
         dst: DstRule::default(),
         vet: Default::default(),
+        semaphores: runner_core::limit::SemaphoreReach::Everywhere,
     };
     let text = format!("name: a\nexec: [x]\npayload: {{mode: full, n: 1}}\ntriggers:\n{triggers}");
     read(&text, "a.yaml", &context)

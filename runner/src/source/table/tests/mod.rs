@@ -31,6 +31,7 @@ fn context() -> ScheduleContext {
         zone,
         dst: DstRule::default(),
         vet: Default::default(),
+        semaphores: runner_core::limit::SemaphoreReach::Everywhere,
     }
 }
 

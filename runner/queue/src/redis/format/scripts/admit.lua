@@ -1,16 +1,18 @@
 -- Decides whether a task may be claimed now, by the limits that the caller knows.
--- Needs clock.lua, types.lua and gates.lua. Gives: admission(text), which returns nil without limits, else three functions:
+-- Needs clock.lua, types.lua, semaphores.lua and gates.lua. Gives: admission(text, lease), which returns nil without limits, else
+-- three functions:
 --   admit(queue, own, id, msg)  nil: it may, and it has passed its gates. 'skip' and the gate: it is not to be run. Else 'wait' and
 --                               how many waited there before it: it is a waiter now, and is to be scheduled.
 --   opened(queue, own)          to call after the last one of a queue: lets those go on that others made room for
 --   parked()                    how many have to wait
 -- text: a line break, then for each type: its name (after byte 2 if it is the beginning of names; byte 1 and the name of a
 -- queue), then for each limit a tab, letter, two numbers, w or s, and the path of its key, with commas between, then a line break.
+-- Behind the path of a semaphore are byte 3 and its scope. lease: the second in which those of the claimed tasks end.
 
 -- Keys that are longer, or no plain text, go by their digest.
 local LONGEST_KEY = 128
 
-local WORDS = {c = 'concurrency', r = 'rate', s = 'sequence'}
+local WORDS = {c = 'concurrency', m = 'semaphore', r = 'rate', s = 'sequence'}
 
 -- Field 2 of a message.
 local function payload_of(msg)
@@ -49,7 +51,7 @@ local function key_in(value, path)
   return value
 end
 
-local function admission(text)
+local function admission(text, lease)
   if text == '' then return nil end
   local by_kind, at_gates, opened_gates, waiting = {}, {}, {}, 0
 
@@ -59,16 +61,24 @@ local function admission(text)
     if not from then return false end
     local line = string.sub(text, from, (find(text, '\n', from, true) or #text + 1) - 1)
     for letter, a, b, mode, path in string.gmatch(line, '\t(%a),([^,]*),([^,]*),(%a),([^\t]*)') do
-      local name = of == '' and WORDS[letter] or WORDS[letter] .. ' ' .. of
-      list[#list + 1] = {
-        name = name, path = path, skips = mode == 's', text = letter .. ',' .. a .. ',' .. b,
-        rule = gate_rule(letter .. ',' .. a .. ',' .. b),
-      }
+      local scope, name, stated = of, WORDS[letter], false
+      if letter == 'm' then path, scope = string.match(path, '^([^\3]*)\3(.*)$') end
+      if scope ~= '' then name = name .. ' ' .. scope end
+      if letter == 'm' then
+        -- One of the type and of its queue is one.
+        for _, other in ipairs(list) do stated = stated or other.name == name and other.path == path end
+      end
+      if not stated then
+        list[#list + 1] = {
+          name = name, path = path, skips = mode == 's', text = letter .. ',' .. a .. ',' .. b,
+          rule = gate_rule(letter .. ',' .. a .. ',' .. b),
+        }
+      end
     end
     return true
   end
 
-  local PLACES = {s = 0, c = 1, r = 2}
+  local PLACES = {s = 0, c = 1, m = 2, r = 3}
 
   local function limits_of(queue, kind)
     local known = by_kind[queue .. kind]
@@ -141,6 +151,7 @@ local function admission(text)
       redis.call('SET', own .. 'tat:' .. gate.name, string.format('%.17g', tat), 'PX', whole(tat - millis + lead + 1000))
     else
       keep('ZADD', own .. 'holders:' .. gate.name, whole(millis), id)
+      if rule.letter == 'm' then hold_place(gate.name, id, lease) end
     end
     if rule.letter ~= 'r' or gate.waiters > 0 then note(own, gate) end
     gate.free = gate.free - 1
@@ -189,6 +200,16 @@ local function admission(text)
     end
   end
 
+  -- Whether a task holds a gate from an earlier claim. Of a semaphore its place may be over by now.
+  local function holds(before, name, id, rule)
+    if not has(before, 'h' .. name) then return false end
+    if rule.letter == 'm' then
+      if not at_semaphore('ZSCORE', semaphore_of(name), id) then return false end
+      hold_place(name, id, lease)
+    end
+    return true
+  end
+
   local function admit(queue, own, id, msg)
     local list = limits_of(queue, kind_of(msg) or '')
     if not list then return nil end
@@ -207,7 +228,7 @@ local function admission(text)
         local key = key_in(payload, limit.path)
         if key ~= '' then name = name .. '\t' .. key end
       end
-      if has(before, 'h' .. name) then
+      if holds(before, name, id, limit.rule) then
         held[#held + 1] = 'h' .. name
       else
         local gate, waits = gate_at(queue, own, name, limit), has(before, 'w' .. name)

@@ -55,7 +55,7 @@ end
 -- At most this many bytes of messages are returned in one call, and at least one message.
 local reply, room = {{}, '', {}, {}, {}}, 8388608
 
-local admit, opened, parked = admission(ARGV[7])
+local admit, opened, parked = admission(ARGV[7], lease)
 if admit then reply[5][1] = 0 end
 
 -- Tasks that a call lets wait for a limit; the caller then calls again.

@@ -8,7 +8,7 @@ local queue, own, count = ARGV[3], ARGV[4], tonumber(ARGV[6])
 local score = whole((millis + tonumber(ARGV[5])) / 1000)
 local ids = {unpack(ARGV, 7, 6 + count)}
 local fields, ends = claimed(own, ids), keep('ZMSCORE', KEYS[1], unpack(ids))
-local reply, leases = {score}, {}
+local reply, leases, held = {score}, {}, {}
 for i = 1, count do
   local id, run, till = ids[i], ARGV[5 + count + 2 * i], tonumber(ARGV[6 + count + 2 * i])
   local key = queue .. 't:' .. id
@@ -19,9 +19,11 @@ for i = 1, count do
   if stands then
     leases[#leases + 1] = score
     leases[#leases + 1] = id
+    held[#held + 1] = id
   end
   reply[i + 1] = stands and 1 or 0
 end
 spread('ZADD', KEYS[1], leases)
+hold_places(own, held, score)
 keep_claims(own)
 return reply

@@ -1,6 +1,7 @@
 -- Gates: a limit of a type or queue, for one value of its key. A gate is a text: name of the limit, then a tab and the value if
 -- it has one. All is kept beside the queue:
---   gates           by gate, its rule: letter (c concurrency, r rate, s sequence), how many or ms between two, how many at once
+--   gates           by gate, its rule: letter (c concurrency, m semaphore, r rate, s sequence), how many or ms between two, how many
+--                   at once
 --   gated           by id of a task, a line for each gate that it holds (h) or waits at (w), or that refused it (x)
 --   holders:<gate>  ids, by when they passed in ms; not for a rate
 --   waiters:<gate>  ids in their order; such a task is scheduled, or pending again
@@ -9,11 +10,13 @@
 --   turn            counts the waiters of all gates: their order
 -- Whether a task still holds or waits is decided by the task itself, so that nothing is lost by programs that know no gates: these
 -- records are only checked when a gate is full, and corrected then.
--- Needs clock.lua. Gives: gate_rule(text), free_at(queue, own, gate, rule), go_on(queue, own, gate, most), leave_gates(queue, own,
--- ids, staying), look_at_due(queue, own, most), and let_in, the ids that passed in this call.
+-- Needs clock.lua and semaphores.lua. Gives: gate_rule(text), free_at(queue, own, gate, rule), go_on(queue, own, gate, most),
+-- leave_gates(queue, own, ids, staying), look_at_due(queue, own, most), and let_in, the ids that passed in this call.
 
 -- A full gate is looked at again after this many ms, should its holders end unnoticed.
 local LOOK_AGAIN = 10000
+-- And a full semaphore, where Go programs leave silently.
+local LOOK_FOR_GO = 100
 -- A task that may go on and is not claimed within this many ms loses its place.
 local UNCLAIMED = 60000
 -- Holders and waiters that are checked in one look.
@@ -22,12 +25,13 @@ local CHECKED, MOVED = 1000, 100
 local let_in = {}
 
 local function gate_rule(text)
-  local letter, a, b = string.match(text or '', '^([crs]),([%d.e+-]*),(%d*)$')
+  local letter, a, b = string.match(text or '', '^([cmrs]),([%d.e+-]*),(%d*)$')
   a, b = tonumber(a), tonumber(b)
   -- A rule that something else was written over is none: a fraction of a task, or no time between two, would fail below.
-  if letter == 'c' and not (a and a >= 1 and a < 1e9) then return nil end
+  local counts = letter == 'c' or letter == 'm'
+  if counts and not (a and a >= 1 and a < 1e9) then return nil end
   if letter == 'r' and not (a and a > 0 and a < 1e13 and b and b >= 1) then return nil end
-  return letter and {letter = letter, a = letter == 'c' and math.floor(a) or a or 1, b = b or 1}
+  return letter and {letter = letter, a = counts and math.floor(a) or a or 1, b = b or 1}
 end
 
 -- Removes one line of what a task holds and waits at.
@@ -52,15 +56,30 @@ local ONGOING = {active = true, pending = true, retry = true, scheduled = true}
 local function check_holders(queue, own, gate, rule)
   local key, gone = own .. 'holders:' .. gate, {}
   local ids = keep('ZRANGE', key, 0, CHECKED - 1)
-  local leases = rule.letter == 'c' and #ids > 0 and keep('ZMSCORE', queue .. 'lease', unpack(ids)) or {}
+  local leases = rule.letter ~= 's' and #ids > 0 and keep('ZMSCORE', queue .. 'lease', unpack(ids)) or {}
   for i, id in ipairs(ids) do
     local holds = leases[i]
     if rule.letter == 's' then holds = ONGOING[of_task('HGET', queue .. 't:' .. id, 'state') or ''] end
     if not holds and not let_in[id] then gone[#gone + 1] = id end
   end
   spread('ZREM', key, gone)
-  for _, id in ipairs(gone) do drop_line(own, id, 'h' .. gate) end
+  for _, id in ipairs(gone) do
+    drop_line(own, id, 'h' .. gate)
+    leave_place(gate, id)
+  end
   return keep('ZCARD', key)
+end
+
+-- How many places of a semaphore are free, and when to look again in ms. Members whose time is over are dropped as Go programs do.
+local function free_places(queue, own, gate, rule)
+  local key = semaphore_of(gate)
+  local held = key and at_semaphore('ZREMRANGEBYSCORE', key, '-inf', whole(now - 1)) and at_semaphore('ZCARD', key)
+  if held and held >= rule.a then
+    check_holders(queue, own, gate, rule)
+    held = at_semaphore('ZCARD', key)
+  end
+  if not held then return 0, millis + LOOK_AGAIN end
+  return math.max(rule.a - held, 0), millis + LOOK_FOR_GO
 end
 
 -- How many may pass now; for a rate also when one more may, in ms.
@@ -77,6 +96,7 @@ local function free_at(queue, own, gate, rule)
     local free = math.floor((millis + lead - tat) / rule.a + 0.000001)
     return free, math.ceil(tat + (free + 1) * rule.a - lead)
   end
+  if rule.letter == 'm' then return free_places(queue, own, gate, rule) end
   local most = rule.letter == 's' and 1 or rule.a
   local held = keep('ZCARD', own .. 'holders:' .. gate)
   if held >= most then held = check_holders(queue, own, gate, rule) end
@@ -169,6 +189,7 @@ local function leave_gates(queue, own, ids, staying)
         stays[#stays + 1] = line
       else
         keep('ZREM', own .. 'holders:' .. gate, id)
+        leave_place(gate, id)
         if not seen[gate] then
           seen[gate] = true
           left[#left + 1] = gate

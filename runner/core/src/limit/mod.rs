@@ -2,6 +2,12 @@
 //!
 //! Not here: who counts and decides, which is the broker's claim.
 
+mod semaphore;
+
+pub use semaphore::{
+    MAX_SEMAPHORE_SCOPE, SEMAPHORE_KEY, SemaphoreFault, SemaphoreReach, SemaphoreScopeError, SharedSemaphore,
+};
+
 use std::collections::BTreeMap;
 use std::time::Duration;
 
@@ -21,10 +27,12 @@ pub const MAX_LIMIT_KEY: usize = 256;
 pub const RATE_SLACK: Duration = Duration::from_millis(50);
 
 /// What a limit counts.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum LimitRule {
     /// This many run at a time.
     Concurrency(u32),
+    /// This many run at a time, together with those of Go programs that take a place of the same semaphore.
+    Semaphore(SharedSemaphore),
     /// This many start in a time.
     Rate(StartRate),
     /// One at a time, in the order in which they came, and the next one only after this one has ended for good.
@@ -125,7 +133,8 @@ pub enum LimitKeyError {
 pub struct TaskLimit {
     /// What it counts.
     pub rule: LimitRule,
-    /// Counted apart for each value of this key; `None` counts all tasks together.
+    /// Counted apart for each value of this key; `None` counts all tasks together. The scope of a semaphore is then followed by a
+    /// colon and the value, for tasks that have one.
     pub key: Option<LimitKey>,
     /// What happens to a task for which there is no room.
     pub on_limit: OnLimit,
@@ -147,8 +156,18 @@ impl TaskLimit {
     pub fn word(&self) -> &'static str {
         match self.rule {
             LimitRule::Concurrency(_) => "concurrency",
+            LimitRule::Semaphore(_) => "semaphore",
             LimitRule::Rate(_) => "rate",
             LimitRule::Sequence => "sequence",
+        }
+    }
+
+    /// The semaphore that it counts in, if it does.
+    #[must_use]
+    pub fn semaphore(&self) -> Option<&SharedSemaphore> {
+        match &self.rule {
+            LimitRule::Semaphore(semaphore) => Some(semaphore),
+            _ => None,
         }
     }
 
@@ -158,7 +177,8 @@ impl TaskLimit {
         match self.rule {
             LimitRule::Sequence => 0,
             LimitRule::Concurrency(_) => 1,
-            LimitRule::Rate(_) => 2,
+            LimitRule::Semaphore(_) => 2,
+            LimitRule::Rate(_) => 3,
         }
     }
 }
@@ -173,15 +193,20 @@ pub struct ScopedLimit {
 }
 
 impl ScopedLimit {
-    /// Its name: `concurrency fn:report`, `rate mail:*`, `concurrency` for a whole queue.
+    /// Its name: `concurrency fn:report`, `rate mail:*`, `concurrency` for a whole queue. That of a semaphore is its scope,
+    /// `semaphore api`, whatever it is of: all count together.
     #[must_use]
     pub fn name(&self) -> String {
+        if let LimitRule::Semaphore(semaphore) = &self.limit.rule {
+            return format!("semaphore {}", semaphore.scope());
+        }
         let name = format!("{} {}", self.limit.word(), self.of);
         name.trim_end().to_owned()
     }
 }
 
-/// All limits that a worker knows, by type and by queue. A limit of a type counts in each queue for itself.
+/// All limits that a worker knows, by type and by queue. A limit of a type counts in each queue for itself, but for a semaphore. Of
+/// different numbers of places for one semaphore the lowest counts.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Limits {
     types: BTreeMap<String, Vec<ScopedLimit>>,
@@ -194,12 +219,38 @@ impl Limits {
     pub fn add(&mut self, pattern: &str, limit: TaskLimit) {
         if !pattern.contains(char::is_control) {
             Self::insert(self.types.entry(pattern.to_owned()).or_default(), pattern, limit);
+            self.level();
         }
     }
 
     /// Adds a limit of all tasks of a queue.
     pub fn add_of_queue(&mut self, queue: QueueName, limit: TaskLimit) {
         Self::insert(self.queues.entry(queue).or_default(), "", limit);
+        self.level();
+    }
+
+    /// Gives all limits with one semaphore the lowest of their numbers: with several, tasks of one type could keep those of
+    /// another from ever starting.
+    fn level(&mut self) {
+        let mut lowest = BTreeMap::new();
+        for semaphore in self.semaphores() {
+            let most = lowest.entry(semaphore.scope().to_owned()).or_insert(semaphore.most());
+            *most = semaphore.most().min(*most);
+        }
+        let lists = self.types.values_mut().chain(self.queues.values_mut());
+        for scoped in lists.flatten() {
+            if let LimitRule::Semaphore(semaphore) = &mut scoped.limit.rule
+                && let Some(most) = lowest.get(semaphore.scope())
+            {
+                semaphore.lower_to(*most);
+            }
+        }
+    }
+
+    /// The semaphores of all limits.
+    pub fn semaphores(&self) -> impl Iterator<Item = &SharedSemaphore> {
+        let lists = self.types.values().chain(self.queues.values());
+        lists.flatten().filter_map(|scoped| scoped.limit.semaphore())
     }
 
     /// Adds all of others, after those that are known.
@@ -254,6 +305,8 @@ impl Limits {
         let of_type = self.types.get(kind).or_else(by_prefix);
         let mut found: Vec<&ScopedLimit> = of_type.into_iter().chain(self.queues.get(queue)).flatten().collect();
         found.sort_by_key(|known| known.limit.place());
+        // A semaphore of the type and of its queue.
+        found.dedup_by(|a, b| a.limit.semaphore().is_some() && a.name() == b.name() && a.limit.key == b.limit.key);
         found
     }
 }
@@ -296,7 +349,8 @@ mod tests {
         limits.add_of_queue(QueueName::new("low").unwrap(), of(5));
         let names = |queue: &str, kind: &str| -> Vec<(String, LimitRule)> {
             let found = limits.of(&QueueName::new(queue).unwrap(), kind);
-            found.iter().map(|known| (known.name(), known.limit.rule)).collect()
+            let both = |known: &&ScopedLimit| (known.name(), known.limit.rule.clone());
+            found.iter().map(both).collect()
         };
         assert_eq!(names("default", "x"), []);
         let first = ("concurrency mail:*".to_owned(), LimitRule::Concurrency(1));
@@ -307,6 +361,20 @@ mod tests {
         let exact = ("concurrency mail:bulk:x".to_owned(), LimitRule::Concurrency(3));
         let order = ("sequence mail:bulk:x".to_owned(), LimitRule::Sequence);
         assert_eq!(names("default", "mail:bulk:x"), [order, exact]);
+    }
+
+    #[test]
+    fn a_semaphore_is_named_by_its_scope_and_has_the_lowest_number_of_places_that_is_stated() {
+        let mut limits = Limits::default();
+        let of = |scope: &str, most| TaskLimit::new(LimitRule::Semaphore(SharedSemaphore::new(scope, most).unwrap()));
+        limits.add("a", of("api", 5));
+        limits.add("b", of("api", 2));
+        limits.add("c", of("other", 4));
+        limits.add_of_queue(QueueName::default(), of("api", 3));
+        let found: Vec<_> = limits.semaphores().map(|s| (s.scope(), s.most())).collect();
+        assert_eq!(found, [("api", 2), ("api", 2), ("other", 4), ("api", 2)]);
+        let names: Vec<_> = limits.of(&QueueName::default(), "a").iter().map(|l| l.name()).collect();
+        assert_eq!(names, ["semaphore api"], "it counts once");
     }
 
     #[test]
