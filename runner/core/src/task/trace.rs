@@ -187,10 +187,20 @@ fn hex(text: &str) -> Option<u128> {
 fn is_state(text: &str) -> bool {
     let printable = text.bytes().all(|b| matches!(b, b' '..=b'~' | b'\t'));
     let members = || text.split(',').filter(|member| !member.trim().is_empty());
-    printable
-        && text.len() <= MAX_TRACESTATE
-        && members().count() <= MAX_MEMBERS
-        && members().all(|member| member.contains('='))
+    printable && text.len() <= MAX_TRACESTATE && members().count() <= MAX_MEMBERS && members().all(is_member)
+}
+
+/// A key and its value: the key of letters, digits and `_-*/@`, the value without `=`.
+fn is_member(member: &str) -> bool {
+    let Some((key, value)) = member.trim_matches([' ', '\t']).split_once('=') else {
+        return false;
+    };
+    let of_key = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b"_-*/@".contains(&b);
+    let begins = key
+        .bytes()
+        .next()
+        .is_some_and(|b| b.is_ascii_lowercase() || b.is_ascii_digit());
+    begins && key.bytes().all(of_key) && !value.trim().is_empty() && !value.contains(['=', '\t'])
 }
 
 impl Task {
@@ -238,6 +248,16 @@ mod tests {
     use super::*;
 
     const PARENT: &str = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
+
+    #[test]
+    fn a_state_is_a_list_of_keys_and_values() {
+        for state in ["a=1", "tenant@vendor=x y, b_-*/c=!", "9=1,,b=2\t"] {
+            assert!(is_state(state), "{state}");
+        }
+        for state in ["a", "=1", "A=1", "a=", "a= ", "a=b=c", "a b=1", "@a=1", "a=\t1", "a=é"] {
+            assert!(!is_state(state), "{state}");
+        }
+    }
 
     #[test]
     fn only_valid_values_count() {

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::{HeaderMap, StatusCode, header};
-use runner_core::task::{TRACEPARENT, TRACESTATE, TaskId, check_json};
+use runner_core::task::{TRACEPARENT, TRACESTATE, Task, TaskId, check_json};
 use runner_core::template::{Values, inside};
 use runner_core::trigger::{HookBody, HookCredential, SignatureForm, TriggerDefinition, WebhookTrigger};
 use runner_queue::Delivery;
@@ -109,11 +109,22 @@ pub(super) fn to_delivery(
         None => (format!("{}@{}", trigger.id, TaskId::random()), UNNAMED),
     };
     task.id = Some(TaskId::new(id).map_err(|why| bad_payload(why.to_string()))?);
-    let text = |name: &str| call.headers.get(name).and_then(|value| value.to_str().ok());
-    if let Some(parent) = text(TRACEPARENT) {
-        task = task.traced(parent, text(TRACESTATE));
+    Ok(Delivery {
+        task: traced(task, call.headers),
+        remember,
+    })
+}
+
+/// The task in the trace of the caller. Of several parents none counts, and the parts of a state are one list.
+fn traced(task: Task, headers: &HeaderMap) -> Task {
+    let all = |name: &str| -> Vec<&str> {
+        let texts = headers.get_all(name).iter();
+        texts.filter_map(|value| value.to_str().ok()).collect()
+    };
+    match all(TRACEPARENT)[..] {
+        [parent] => task.traced(parent, Some(&all(TRACESTATE).join(","))),
+        _ => task,
     }
-    Ok(Delivery { task, remember })
 }
 
 /// At least as long as a signature with a time is accepted: from one tolerance before that time to one after it.
@@ -260,7 +271,6 @@ impl Values for CallValues<'_> {
 mod tests {
     #![allow(clippy::unwrap_used)]
     use runner_core::schedule::{Origin, Source};
-    use runner_core::task::Task;
     use runner_core::template::{JsonTemplate, Template};
     use runner_core::trigger::{DEFAULT_REMEMBER, HookMethod, MAX_BODY, TriggerId, TriggerKind};
     use serde_json::json;
@@ -340,6 +350,9 @@ mod tests {
             (parent, "v=1")
         );
         assert!(headers(&[("traceparent", "x"), ("tracestate", "v=1")]).is_empty());
+        let parts = headers(&[("traceparent", parent), ("tracestate", "v=1"), ("tracestate", "w=2")]);
+        assert_eq!(parts["tracestate"], "v=1,w=2");
+        assert!(headers(&[("traceparent", parent), ("traceparent", parent)]).is_empty());
     }
 
     #[test]
