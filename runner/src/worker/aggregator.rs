@@ -139,7 +139,8 @@ impl BackgroundLoop for GroupAggregator {
                 self.ctx.broker_failed("look at the groups", &error);
             }
         }
-        None
+        // A shorter time to wait may have been read meanwhile.
+        Some(self.every())
     }
 }
 
