@@ -257,12 +257,31 @@ async fn runs_of_a_type_without_a_manifest_are_listed_if_it_is_named() {
     assert_ne!(run["worker"], "", "{run}");
     let seen = &runs_of(&site, "sleep").await[0];
     assert_eq!(
-        json!([seen["worker"], seen["took_seconds"]]),
-        json!(["", null]),
+        json!([seen["worker"], seen["took_seconds"], seen["started_at"]]),
+        json!(["", null, null]),
         "{seen}"
     );
     let text = site.cli(["runs", "sleep"]).await.ok().stdout;
-    assert!(text.starts_with("TYPE") && text.contains("not known"), "{text}");
+    assert!(
+        text.starts_with("TYPE") && text.contains("not known") && text.contains("before 2"),
+        "{text}"
+    );
+    // Its task has what its record would have.
+    let ended = site.cli(["logs", "sleep"]).await.ok().stderr;
+    assert!(ended.contains("success"), "{ended}");
+    // A type that runs is found too, as a function is.
+    let long = ["enqueue", "sleep", "--id", "long", "--payload", r#"{"seconds":60}"#];
+    site.cli(long).await.ok();
+    eventually("the run that continues is found", async || {
+        let logs = site.cli(["logs", "sleep"]).await.stderr;
+        if logs.contains("still running") {
+            Ok(())
+        } else {
+            Err(logs)
+        }
+    })
+    .await;
+    site.cli(["task", "cancel", "long"]).await;
     assert!(site.cli(["logs", "echo"]).await.ok().stdout.contains("\"n\":1"));
     type_is_on_pages(&runner).await;
     runner.stop().await;

@@ -12,7 +12,7 @@ use crate::source::{self, Catalog};
 use crate::text::nearest;
 
 /// Before a name that is only that of a task type.
-const TYPE: &str = "type:";
+pub(super) const TYPE: &str = "type:";
 
 /// Queues in which the runs of a function are searched; name one with --queue where there are more.
 const QUEUES_SEARCHED: usize = 200;

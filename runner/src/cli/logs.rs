@@ -8,7 +8,7 @@ use runner_core::task::{QueueName, TaskId, TaskState};
 use runner_queue::{Attempt, Broker, LiveRun, MAX_OUTPUT_BYTES, Page, RunRecord};
 
 use super::follow::{ended, follow, print_text, result_of};
-use super::function_runs::{QueueArg, functions, no_function, runs_of};
+use super::function_runs::{QueueArg, TYPE, functions, no_function, runs_of};
 use super::{CommandContext, print};
 use crate::run_output;
 
@@ -21,7 +21,7 @@ const SEARCHED: Page = Page { number: 1, size: 1000 };
     runner logs nightly-backup\n  \
     runner logs nightly-backup -f\n  \
     runner logs 6a1f… --queue low\n\n\
-    NAME stands for the run of the function that continues, or else for its last one. Standard output has the text only; what is\n\
+    NAME stands for the run of the function or type that continues, or else for its last one. Standard output has the text only; what is\n\
     to be said about it is on standard error. A run that continues shows its last 32 KiB.")]
 pub struct LogsCommand {
     /// Name of a function, task type, or id of a task
@@ -75,19 +75,19 @@ impl LogsCommand {
         Ok(None)
     }
 
-    /// The run of this function that continues, or its last one.
+    /// The run of this function or type that continues, or its last one.
     async fn of_function(&self, context: &CommandContext, broker: &dyn Broker) -> anyhow::Result<Found> {
         let functions = functions(context).await?;
-        if let Some(function) = functions.get(&self.of) {
-            let kind = function.task_type();
-            // One that waits for its next attempt continues as well.
-            for state in [TaskState::Active, TaskState::Retry] {
-                for queue in self.queue.searched(broker).await? {
-                    let page = broker.tasks(&queue, state, SEARCHED).await?;
-                    let newest = page.tasks.into_iter().rev().find(|task| task.record.kind == kind);
-                    if let Some(task) = newest {
-                        return Ok(Found::Task(queue, task.record.id));
-                    }
+        let type_named = self.of.strip_prefix(TYPE);
+        let function = functions.get(&self.of).filter(|_| type_named.is_none());
+        let kind = function.map_or_else(|| type_named.unwrap_or(&self.of).to_owned(), |f| f.task_type());
+        // One that waits for its next attempt continues as well.
+        for state in [TaskState::Active, TaskState::Retry] {
+            for queue in self.queue.searched(broker).await? {
+                let page = broker.tasks(&queue, state, SEARCHED).await?;
+                let newest = page.tasks.into_iter().rev().find(|task| task.record.kind == kind);
+                if let Some(task) = newest {
+                    return Ok(Found::Task(queue, task.record.id));
                 }
             }
         }
@@ -96,7 +96,11 @@ impl LogsCommand {
                 if self.follow {
                     print::note(&format!("{} is not running; this is its last run", self.of));
                 }
-                Ok(Found::Record(Box::new(last)))
+                // Without a record the task has it: see `add_seen_runs`.
+                Ok(match last.known_length() {
+                    Some(_) => Found::Record(Box::new(last)),
+                    None => Found::Task(last.queue, last.task),
+                })
             }
             None if functions.get(&self.of).is_some() => bail!("{} has not run, as far as is remembered", self.of),
             None => bail!(no_function(&self.of, &functions.names())),

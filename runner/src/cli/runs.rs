@@ -124,7 +124,10 @@ fn row(run: &RunRecord, zone: &TimeZone) -> Vec<String> {
         attempt => format!("{}, attempt {attempt}", run.outcome),
     };
     vec![
-        print::instant(run.started_at, zone),
+        match run.known_length() {
+            Some(_) => print::instant(run.started_at, zone),
+            None => format!("before {}", print::instant(run.ended_at, zone)),
+        },
         outcome,
         run.known_length().map_or_else(|| "-".to_owned(), print::took),
         started_by(run),
@@ -150,7 +153,7 @@ fn object(run: &RunRecord, zone: &TimeZone) -> Object {
         "event": run.event,
         "planned": print::maybe(run.planned, zone),
         "attempt": run.attempt,
-        "started_at": print::instant(run.started_at, zone),
+        "started_at": run.known_length().map(|_| print::instant(run.started_at, zone)),
         "ended_at": print::instant(run.ended_at, zone),
         "took_seconds": run.known_length().map(|took| took.as_secs_f64()),
         "outcome": run.outcome,

@@ -9,8 +9,9 @@ use super::schedule::{commit, done, minute, schedule};
 use super::shared::{LEASE, archive, id, queue, retry, secs, task, verdict};
 use super::{Clause, Fresh};
 use crate::{
-    Attempt, Claim, Decision, DecisionKind, FiredTask, MAX_OUTPUT_BYTES, MAX_RUNS_KEPT, MOST_RECORDED_RUNS,
-    RecordedTypes, RunEnd, RunRecord, Settled, Settlement, Trigger, Verdict, add_seen_runs, runs_of_type,
+    Attempt, Claim, CountedRuns, Decision, DecisionKind, FiredTask, MAX_OUTPUT_BYTES, MAX_RUNS_KEPT,
+    MOST_RECORDED_RUNS, RecordedTypes, RunEnd, RunRecord, Settled, Settlement, TYPE_RUNS_KIND, Trigger, TypeRuns,
+    Verdict, add_seen_runs, runs_of_type, type_runs,
 };
 
 pub(super) fn clauses() -> Vec<Clause> {
@@ -23,6 +24,7 @@ pub(super) fn clauses() -> Vec<Clause> {
         other_tasks_leave_no_trace,
         runs_of_named_types_are_recorded,
         a_type_that_runs_very_often_leaves_no_records,
+        a_process_that_has_ended_counts_no_runs,
         tasks_that_a_worker_without_records_ran_are_seen_while_they_are_there,
         a_decision_says_how_its_task_ended,
         decisions_of_several_schedules_are_read_at_once,
@@ -262,6 +264,42 @@ async fn runs_of_named_types_are_recorded(fresh: Fresh) {
     fresh.broker.recover(&queues, secs(0), 10, 0).await.unwrap();
     let run = runs_of_type_of(&fresh, "mail:a").await.remove(0);
     assert_eq!((run.outcome, run.retry_left), (AttemptOutcome::Lost, true));
+    fresh.is_sound().await;
+}
+
+async fn a_process_that_has_ended_counts_no_runs(fresh: Fresh) {
+    let server = super::upkeep::server("a", &fresh);
+    let counted = CountedRuns {
+        since: fresh.now(),
+        until: None,
+        runs: 7,
+        failed: 0,
+    };
+    let said = [TypeRuns {
+        kind: "often".to_owned(),
+        per_second: 200,
+        last_at: fresh.now(),
+        counted: Some(counted),
+    }];
+    let body = serde_json::to_vec(&said).unwrap();
+    let name = server.name();
+    let kept = fresh
+        .broker
+        .keep_document(TYPE_RUNS_KIND, &name, body, secs(3600))
+        .await;
+    kept.unwrap();
+    fresh.broker.heartbeat(&server, &[], secs(60)).await.unwrap();
+    assert_eq!(
+        type_runs(&*fresh.broker).await.unwrap(),
+        [(server.name(), said[0].clone())]
+    );
+    fresh.broker.leave(&server).await.unwrap();
+    let (_, found) = type_runs(&*fresh.broker).await.unwrap().remove(0);
+    let until = Some(found.last_at);
+    assert_eq!(
+        (found.counting(), found.counted),
+        (None, Some(CountedRuns { until, ..counted }))
+    );
     fresh.is_sound().await;
 }
 

@@ -36,6 +36,12 @@ pub struct ServerInfo {
 }
 
 impl ServerInfo {
+    /// `host:pid`, as decisions, run records and pages name it.
+    #[must_use]
+    pub fn name(&self) -> String {
+        format!("{}:{}", self.host, self.pid)
+    }
+
     /// Whether it takes tasks from this queue: by its name, or by a pattern with `*`.
     #[must_use]
     pub fn serves(&self, queue: &str) -> bool {

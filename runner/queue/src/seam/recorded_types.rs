@@ -10,7 +10,7 @@ use jiff::Timestamp;
 use runner_core::task::{AttemptOutcome, FUNCTION_PREFIX, TypePattern};
 use serde::{Deserialize, Serialize};
 
-use super::{BrokerResult, Documents};
+use super::{BrokerResult, Documents, Presence};
 
 /// Runs of a type a second, in one process, above which they are counted instead of recorded.
 pub const MOST_RECORDED_RUNS: u32 = 100;
@@ -255,12 +255,13 @@ pub fn runs_of_type(kind: &str) -> String {
     format!("{OF_TYPE}{kind}")
 }
 
-/// What instances say of the runs of types: each with the name of the instance, by type.
+/// What instances say of the runs of types: each with the name of the instance, by type. One that is on the list of servers no more
+/// has ended, and has stopped counting with its last run.
 ///
 /// # Errors
 ///
 /// Those of the broker.
-pub async fn type_runs<B: Documents + ?Sized>(broker: &B) -> BrokerResult<Vec<(String, TypeRuns)>> {
+pub async fn type_runs<B: Documents + Presence + ?Sized>(broker: &B) -> BrokerResult<Vec<(String, TypeRuns)>> {
     let documents = broker.documents(TYPE_RUNS_KIND).await?;
     let mut all: Vec<(String, TypeRuns)> = Vec::new();
     for (instance, body) in documents {
@@ -268,6 +269,16 @@ pub async fn type_runs<B: Documents + ?Sized>(broker: &B) -> BrokerResult<Vec<(S
         all.extend(of_it.into_iter().map(|runs| (instance.clone(), runs)));
     }
     all.sort_by(|a, b| (&a.1.kind, &a.0).cmp(&(&b.1.kind, &b.0)));
+    if all.iter().any(|(_, runs)| runs.counting().is_some()) {
+        let servers = broker.servers().await?.into_iter();
+        let live: Vec<String> = servers.map(|server| server.info.name()).collect();
+        for (_, runs) in all.iter_mut().filter(|(instance, _)| !live.contains(instance)) {
+            let last = runs.last_at;
+            if let Some(counted) = &mut runs.counted {
+                counted.until.get_or_insert(last);
+            }
+        }
+    }
     Ok(all)
 }
 
