@@ -1,0 +1,118 @@
+//! What a look at a workflow finds: what processes that died, and workers in Go, left.
+
+use std::collections::HashSet;
+
+use bytes::Bytes;
+
+use super::{done, task_of, workflow};
+use crate::contract::shared::{archive, queue};
+use crate::contract::{Clause, Fresh};
+use crate::{Action, StepEnd, Verdict, WorkflowState, retry_workflow};
+
+pub(super) fn clauses() -> Vec<Clause> {
+    clauses![
+        what_was_left_between_two_steps_is_done_by_the_next_look,
+        what_another_worker_ended_is_found_by_a_look,
+        a_task_that_is_missed_twice_has_failed,
+        a_task_that_is_gone_after_a_retry_is_missed_twice_again,
+        what_ended_while_its_stage_was_sent_is_found_after_a_failure,
+    ]
+}
+
+async fn what_was_left_between_two_steps_is_done_by_the_next_look(fresh: Fresh) {
+    let mut gone = HashSet::new();
+    // Stored, and nothing more.
+    fresh.broker.keep_workflow(&workflow("w", &[1, 1])).await.unwrap();
+    fresh.look_at("w", &mut gone).await;
+    // Settled, and not reported.
+    assert_eq!(fresh.work(done, false).await, ["s"]);
+    fresh.look_at("w", &mut gone).await;
+    // Reported, and the next stage not begun.
+    assert_eq!(fresh.work(done, false).await, ["s"]);
+    fresh
+        .broker
+        .end_steps("w", 0, &[(1, StepEnd::Done(Bytes::new()))])
+        .await
+        .unwrap();
+    fresh.look_at("w", &mut gone).await;
+    assert_eq!(fresh.stands("w").await, (WorkflowState::Done, 2, 0));
+    assert_eq!(fresh.work(done, false).await, ["on:done"]);
+    fresh.is_sound().await;
+}
+
+async fn what_another_worker_ended_is_found_by_a_look(fresh: Fresh) {
+    fresh.begin(&workflow("w", &[2, 1])).await;
+    fresh
+        .work(|number| if number == 0 { archive("no") } else { Verdict::Done }, false)
+        .await;
+    let mut gone = HashSet::new();
+    fresh.look_at("w", &mut gone).await;
+    assert_eq!(fresh.stands("w").await, (WorkflowState::Failed, 1, 1));
+    let steps = fresh.broker.workflow_steps("w", 0, 2).await.unwrap();
+    assert_eq!(steps[0].end, Some(StepEnd::Failed("no".to_owned())));
+    assert_eq!(steps[1].end, Some(StepEnd::Done(Bytes::from(r#"{"n":1}"#))));
+    fresh.is_sound().await;
+}
+
+async fn a_task_that_is_missed_twice_has_failed(fresh: Fresh) {
+    fresh.begin(&workflow("w", &[1])).await;
+    fresh
+        .broker
+        .act(&queue("default"), &task_of("w", 0), Action::Delete)
+        .await
+        .unwrap();
+    let mut gone = HashSet::new();
+    fresh.look_at("w", &mut gone).await;
+    assert_eq!(fresh.stands("w").await, (WorkflowState::Running, 0, 0));
+    fresh.look_at("w", &mut gone).await;
+    assert_eq!(fresh.stands("w").await, (WorkflowState::Failed, 0, 1));
+    fresh.is_sound().await;
+}
+
+async fn a_task_that_is_gone_after_a_retry_is_missed_twice_again(fresh: Fresh) {
+    fresh.begin(&workflow("w", &[1])).await;
+    let (default, mut gone) = (queue("default"), HashSet::new());
+    let delete = async || {
+        fresh
+            .broker
+            .act(&default, &task_of("w", 0), Action::Delete)
+            .await
+            .unwrap()
+    };
+    delete().await;
+    for _ in 0..2 {
+        fresh.look_at("w", &mut gone).await;
+    }
+    assert_eq!(fresh.stands("w").await, (WorkflowState::Failed, 0, 1));
+    assert_eq!(fresh.work(done, true).await, ["on:failed"]);
+    assert_eq!(retry_workflow(&*fresh.broker, "w").await.unwrap(), Some(1));
+    delete().await;
+    fresh.look_at("w", &mut gone).await;
+    assert_eq!(fresh.stands("w").await, (WorkflowState::Running, 0, 0));
+    fresh.look_at("w", &mut gone).await;
+    assert_eq!(fresh.stands("w").await, (WorkflowState::Failed, 0, 1));
+    fresh.is_sound().await;
+}
+
+async fn what_ended_while_its_stage_was_sent_is_found_after_a_failure(fresh: Fresh) {
+    fresh.begin(&workflow("w", &[1, 3])).await;
+    fresh.work(done, true).await;
+    // The sender has enqueued all, and not yet left the stage; neither the success nor the deletion was reported.
+    let sent = fresh.head("w").await.place;
+    let before = crate::WorkflowPlace { sent: 1, ..sent };
+    assert!(fresh.broker.move_workflow("w", sent, before).await.unwrap());
+    let (default, last) = (queue("default"), task_of("w", 3));
+    fresh.broker.act(&default, &last, Action::Delete).await.unwrap();
+    fresh
+        .work(|number| if number == 1 { archive("no") } else { Verdict::Done }, false)
+        .await;
+    fresh.report("w", &[(1, StepEnd::Failed("no".to_owned()))]).await;
+    let mut gone = HashSet::new();
+    for _ in 0..3 {
+        fresh.look_at("w", &mut gone).await;
+    }
+    // The one that is not there may yet be enqueued.
+    assert_eq!(fresh.stands("w").await, (WorkflowState::Failed, 2, 1));
+    assert_eq!(fresh.work(done, true).await, ["on:failed"]);
+    fresh.is_sound().await;
+}
