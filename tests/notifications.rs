@@ -18,7 +18,8 @@ pub fn tests() -> Vec<kit::Trial> {
             a_first_failure_and_a_recovery_are_reported_once, mail_and_services_say_what_they_understand,
             a_test_says_what_the_receiver_answered, a_flood_is_combined, what_is_late_long_or_missed_is_reported,
             kills_in_a_file_lose_no_notification;
-        needs(Redis): kills_on_redis_lose_no_notification, of_three_instances_one_reports_a_failure;
+        needs(Redis): kills_on_redis_lose_no_notification, of_three_instances_one_reports_a_failure,
+            of_two_instances_one_reports_a_failed_workflow;
     ]
 }
 
@@ -540,4 +541,91 @@ async fn of_three_instances_one_reports_a_failure() {
         assert!(instance.stop().await.success());
     }
     assert_eq!((receiver.calls().len(), distinct(&receiver).len()), (TASKS, TASKS));
+}
+
+/// A function that fails until the file `ok` exists, of which no channel hears.
+fn site_of_workflows(broker: &str, port: u16) -> Site {
+    let site = Site::new(&format!(
+        "{broker}notify:\n  channels: {{ops: 'http://127.0.0.1:{port}/ops', own: 'http://127.0.0.1:{port}/own'}}\n  \
+         default: {{on_failure: [ops], on_recovery: [ops]}}\n"
+    ));
+    let text = format!(
+        "name: bad\nexec: {{shell: true, command: 'test -e {}/ok'}}\nretry: 0\nnotify: {{on_failure: [], on_recovery: []}}\n",
+        site.dir.display()
+    );
+    site.write("manifests/a.yaml", &text);
+    site
+}
+
+/// How many failures of workflows an instance has counted.
+async fn counted_failures(instance: &kit::Runner) -> u32 {
+    let metrics = instance.http.get("/metrics").await.body;
+    assert!(metrics.contains("runner_workflows{state=\"failed\"} 1"), "{metrics}");
+    let failed = "runner_workflows_ended_total{outcome=\"failed\"} ";
+    let failed = metrics.lines().find_map(|line| line.strip_prefix(failed));
+    failed.and_then(|count| count.parse().ok()).unwrap_or_default()
+}
+
+async fn of_two_instances_one_reports_a_failed_workflow() {
+    let db = kit::redis().fresh_db();
+    let receiver = HttpReceiver::friendly().await;
+    let site = site_of_workflows(&db.yaml(), receiver.port);
+    let step = || runner::Task::new("fn:bad").max_retry(0);
+    let client = crate::workflows::on_redis(&db);
+    let import = runner::Workflow::new("import").id("i-1").then(step());
+    client.workflow(import).await.expect("a workflow");
+    let own = runner::Workflow::new("other").id("i-2").then(step());
+    client
+        .workflow(own.notify_on_failure(["own"]))
+        .await
+        .expect("a workflow");
+    let instances = [site.launch(), site.launch()];
+    for instance in &instances {
+        instance.ready().await;
+    }
+    called(&receiver, 2).await;
+    let heard = |line: &str| -> Vec<Value> {
+        let calls = receiver.calls();
+        let calls = calls.iter().filter(|call| call.line.contains(line));
+        calls.map(kit::ReceivedCall::json).collect()
+    };
+    let (ops, own) = (heard("/ops"), heard("/own"));
+    assert_eq!((ops.len(), own.len()), (1, 1), "{ops:?} {own:?}");
+    assert_eq!(
+        (&ops[0]["event"], &ops[0]["workflow"]),
+        (&"workflow_failed".into(), &"i-1".into())
+    );
+    assert_eq!(
+        (&own[0]["event"], &own[0]["workflow"]),
+        (&"workflow_failed".into(), &"i-2".into())
+    );
+    let text = ops[0]["text"].as_str().unwrap_or_default();
+    assert!(
+        text.starts_with("workflow import failed: exit code 1\nworkflow i-1: 0 of 1 steps done, 1 failed"),
+        "{text}"
+    );
+    // It fails again, and then it succeeds.
+    site.cli(["workflow", "retry", "i-1"]).await.ok();
+    called(&receiver, 3).await;
+    site.write("ok", "");
+    site.cli(["workflow", "retry", "i-1"]).await.ok();
+    called(&receiver, 4).await;
+    let ops = heard("/ops");
+    let events: Vec<&str> = ops.iter().filter_map(|one| one["event"].as_str()).collect();
+    assert_eq!(events, ["workflow_failed", "workflow_failed", "recovery"]);
+    assert_eq!(ops[2]["title"], "workflow import has recovered");
+    eventually_within(PATIENCE, "it is done", async || {
+        let shown = site.cli(["workflow", "show", "i-1", "--json"]).await.json();
+        (shown["state"] == "done").then_some(()).ok_or(shown)
+    })
+    .await;
+    let mut ended = 0;
+    for instance in &instances {
+        ended += counted_failures(instance).await;
+    }
+    assert_eq!(ended, 3, "each failure is counted once");
+    for instance in instances {
+        assert!(instance.stop().await.success());
+    }
+    assert_eq!((receiver.calls().len(), distinct(&receiver).len()), (4, 4));
 }

@@ -61,7 +61,8 @@ fn site(broker: &str) -> Site {
     site
 }
 
-fn on_redis(db: &RedisDb) -> Client {
+/// A client of this database.
+pub fn on_redis(db: &RedisDb) -> Client {
     let settings = RedisSettings {
         database: i64::from(db.number),
         ..RedisSettings::at(format!("127.0.0.1:{}", db.port))

@@ -76,7 +76,17 @@ async fn a_workflow_is_shown_and_cancelled() {
     assert!(page.contains("/queue/tasks/mail/workflow%3Ai-1%3A0"), "{page}");
     let task = site.http.get("/queue/tasks/mail/workflow%3Ai-1%3A0").await.body;
     assert!(task.contains("href=\"/queue/workflows/i-1\""), "{task}");
+    let metrics = site.http.get("/metrics").await.body;
+    assert!(metrics.contains("runner_workflows{state=\"running\"} 1"), "{metrics}");
     says(&site, "/queue/workflows/i-1/cancel", "Workflow i-1 was cancelled").await;
+    let metrics = site.http.get("/metrics").await.body;
+    for line in [
+        "runner_workflows{state=\"running\"} 0",
+        "runner_workflows_ended_total{outcome=\"cancelled\"} 1",
+        "runner_workflows_ended_total{outcome=\"failed\"} 0",
+    ] {
+        assert!(metrics.contains(line), "{line}: {metrics}");
+    }
     let answer = site.act("/queue/workflows/other/retry", &[]).await;
     assert_eq!(answer.status, 404, "{}", answer.body);
 }

@@ -183,6 +183,7 @@ impl Site {
             caveats: tokio::sync::watch::channel(Vec::new()).1,
             stopping: stop.clone(),
             quiet: Default::default(),
+            notification: Default::default(),
         })
         .expect("templates that parse");
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");

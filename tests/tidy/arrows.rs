@@ -104,7 +104,11 @@ const ROOMS: &[Room] = &[
         "runner/src/notification/",
         "access background core queue health",
     ),
-    room("workflow", "runner/src/workflow/", "background core queue health"),
+    room(
+        "workflow",
+        "runner/src/workflow/",
+        "background core queue health metrics notification",
+    ),
     room("diagnose", "runner/src/diagnose/", "core health queue text"),
     room("facts", "runner/src/facts.rs", "core diagnose health queue"),
     room(
@@ -125,7 +129,7 @@ const ROOMS: &[Room] = &[
     room(
         "web",
         "runner/src/web/",
-        "access background log metrics health messaging text core queue run_output source trigger diagnose facts worker scheduler",
+        "access background log metrics health messaging text core queue run_output source trigger diagnose facts worker scheduler notification workflow",
     ),
     // How a Redis is reached is one type with one reader of URLs, which producers use as well.
     room(

@@ -11,9 +11,10 @@ use super::escape::Escapes;
 use super::sign::RobotSignature;
 
 /// The values of a notification that templates name. `action` is `resolve` for a recovery, else `trigger`; `subject` is the same
-/// for all that concerns one schedule or function.
-pub const NOTIFICATION_VALUES: [&str; 12] = [
-    "title", "text", "event", "at", "function", "schedule", "task", "queue", "error", "link", "action", "subject",
+/// for all that concerns one schedule, function or workflow.
+pub const NOTIFICATION_VALUES: [&str; 13] = [
+    "title", "text", "event", "at", "function", "schedule", "task", "queue", "workflow", "error", "link", "action",
+    "subject",
 ];
 
 /// The keys of a channel that templates name.
@@ -106,6 +107,7 @@ impl Values for TemplateValues<'_> {
             "schedule" => optional(&all.schedule),
             "task" => optional(&all.task),
             "queue" => optional(&all.queue),
+            "workflow" => optional(&all.workflow),
             "error" => optional(&all.error),
             "link" => optional(&all.link),
             "action" => Some(self.action.into()),
@@ -127,8 +129,12 @@ pub(super) fn action(event: NotifyOn) -> &'static str {
 
 /// What an incident is about.
 pub(super) fn subject(all: &Notification) -> &str {
-    let named = all.function.as_deref().or(all.schedule.as_deref());
-    named.unwrap_or(all.event.as_str())
+    let named = [&all.function, &all.schedule, &all.workflow];
+    named
+        .into_iter()
+        .flatten()
+        .next()
+        .map_or(all.event.as_str(), String::as_str)
 }
 
 #[cfg(test)]

@@ -7,11 +7,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use runner_core::notification::{MAX_CHANNEL_NAME, is_channel_name};
 use runner_core::task::{Enqueue, InvalidTask, Run, TRACEPARENT, Task, TaskId, TraceContext};
 use runner_queue::{
-    Broker, BrokerError, GivenResults, MAX_WORKFLOW_BYTES, MAX_WORKFLOW_NAME, MAX_WORKFLOW_STEPS, NewWorkflow,
-    WorkflowCallback, WorkflowHead, WorkflowPlan, WorkflowStep, advance_workflow, cancel_workflow, is_workflow_id,
-    retry_workflow,
+    Broker, BrokerError, GivenResults, MAX_WORKFLOW_BYTES, MAX_WORKFLOW_CHANNELS, MAX_WORKFLOW_NAME,
+    MAX_WORKFLOW_STEPS, NewWorkflow, WorkflowCallback, WorkflowHead, WorkflowNotify, WorkflowPlan, WorkflowStep,
+    advance_workflow, cancel_workflow, is_workflow_id, retry_workflow,
 };
 use tokio::time::Instant;
 
@@ -83,6 +84,7 @@ pub struct Workflow {
     stages: Vec<Vec<Step>>,
     on_done: Option<Task>,
     on_failed: Option<Task>,
+    notify: WorkflowNotify,
     /// The headers that name its trace.
     trace: BTreeMap<String, String>,
 }
@@ -97,6 +99,7 @@ impl Workflow {
             stages: Vec::new(),
             on_done: None,
             on_failed: None,
+            notify: WorkflowNotify::default(),
             trace: BTreeMap::new(),
         }
     }
@@ -138,6 +141,22 @@ impl Workflow {
         self
     }
 
+    /// The channels of the runner's settings that hear that it has failed, instead of those of `notify.default`; none for silence.
+    /// At most 20.
+    #[must_use]
+    pub fn notify_on_failure<C: Into<String>>(mut self, channels: impl IntoIterator<Item = C>) -> Self {
+        self.notify.failure = Some(channels.into_iter().map(Into::into).collect());
+        self
+    }
+
+    /// The channels that hear that it is done after it had failed, instead of those of `notify.default.on_recovery`; none for
+    /// silence. At most 20.
+    #[must_use]
+    pub fn notify_on_recovery<C: Into<String>>(mut self, channels: impl IntoIterator<Item = C>) -> Self {
+        self.notify.recovery = Some(channels.into_iter().map(Into::into).collect());
+        self
+    }
+
     /// Makes its tasks parts of the trace that this `traceparent` names, such as that of a handler which starts it
     /// (`cx.trace()`). One that is not valid is ignored. Without one, the tasks of a workflow are a trace of their own.
     #[must_use]
@@ -167,6 +186,7 @@ impl Workflow {
         if self.name.trim().is_empty() || self.name.len() > MAX_WORKFLOW_NAME {
             return Err(WorkflowError::BadName);
         }
+        check_channels(&self.notify)?;
         let steps: usize = self.stages.iter().map(Vec::len).sum();
         if steps == 0 {
             return Err(WorkflowError::Empty);
@@ -197,6 +217,7 @@ impl Workflow {
                 .collect(),
             on_done: callback(self.on_done, usize::MAX)?,
             on_failed: callback(self.on_failed, usize::MAX)?,
+            notify: self.notify,
         };
         let mut all = Vec::with_capacity(steps);
         for (number, step) in self.stages.into_iter().flatten().enumerate() {
@@ -206,6 +227,19 @@ impl Workflow {
         }
         Ok(NewWorkflow { id, plan, steps: all })
     }
+}
+
+/// Only their form: a client does not know the settings of the runners.
+fn check_channels(notify: &WorkflowNotify) -> Result<(), WorkflowError> {
+    for channels in [&notify.failure, &notify.recovery].into_iter().flatten() {
+        if channels.len() > MAX_WORKFLOW_CHANNELS {
+            return Err(WorkflowError::TooManyChannels(channels.len()));
+        }
+        if let Some(bad) = channels.iter().find(|name| !is_channel_name(name)) {
+            return Err(WorkflowError::BadChannel(bad.clone()));
+        }
+    }
+    Ok(())
 }
 
 /// What a step cannot have: its id and its time are those of the workflow.
@@ -232,6 +266,12 @@ pub enum WorkflowError {
     /// Its name is blank or too long.
     #[error("the name of a workflow must not be blank, and have at most {MAX_WORKFLOW_NAME} bytes")]
     BadName,
+    /// The name of a channel has other characters, or is too long.
+    #[error("the name of a channel has at most {MAX_CHANNEL_NAME} of a-z A-Z 0-9 . _ -, not {0:?}")]
+    BadChannel(String),
+    /// It names more than 20 channels for an event.
+    #[error("the workflow names {0} channels; at most {MAX_WORKFLOW_CHANNELS} are possible")]
+    TooManyChannels(usize),
     /// It has no steps.
     #[error("a workflow must have a step")]
     Empty,
@@ -273,6 +313,7 @@ impl WorkflowError {
     pub fn code(&self) -> &'static str {
         match self {
             Self::BadId(_) | Self::BadName => "workflow_bad_name",
+            Self::BadChannel(_) | Self::TooManyChannels(_) => "workflow_bad_channel",
             Self::Empty => "workflow_empty",
             Self::TooManySteps(_) | Self::TooLarge(_) => "workflow_too_large",
             Self::BadStep { .. } | Self::StepOption { .. } => "workflow_bad_step",
@@ -332,7 +373,7 @@ impl WorkflowHandle {
     ///
     /// If the broker could not be asked.
     pub async fn cancel(&self) -> Result<Option<WorkflowHead>, BrokerError> {
-        cancel_workflow(&*self.broker, &self.id).await
+        cancel_workflow(&*self.broker, &self.id, None).await
     }
 
     /// Runs its failed steps again. Returns how many.
@@ -341,7 +382,7 @@ impl WorkflowHandle {
     ///
     /// If the broker could not be asked.
     pub async fn retry(&self) -> Result<u32, BrokerError> {
-        Ok(retry_workflow(&*self.broker, &self.id).await?.unwrap_or(0))
+        Ok(retry_workflow(&*self.broker, &self.id, None).await?.unwrap_or(0))
     }
 }
 
@@ -365,7 +406,7 @@ impl Client {
             return Err(WorkflowError::IdTaken(new.id));
         }
         // If this fails, the next look of any runner continues.
-        let _ = advance_workflow(&*broker, &new.id).await;
+        let _ = advance_workflow(&*broker, &new.id, None).await;
         Ok(WorkflowHandle { broker, id: new.id })
     }
 
@@ -397,6 +438,9 @@ mod tests {
             (one().then(Task::new("a").id("x")), "workflow_bad_step"),
             (one().then(Task::new("a").delay(LOOK)), "workflow_bad_step"),
             (one().on_done(Task::new(" ")), "workflow_bad_step"),
+            (one().notify_on_failure(["a b"]), "workflow_bad_channel"),
+            (one().notify_on_recovery([""]), "workflow_bad_channel"),
+            (one().notify_on_failure(vec!["a"; 21]), "workflow_bad_channel"),
             (
                 one().on_failed(Task::new("b").payload(vec![b'x'; MAX_WORKFLOW_BYTES + 1])),
                 "workflow_too_large",

@@ -35,6 +35,16 @@ const TIMEOUT: Duration = Duration::from_secs(60);
 /// Bytes of an error that a notification carries.
 const MAX_ERROR: usize = 1024;
 
+/// The longest name of a channel in bytes: it is part of the ids of its notifications.
+pub const MAX_CHANNEL_NAME: usize = 40;
+
+/// Whether a text can be the name of a channel: at most [`MAX_CHANNEL_NAME`] of `a-z A-Z 0-9 . _ -`.
+#[must_use]
+pub fn is_channel_name(name: &str) -> bool {
+    let fits = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
+    !name.is_empty() && name.len() <= MAX_CHANNEL_NAME && name.chars().all(fits)
+}
+
 /// What people can hear of.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -59,6 +69,8 @@ pub enum NotifyOn {
     Paused,
     /// A source cannot be read, or something in it is refused.
     Problem,
+    /// A step of a workflow failed for good.
+    WorkflowFailed,
     /// More than a channel takes in a minute, combined.
     Several,
     /// An operator asked for a test.
@@ -79,8 +91,11 @@ impl NotifyOn {
         ("on_paused", Self::Paused),
     ];
 
-    /// That of the settings alone: a source belongs to no function.
-    pub const PROBLEM_KEY: (&'static str, Self) = ("on_problem", Self::Problem);
+    /// Those of the settings alone: sources and workflows belong to no function.
+    pub const OWN_KEYS: [(&'static str, Self); 2] = [
+        ("on_problem", Self::Problem),
+        ("on_workflow_failed", Self::WorkflowFailed),
+    ];
 
     /// Its word in payloads and ids.
     #[must_use]
@@ -96,6 +111,7 @@ impl NotifyOn {
             Self::TooOften => "too_often",
             Self::Paused => "paused",
             Self::Problem => "problem",
+            Self::WorkflowFailed => "workflow_failed",
             Self::Several => "several",
             Self::Test => "test",
         }
@@ -160,6 +176,13 @@ impl NotifyRules {
         self.stated(on).unwrap_or_default()
     }
 
+    /// The channels that hear of failed workflows: those of failures, unless others are stated.
+    #[must_use]
+    pub fn of_failed_workflows(&self) -> &[String] {
+        self.stated(NotifyOn::WorkflowFailed)
+            .unwrap_or_else(|| self.channels(NotifyOn::Failure))
+    }
+
     /// These rules, completed by wider ones.
     #[must_use]
     pub fn or(&self, wider: &Self) -> Self {
@@ -198,6 +221,9 @@ pub struct Notification {
     /// Its queue.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub queue: Option<String>,
+    /// The id of the workflow.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub workflow: Option<String>,
     /// What was wrong, at most 1 KiB.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub error: Option<String>,
@@ -254,6 +280,7 @@ impl Notification {
             schedule: None,
             task: None,
             queue: None,
+            workflow: None,
             error: None,
             link: None,
             combined: 0,

@@ -32,14 +32,16 @@ use crate::events::{self, Events};
 use crate::health::{self, Health};
 use crate::log::{LogControl, LostLines};
 use crate::metrics::Metrics;
-use crate::notification::{self, FailureNotifications, NotificationWatchParts, PutOffNotifications, SourceProblem};
+use crate::notification::{
+    self, FailureNotifications, NotificationSettings, NotificationWatchParts, PutOffNotifications, SourceProblem,
+};
 use crate::scheduler::{self, Differences, InstanceScope, SchedulerParts, coming};
 use crate::source::{self, Catalog};
 use crate::telemetry::{self, Telemetry};
 use crate::trigger::{self, AfterTriggers, Board, HookParts, Hooks, TriggerParts};
 use crate::upkeep::{broker_setup, known_types, lost_lines, rejections};
 use crate::worker::{self, Worker, WorkerParts};
-use crate::workflow::{self, SettledSteps};
+use crate::workflow::{self, SettledSteps, WorkflowEnds, WorkflowParts};
 
 /// How long the banner waits for the broker to say what fires next.
 const GREETING_WAIT: Duration = Duration::from_secs(1);
@@ -73,6 +75,9 @@ struct Components {
     caveats: broker_setup::Caveats,
     board: Arc<Board>,
     hooks: Arc<Hooks>,
+    notification: NotificationSettings,
+    /// What reports and counts ends of workflows.
+    workflow_ends: Arc<WorkflowEnds>,
     /// Ends the reading of sources.
     sources: CancellationToken,
 }
@@ -304,10 +309,8 @@ impl Running {
         }
         // What the worker settled after the loop that writes it has ended.
         let last_ends = (Instant::now() + LAST_ENDS).min(until - CLOSING * 2);
-        if timeout_at(last_ends, self.steps.write(&*components.broker))
-            .await
-            .is_err()
-        {
+        let written = self.steps.write(&*components.broker, &*components.workflow_ends);
+        if timeout_at(last_ends, written).await.is_err() {
             tracing::warn!("ends of steps of workflows were not written in time; another runner looks for them");
         }
         // After everything that makes some.
@@ -407,6 +410,8 @@ impl Components {
         Ok(Self {
             board,
             hooks: Arc::new(hooks),
+            notification: settings.notification.clone(),
+            workflow_ends: Arc::new(WorkflowEnds::new(&settings.notification, &clock, &metrics)),
             clock,
             broker,
             metrics,
@@ -471,12 +476,13 @@ impl Components {
         notification::watch(watched_for_notifications(self, settings), stopping.clone());
         rejections::watch(self.catalog.clone(), self.events.clone(), stopping.clone());
         let steps = SettledSteps::default();
-        workflow::watch(
-            self.broker.clone(),
-            steps.clone(),
-            self.health.clone(),
-            stopping.clone(),
-        );
+        let parts = WorkflowParts {
+            broker: self.broker.clone(),
+            settled: steps.clone(),
+            ends: self.workflow_ends.clone(),
+            health: self.health.clone(),
+        };
+        workflow::watch(parts, stopping.clone());
         let scheduler = settings.roles.scheduler.then(|| schedule(self, stopping.clone()));
         // In every process: the program that it is part of may serve hooks by a web server of its own.
         let triggers = Some(listen(self, settings, stopping.clone()));
@@ -601,6 +607,7 @@ fn pages(settings: WebSettings, components: &Components, stopping: &Cancellation
         caveats: components.caveats.clone(),
         board: components.board.clone(),
         hooks: components.hooks.clone(),
+        notification: components.notification.clone(),
         stopping: stopping.clone(),
         quiet: components.instance.quiet.clone(),
     };

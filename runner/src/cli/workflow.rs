@@ -81,7 +81,7 @@ impl WorkflowCommand {
             Verb::Show(show) => show.run(context).await,
             Verb::Cancel { id } => {
                 let broker = context.broker().await?;
-                match cancel_workflow(&*broker, &id).await? {
+                match cancel_workflow(&*broker, &id, None).await? {
                     Some(head) if head.place.state == WorkflowState::Cancelled => Ok(print::done("cancelled")?),
                     Some(head) if head.place.state == WorkflowState::Cancelling => {
                         Ok(print::done("cancelling: steps that run are being stopped")?)
@@ -92,7 +92,7 @@ impl WorkflowCommand {
             }
             Verb::Retry { id } => {
                 let broker = context.broker().await?;
-                match retry_workflow(&*broker, &id).await? {
+                match retry_workflow(&*broker, &id, None).await? {
                     Some(0) => bail!("workflow {id} has no failed steps; only these are run again"),
                     Some(steps) => Ok(print::done(&format!("{steps} steps run again"))?),
                     None => Err(unknown(&id)),

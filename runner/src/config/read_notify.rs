@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use runner_core::notification::{NotifyOn, NotifyRules};
+use runner_core::notification::{MAX_CHANNEL_NAME, NotifyOn, NotifyRules, is_channel_name};
 use runner_handlers::{
     CHANNEL_VALUES, Channel, ChannelTemplate, ChannelText, Channels, DEFAULT_PER_MINUTE, LimitedChannel,
 };
@@ -19,9 +19,6 @@ const MAX_CHANNELS: usize = 100;
 
 /// The most notifications of a channel in a minute.
 const MAX_PER_MINUTE: u32 = 10_000;
-
-/// The longest name of a channel, which is part of the ids of its notifications.
-const MAX_NAME: usize = 40;
 
 /// Reads the section.
 pub fn read(root: &Section<'_>, has_mail: bool) -> (NotificationSettings, Channels) {
@@ -56,10 +53,9 @@ pub fn read(root: &Section<'_>, has_mail: bool) -> (NotificationSettings, Channe
 }
 
 fn check_name(name: &str, section: &Section<'_>) {
-    let plain = name.chars().all(|c| c.is_ascii_alphanumeric() || "._-".contains(c));
-    if !plain || name.len() > MAX_NAME {
+    if !is_channel_name(name) {
         let message = format!(
-            "notify.channels: the name {} may use letters, digits, \".\", \"_\", \"-\", at most {MAX_NAME}",
+            "notify.channels: the name {} may use letters, digits, \".\", \"_\", \"-\", at most {MAX_CHANNEL_NAME}",
             quoted(name)
         );
         section.reader().error("CFG_NOTIFY", &section.place(), message);
@@ -199,7 +195,7 @@ fn text(secret: Secret) -> ChannelText {
 
 fn default_rules(section: &Section<'_>, known: &[String]) -> NotifyRules {
     let mut rules = NotifyRules::default();
-    for (key, on) in NotifyOn::KEYS.into_iter().chain([NotifyOn::PROBLEM_KEY]) {
+    for (key, on) in NotifyOn::KEYS.into_iter().chain(NotifyOn::OWN_KEYS) {
         let Some(named) = section.list(key) else { continue };
         for found in named.iter().filter(|found| !known.contains(&found.value)) {
             let message = format!(

@@ -131,6 +131,7 @@ pub struct Metrics {
     records_trimmed: Counter,
     events: Family<OutcomeLabel, Counter>,
     otlp_spans: Family<OutcomeLabel, Counter>,
+    workflows_ended: Family<OutcomeLabel, Counter>,
     active: Gauge,
     leader: Gauge,
     unsafe_policy: Gauge,
@@ -196,6 +197,7 @@ impl Default for Metrics {
             ),
             events: shown.plain("events", "Lifecycle events by outcome: sent or dropped"),
             otlp_spans: shown.plain("otlp_spans", "Spans for OpenTelemetry by outcome: sent or dropped"),
+            workflows_ended: workflows_ended(&mut shown),
             repaired: shown.plain(
                 "repaired",
                 "Damaged tasks that this process repaired, by kind of damage",
@@ -220,6 +222,18 @@ fn log_lines_lost(shown: &mut Shown) -> Family<OutputLabel, Counter> {
         drop(lost.get_or_create(&OutputLabel { output }));
     }
     lost
+}
+
+/// From zero for each outcome, for the same reason.
+fn workflows_ended(shown: &mut Shown) -> Family<OutcomeLabel, Counter> {
+    let ended: Family<OutcomeLabel, Counter> = shown.plain(
+        "workflows_ended",
+        "Workflows that failed, were done or were cancelled, as this process wrote it down",
+    );
+    for outcome in ["failed", "done", "cancelled"] {
+        drop(ended.get_or_create(&OutcomeLabel { outcome }));
+    }
+    ended
 }
 
 /// Histograms of run times.
@@ -441,6 +455,11 @@ impl Metrics {
             .inc_by(count as u64);
     }
 
+    /// A workflow has failed or ended.
+    pub fn workflow_ended(&self, outcome: &'static str) {
+        self.workflows_ended.get_or_create(&OutcomeLabel { outcome }).inc();
+    }
+
     /// Spans reached their receiver.
     pub fn spans_sent(&self, count: usize) {
         self.spans_with("sent", count);
@@ -507,7 +526,7 @@ mod tests {
     use super::*;
 
     /// Names that alerts of users depend on; changing one breaks them.
-    const NAMES: [&str; 25] = [
+    const NAMES: [&str; 26] = [
         "runner_tasks_processed counter",
         "runner_task_duration_seconds histogram",
         "runner_type_processed counter",
@@ -531,6 +550,7 @@ mod tests {
         "runner_records_trimmed counter",
         "runner_events counter",
         "runner_otlp_spans counter",
+        "runner_workflows_ended counter",
         "runner_repaired counter",
         "runner_broker_unsafe_policy gauge",
     ];

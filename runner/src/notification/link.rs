@@ -32,6 +32,9 @@ fn page(notification: &Notification) -> String {
     ) {
         return format!("/tasks/{}/{}", of(queue), of(task));
     }
+    if let Some(workflow) = &notification.workflow {
+        return format!("/workflows/{}", of(workflow));
+    }
     match (&notification.schedule, &notification.function) {
         (Some(schedule), _) => format!("/schedules/{}", of(schedule)),
         (None, Some(function)) => format!("/functions/{}", of(function)),

@@ -16,9 +16,11 @@ mod transitions;
 mod watch;
 mod watch_runs;
 mod watched;
+mod workflows;
 
 pub use failures::FailureNotifications;
 pub use problems::SourceProblem;
 pub use put_off::PutOffNotifications;
 pub use settings::NotificationSettings;
 pub use watch::{NotificationWatchParts, watch};
+pub use workflows::WorkflowNotifications;

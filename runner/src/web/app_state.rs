@@ -23,9 +23,11 @@ use super::unclaimed::UnclaimedCache;
 use crate::access::WebSettings;
 use crate::health::Health;
 use crate::metrics::Metrics;
+use crate::notification::NotificationSettings;
 use crate::source::Catalog;
 use crate::trigger::{Board, Hooks};
 use crate::worker::Quiet;
+use crate::workflow::WorkflowEnds;
 
 /// The parts that [`AppState::new`] takes.
 pub struct AppStateParts {
@@ -47,6 +49,8 @@ pub struct AppStateParts {
     pub board: Arc<Board>,
     /// What calls of hooks are given to.
     pub hooks: Arc<Hooks>,
+    /// Who hears of workflows that end by what is done on a page.
+    pub notification: NotificationSettings,
     /// Cancelled when the process begins to stop; `/readyz` reports it from then on.
     pub stopping: CancellationToken,
     /// Whether the worker of this process has stopped claiming; `/readyz` reports it too.
@@ -68,6 +72,7 @@ pub struct Inner {
     pub(crate) caveats: watch::Receiver<Vec<Caveat>>,
     pub(crate) board: Arc<Board>,
     pub(crate) hooks: Arc<Hooks>,
+    pub(crate) workflow_ends: WorkflowEnds,
     pub(super) hook_limits: HookLimits,
     pub(crate) stopping: CancellationToken,
     pub(crate) quiet: Quiet,
@@ -98,7 +103,9 @@ impl AppState {
     /// [`TemplateError`] if a template or the word list does not parse.
     pub fn new(parts: AppStateParts) -> Result<Self, TemplateError> {
         let renderer = Renderer::new(parts.settings.templates.clone())?;
+        let workflow_ends = WorkflowEnds::new(&parts.notification, &parts.clock, &parts.metrics);
         Ok(Self(Arc::new(Inner {
+            workflow_ends,
             broker: parts.broker,
             catalog: parts.catalog,
             clock: parts.clock,

@@ -11,7 +11,7 @@ use axum::http::{HeaderMap, HeaderName, header};
 use axum::response::{IntoResponse, Response};
 use jiff::Timestamp;
 use runner_core::task::{QueueName, TaskState};
-use runner_queue::{Broker, BrokerResult, QueueInfo, Unclaimed, UnclaimedTypes};
+use runner_queue::{Broker, BrokerResult, QueueInfo, Unclaimed, UnclaimedTypes, WorkflowState};
 
 use super::app_state::AppState;
 use super::format;
@@ -114,6 +114,7 @@ pub async fn metrics(State(app): State<AppState>, headers: HeaderMap) -> Result<
         let found = app.unclaimed.look(&*app.broker, &figures.shown).await;
         text.push_str(&app.run_figures.text(&*app.broker, &app.catalog, app.clock.now()).await);
         text.push_str(&limits(&*app.broker, &figures.shown).await);
+        text.push_str(&workflows(&*app.broker).await);
         text.push_str(&figures.text());
         waiting(&mut text, &found, app.clock.now());
     }
@@ -261,6 +262,26 @@ async fn limits(broker: &dyn Broker, queues: &[QueueInfo]) -> String {
         ("runner_limit_waiting", "Tasks that wait for a limit.", waiting),
     ] {
         out += &format!("# HELP {name} {help}\n# TYPE {name} gauge\n{samples}");
+    }
+    out
+}
+
+/// Open workflows whose states are read for one scrape.
+const WORKFLOWS: usize = 1000;
+
+/// Open workflows by state. Left out if they cannot be read in time.
+async fn workflows(broker: &dyn Broker) -> String {
+    let asked = broker.workflow_states(WORKFLOWS);
+    let Ok(Ok(states)) = tokio::time::timeout(PATIENCE, asked).await else {
+        return String::new();
+    };
+    let mut out = format!(
+        "# HELP runner_workflows Workflows that are neither done nor cancelled, by state, among the newest {WORKFLOWS}.\n# TYPE runner_workflows gauge\n"
+    );
+    for state in [WorkflowState::Running, WorkflowState::Failed, WorkflowState::Cancelling] {
+        let count = states.iter().filter(|other| **other == state).count();
+        // Writing to a String cannot fail.
+        let _infallible = writeln!(out, "runner_workflows{{state=\"{}\"}} {count}", state.as_str());
     }
     out
 }

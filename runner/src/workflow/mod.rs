@@ -3,6 +3,8 @@
 //! The look alone would do, a few seconds later: it finds what a process that was killed, or a worker in Go, left. What follows
 //! from the state of a workflow is decided in `queue`, and may be done by several instances at once.
 
+mod ends;
+
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -10,13 +12,14 @@ use std::time::Duration;
 use async_trait::async_trait;
 use runner_core::task::{QueueName, TaskId, TaskState};
 use runner_queue::{
-    Broker, BrokerResult, Settlement, StepEnd, StepOfTask, Verdict, end_workflow_steps, kept_result, look_at_workflow,
-    step_of_task,
+    Broker, BrokerResult, Settlement, StepEnd, StepOfTask, Verdict, WorkflowObserver, end_workflow_steps, kept_result,
+    look_at_workflow, step_of_task,
 };
 use tokio::sync::Notify;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
+pub use self::ends::WorkflowEnds;
 use crate::background::{self, BackgroundLoop};
 use crate::health::Health;
 
@@ -85,21 +88,26 @@ impl SettledSteps {
     /// # Errors
     ///
     /// When the broker could not be asked. What was not written is found by a look.
-    pub async fn write(&self, broker: &dyn Broker) -> BrokerResult<()> {
+    pub async fn write(&self, broker: &dyn Broker, observer: &dyn WorkflowObserver) -> BrokerResult<()> {
         let mut by_workflow: BTreeMap<String, Vec<SettledStep>> = BTreeMap::new();
         for step in self.take() {
             by_workflow.entry(step.step.workflow.clone()).or_default().push(step);
         }
         let mut failed = None;
         for (workflow, steps) in by_workflow {
-            failed = write_ends(broker, &workflow, steps).await.err().or(failed);
+            failed = write_ends(broker, &workflow, steps, observer).await.err().or(failed);
         }
         failed.map_or(Ok(()), Err)
     }
 }
 
 /// The workflow is read before the tasks: should a step be run again from now on, its failure no longer counts.
-async fn write_ends(broker: &dyn Broker, workflow: &str, steps: Vec<SettledStep>) -> BrokerResult<()> {
+async fn write_ends(
+    broker: &dyn Broker,
+    workflow: &str,
+    steps: Vec<SettledStep>,
+    observer: &dyn WorkflowObserver,
+) -> BrokerResult<()> {
     let Some(head) = broker.workflow(workflow).await? else {
         return Ok(());
     };
@@ -111,7 +119,7 @@ async fn write_ends(broker: &dyn Broker, workflow: &str, steps: Vec<SettledStep>
             Err(error) => failed = Some(error),
         }
     }
-    let written = end_workflow_steps(broker, workflow, head.place.epoch, &ends).await;
+    let written = end_workflow_steps(broker, &head, &ends, Some(observer)).await;
     failed = written.err().or(failed);
     failed.map_or(Ok(()), Err)
 }
@@ -126,12 +134,23 @@ async fn is_over(broker: &dyn Broker, step: &SettledStep) -> BrokerResult<bool> 
     Ok(found.is_none_or(|found| found.state == TaskState::Archived))
 }
 
+/// What the loop works with.
+pub struct WorkflowParts {
+    /// Where they are.
+    pub broker: Arc<dyn Broker>,
+    /// What the worker of this process has settled.
+    pub settled: SettledSteps,
+    /// What reports and counts ends.
+    pub ends: Arc<WorkflowEnds>,
+    /// Where failures of the broker are reported.
+    pub health: Arc<Health>,
+}
+
 /// Continues them until `stop`.
-pub fn watch(broker: Arc<dyn Broker>, settled: SettledSteps, health: Arc<Health>, stop: CancellationToken) {
+pub fn watch(parts: WorkflowParts, stop: CancellationToken) {
+    let settled = parts.settled.clone();
     let role = WorkflowLoop {
-        broker,
-        settled: settled.clone(),
-        health,
+        parts,
         looked: None,
         skip: 0,
         places: HashMap::new(),
@@ -141,9 +160,7 @@ pub fn watch(broker: Arc<dyn Broker>, settled: SettledSteps, health: Arc<Health>
 }
 
 struct WorkflowLoop {
-    broker: Arc<dyn Broker>,
-    settled: SettledSteps,
-    health: Arc<Health>,
+    parts: WorkflowParts,
     looked: Option<Instant>,
     /// Workflows before this one were looked at.
     skip: usize,
@@ -155,11 +172,15 @@ struct WorkflowLoop {
 
 impl WorkflowLoop {
     async fn look(&mut self) -> BrokerResult<()> {
-        let mut open = self.broker.workflow_ids(true, self.skip, WORKFLOWS_A_LOOK).await?;
+        let mut open = self
+            .parts
+            .broker
+            .workflow_ids(true, self.skip, WORKFLOWS_A_LOOK)
+            .await?;
         // Only an empty page is the last one: those that are over are left out.
         if open.is_empty() && self.skip > 0 {
             self.skip = 0;
-            open = self.broker.workflow_ids(true, 0, WORKFLOWS_A_LOOK).await?;
+            open = self.parts.broker.workflow_ids(true, 0, WORKFLOWS_A_LOOK).await?;
         }
         self.skip += open.len();
         if self.gone.len() > MOST_GONE {
@@ -171,7 +192,8 @@ impl WorkflowLoop {
         let mut failed = None;
         for id in open {
             let from = self.places.entry(id.clone()).or_default();
-            if let Err(error) = look_at_workflow(&*self.broker, &id, from, &mut self.gone).await {
+            let ends: &dyn WorkflowObserver = &*self.parts.ends;
+            if let Err(error) = look_at_workflow(&*self.parts.broker, &id, from, &mut self.gone, Some(ends)).await {
                 failed = Some(error);
             }
         }
@@ -190,13 +212,18 @@ impl BackgroundLoop for WorkflowLoop {
     }
 
     async fn turn(&mut self) -> Option<Duration> {
-        let mut failed = self.settled.write(&*self.broker).await.err();
+        let mut failed = self
+            .parts
+            .settled
+            .write(&*self.parts.broker, &*self.parts.ends)
+            .await
+            .err();
         if self.looked.is_none_or(|at| at.elapsed() >= LOOK_EVERY) {
             self.looked = Some(Instant::now());
             failed = self.look().await.err().or(failed);
         }
         if let Some(error) = failed {
-            self.health.failed("take workflows on", &error);
+            self.parts.health.failed("take workflows on", &error);
         }
         None
     }

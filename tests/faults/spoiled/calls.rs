@@ -607,6 +607,7 @@ fn of_documents_and_workflows() -> Vec<Call> {
         };
         "workflow" from Workflows: |at, _held| none(at.broker.workflow("bad").await);
         "workflow_ids" from Workflows: |at, _held| none(at.broker.workflow_ids(true, 0, 9).await);
+        "workflow_states" from Workflows: |at, _held| none(at.broker.workflow_states(9).await);
         "workflow_count" from Workflows: |at, _held| none(at.broker.workflow_count().await);
         "workflow_steps" from Workflows: |at, _held| none(at.broker.workflow_steps("bad", 0, 9).await);
         "workflow_payloads" from Workflows: |at, _held| none(at.broker.workflow_payloads("bad", 0, 9).await);

@@ -12,8 +12,7 @@ pub fn workflow(name: &str) -> NewWorkflow {
         plan: WorkflowPlan {
             name: "import".to_owned(),
             stages: vec![2],
-            on_done: None,
-            on_failed: None,
+            ..WorkflowPlan::default()
         },
         steps: vec![step(), step()],
     }

@@ -66,8 +66,7 @@ async fn a_workflow_with_a_damaged_place_is_left_to_the_next_look() {
         plan: WorkflowPlan {
             name: "w".to_owned(),
             stages: vec![1],
-            on_done: None,
-            on_failed: None,
+            ..WorkflowPlan::default()
         },
         steps: vec![(step, Bytes::new())],
     };
@@ -75,8 +74,8 @@ async fn a_workflow_with_a_damaged_place_is_left_to_the_next_look() {
     // It is read as 0, and never equal to that.
     meddle(&broker, "UPDATE workflows SET sent = -1");
     let calls = async {
-        advance_workflow(&broker, "w").await.unwrap();
-        cancel_workflow(&broker, "w").await.unwrap();
+        advance_workflow(&broker, "w", None).await.unwrap();
+        cancel_workflow(&broker, "w", None).await.unwrap();
     };
     let limit = Duration::from_secs(60);
     assert!(

@@ -244,6 +244,19 @@ impl Workflows for EmbeddedBroker {
         self.readers.query(READ, count).await
     }
 
+    async fn workflow_states(&self, most: usize) -> BrokerResult<Vec<WorkflowState>> {
+        let most = column(most as u64);
+        let read = move |conn: &Connection| {
+            conn.all(
+                "SELECT state FROM workflows WHERE state NOT IN ('done', 'cancelled') ORDER BY created_at DESC LIMIT ?",
+                [most],
+                |row| Ok(WorkflowState::parse(&row.get::<_, String>(0).unwrap_or_default())),
+            )
+        };
+        let states: Vec<Option<WorkflowState>> = self.readers.query(READ, read).await?;
+        Ok(states.into_iter().flatten().collect())
+    }
+
     async fn workflow_steps(&self, id: &str, from: u32, most: u32) -> BrokerResult<Vec<WorkflowStepView>> {
         let id = id.to_owned();
         let read = move |conn: &Connection| {

@@ -40,6 +40,9 @@ pub const WORKFLOW_HEADER: &str = "runner-workflow";
 /// The longest id or name, in bytes.
 pub const MAX_WORKFLOW_NAME: usize = 64;
 
+/// The most channels that a workflow names for an event.
+pub const MAX_WORKFLOW_CHANNELS: usize = 20;
+
 /// Where a workflow stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -192,8 +195,25 @@ mod text_or_numbers {
     }
 }
 
+/// Channels that hear of a workflow instead of those of the settings; `None` where it states none, and silence if a list is empty.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct WorkflowNotify {
+    /// They hear that a step has failed for good.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub failure: Option<Vec<String>>,
+    /// They hear that it is done after such a failure.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub recovery: Option<Vec<String>>,
+}
+
+impl WorkflowNotify {
+    fn is_unstated(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
 /// What never changes of a workflow, without its steps.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct WorkflowPlan {
     /// A name for people.
     pub name: String,
@@ -205,6 +225,9 @@ pub struct WorkflowPlan {
     /// What follows when a step has failed for good.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub on_failed: Option<WorkflowCallback>,
+    /// Who hears of it.
+    #[serde(default, skip_serializing_if = "WorkflowNotify::is_unstated")]
+    pub notify: WorkflowNotify,
 }
 
 impl WorkflowPlan {
@@ -253,6 +276,20 @@ pub struct WorkflowPlace {
     pub epoch: u32,
     /// Up to which epoch, counted from 1, the failure was reported.
     pub called: u32,
+}
+
+impl WorkflowPlace {
+    /// Whether there is a failure that is to be reported still.
+    #[must_use]
+    pub fn is_unreported(self) -> bool {
+        self.state == WorkflowState::Failed && self.called <= self.epoch && self.called < u32::MAX
+    }
+
+    /// Whether a failure was reported before.
+    #[must_use]
+    pub fn has_failed(self) -> bool {
+        self.called > 0
+    }
 }
 
 /// A workflow at a glance.
@@ -326,6 +363,13 @@ pub trait Workflows: Send + Sync {
     ///
     /// As above.
     async fn workflow_count(&self) -> BrokerResult<u64>;
+
+    /// The states of workflows that may still change by themselves, newest first.
+    ///
+    /// # Errors
+    ///
+    /// As above.
+    async fn workflow_states(&self, most: usize) -> BrokerResult<Vec<WorkflowState>>;
 
     /// Steps of a workflow from a number on.
     ///

@@ -12,6 +12,7 @@ use runner_core::task::TaskState;
 use super::workflow::{
     StepEnd, WorkflowHead, WorkflowPlace, WorkflowState, WorkflowStepView, step_of_task, step_task_id,
 };
+use super::workflow_observer::{WorkflowObserver, end_of_move};
 use super::workflow_steps::{BATCH, ID_TAKEN, call, cancel_steps, enqueue_again, id_is_taken, send_stage};
 use super::{Action, ActionError, Broker, BrokerResult, TaskInfo};
 
@@ -39,10 +40,17 @@ const ERRORS_A_LOOK: usize = 3;
 
 /// Continues as far as the ended steps allow. Returns the workflow as it is then.
 ///
+/// Without an observer, what one would hear of is left to a caller that has one: a failure with its callback, and the end of a
+/// workflow that has failed before.
+///
 /// # Errors
 ///
 /// When the broker could not be asked. What is missing then is done by the next call.
-pub async fn advance_workflow(broker: &dyn Broker, id: &str) -> BrokerResult<Option<WorkflowHead>> {
+pub async fn advance_workflow(
+    broker: &dyn Broker,
+    id: &str,
+    observer: Option<&dyn WorkflowObserver>,
+) -> BrokerResult<Option<WorkflowHead>> {
     // A stage was enqueued, and the place of the workflow was another one afterwards.
     let mut overtaken = false;
     let mut others = 0;
@@ -50,51 +58,22 @@ pub async fn advance_workflow(broker: &dyn Broker, id: &str) -> BrokerResult<Opt
         let Some(head) = broker.workflow(id).await? else {
             return Ok(None);
         };
-        let place = head.place;
-        let mut sends = false;
-        let to = match place.state {
-            // Cancelled too late: the callback may be in the queue already.
-            WorkflowState::Running | WorkflowState::Cancelling if head.done >= head.plan.steps() => {
-                call(broker, &head, head.plan.on_done.as_ref(), "done").await?;
-                WorkflowPlace {
-                    state: WorkflowState::Done,
-                    ..place
-                }
-            }
-            WorkflowState::Running if head.done >= head.plan.steps_of(place.sent) => {
-                send_stage(broker, &head).await?;
-                sends = true;
-                WorkflowPlace {
-                    sent: place.sent.saturating_add(1),
-                    ..place
-                }
-            }
-            WorkflowState::Failed if is_unreported(place) => {
-                let which = format!("failed:{}", place.epoch);
-                call(broker, &head, head.plan.on_failed.as_ref(), &which).await?;
-                WorkflowPlace {
-                    called: place.epoch.saturating_add(1),
-                    ..place
-                }
-            }
-            WorkflowState::Cancelling => {
-                if cancel_steps(broker, &head).await? {
-                    return Ok(Some(head));
-                }
-                WorkflowPlace {
-                    state: WorkflowState::Cancelled,
-                    ..place
-                }
-            }
-            WorkflowState::Cancelled if overtaken => {
-                // Who cancelled it may not have seen what was enqueued here.
-                cancel_steps(broker, &head).await?;
-                return Ok(Some(head));
-            }
-            _ => return Ok(Some(head)),
+        if observer.is_none() && is_to_be_reported(&head) {
+            return Ok(Some(head));
+        }
+        if head.place.state == WorkflowState::Cancelled && overtaken {
+            // Who cancelled it may not have seen what was enqueued here.
+            cancel_steps(broker, &head).await?;
+            return Ok(Some(head));
+        }
+        let Some(to) = next_place(broker, &head, observer).await? else {
+            return Ok(Some(head));
         };
-        let moved = broker.move_workflow(id, place, to).await?;
-        overtaken = !moved && (sends || overtaken);
+        let moved = broker.move_workflow(id, head.place, to).await?;
+        if moved && let (Some(observer), Some(end)) = (observer, end_of_move(head.place, to)) {
+            observer.ended(end);
+        }
+        overtaken = !moved && (to.sent != head.place.sent || overtaken);
         others += u32::from(!moved);
         if others > MOST_OVERTAKEN {
             return Ok(Some(head));
@@ -102,33 +81,85 @@ pub async fn advance_workflow(broker: &dyn Broker, id: &str) -> BrokerResult<Opt
     }
 }
 
-/// Whether a failure is to be reported still.
-fn is_unreported(place: WorkflowPlace) -> bool {
-    place.state == WorkflowState::Failed && place.called <= place.epoch && place.called < u32::MAX
+/// Whether an observer is to hear of what follows now.
+fn is_to_be_reported(head: &WorkflowHead) -> bool {
+    let is_over = head.done >= head.plan.steps() && !head.place.state.is_final();
+    head.place.is_unreported() || (is_over && head.place.has_failed())
 }
 
-/// Writes down how steps ended, and continues if that allows it. Failures count only while the workflow is in this epoch.
+/// Does what follows from the present place. Returns the next one, if there is one for now.
+async fn next_place(
+    broker: &dyn Broker,
+    head: &WorkflowHead,
+    observer: Option<&dyn WorkflowObserver>,
+) -> BrokerResult<Option<WorkflowPlace>> {
+    let place = head.place;
+    let heard = |end| observer.map(|observer| observer.tasks(head, end)).unwrap_or_default();
+    let to = match place.state {
+        // Cancelled too late: the callback may be in the queue already.
+        WorkflowState::Running | WorkflowState::Cancelling if head.done >= head.plan.steps() => {
+            let callback = head.plan.on_done.as_ref().map(|task| (task, "done".to_owned()));
+            call(broker, head, callback, heard(WorkflowState::Done)).await?;
+            WorkflowPlace {
+                state: WorkflowState::Done,
+                ..place
+            }
+        }
+        WorkflowState::Running if head.done >= head.plan.steps_of(place.sent) => {
+            send_stage(broker, head).await?;
+            WorkflowPlace {
+                sent: place.sent.saturating_add(1),
+                ..place
+            }
+        }
+        WorkflowState::Failed if place.is_unreported() => {
+            let which = format!("failed:{}", place.epoch);
+            let callback = head.plan.on_failed.as_ref().map(|task| (task, which));
+            call(broker, head, callback, heard(WorkflowState::Failed)).await?;
+            WorkflowPlace {
+                called: place.epoch.saturating_add(1),
+                ..place
+            }
+        }
+        WorkflowState::Cancelling => {
+            if cancel_steps(broker, head).await? {
+                return Ok(None);
+            }
+            let heard = heard(WorkflowState::Cancelled);
+            call(broker, head, None, heard).await?;
+            WorkflowPlace {
+                state: WorkflowState::Cancelled,
+                ..place
+            }
+        }
+        _ => return Ok(None),
+    };
+    Ok(Some(to))
+}
+
+/// Writes down how steps ended, and continues if that allows it. Failures count only while the workflow is in the epoch of
+/// `head`, which the caller has read before it saw them.
 ///
 /// # Errors
 ///
 /// As [`advance_workflow`].
 pub async fn end_workflow_steps(
     broker: &dyn Broker,
-    id: &str,
-    epoch: u32,
+    head: &WorkflowHead,
     ends: &[(u32, StepEnd)],
+    observer: Option<&dyn WorkflowObserver>,
 ) -> BrokerResult<()> {
-    let (mut rest, mut head) = (ends, None);
+    let (mut rest, mut now) = (ends, None);
     while !rest.is_empty() {
         let (some, others) = rest.split_at(fitting(rest));
-        head = broker.end_steps(id, epoch, some).await?;
+        now = broker.end_steps(&head.id, head.place.epoch, some).await?;
         rest = others;
     }
-    let Some(head) = head else { return Ok(()) };
-    let place = head.place;
-    let stage_is_over = place.state == WorkflowState::Running && head.done >= head.plan.steps_of(place.sent);
-    if stage_is_over || is_unreported(place) {
-        advance_workflow(broker, id).await?;
+    let Some(now) = now else { return Ok(()) };
+    let place = now.place;
+    let stage_is_over = place.state == WorkflowState::Running && now.done >= now.plan.steps_of(place.sent);
+    if stage_is_over || place.is_unreported() {
+        advance_workflow(broker, &head.id, observer).await?;
     }
     Ok(())
 }
@@ -159,8 +190,9 @@ pub async fn look_at_workflow(
     id: &str,
     from: &mut u32,
     gone: &mut HashSet<String>,
+    observer: Option<&dyn WorkflowObserver>,
 ) -> BrokerResult<()> {
-    let Some(head) = advance_workflow(broker, id).await? else {
+    let Some(head) = advance_workflow(broker, id, observer).await? else {
         return Ok(());
     };
     let place = head.place;
@@ -213,7 +245,7 @@ pub async fn look_at_workflow(
         }
     }
     if !ends.is_empty() {
-        end_workflow_steps(broker, id, place.epoch, &ends).await?;
+        end_workflow_steps(broker, &head, &ends, observer).await?;
     }
     errors.pop().map_or(Ok(()), Err)
 }
@@ -273,7 +305,11 @@ fn end_of(
 /// # Errors
 ///
 /// As [`advance_workflow`].
-pub async fn cancel_workflow(broker: &dyn Broker, id: &str) -> BrokerResult<Option<WorkflowHead>> {
+pub async fn cancel_workflow(
+    broker: &dyn Broker,
+    id: &str,
+    observer: Option<&dyn WorkflowObserver>,
+) -> BrokerResult<Option<WorkflowHead>> {
     let mut others = 0;
     loop {
         let Some(head) = broker.workflow(id).await? else {
@@ -287,7 +323,7 @@ pub async fn cancel_workflow(broker: &dyn Broker, id: &str) -> BrokerResult<Opti
             ..head.place
         };
         if head.place == to || broker.move_workflow(id, head.place, to).await? {
-            return advance_workflow(broker, id).await;
+            return advance_workflow(broker, id, observer).await;
         }
         others += 1;
     }
@@ -299,7 +335,11 @@ pub async fn cancel_workflow(broker: &dyn Broker, id: &str) -> BrokerResult<Opti
 /// # Errors
 ///
 /// As [`advance_workflow`].
-pub async fn retry_workflow(broker: &dyn Broker, id: &str) -> BrokerResult<Option<u32>> {
+pub async fn retry_workflow(
+    broker: &dyn Broker,
+    id: &str,
+    observer: Option<&dyn WorkflowObserver>,
+) -> BrokerResult<Option<u32>> {
     let Some(head) = broker.workflow(id).await? else {
         return Ok(None);
     };
@@ -330,7 +370,7 @@ pub async fn retry_workflow(broker: &dyn Broker, id: &str) -> BrokerResult<Optio
     if !again.is_empty() {
         broker.reopen_workflow(id, &again).await?;
     }
-    advance_workflow(broker, id).await?;
+    advance_workflow(broker, id, observer).await?;
     Ok(Some(u32::try_from(again.len() + ends.len()).unwrap_or(u32::MAX)))
 }
 

@@ -238,25 +238,29 @@ fn with_results(payload: &[u8], takes: &GivenResults, results: &Results) -> Resu
         .map_err(|error| error.to_string())
 }
 
-/// Enqueues a callback, once for each end.
+/// Enqueues the callback of an end, with the word that identifies the end, and what an observer adds; each once.
 pub(super) async fn call(
     broker: &dyn Broker,
     head: &WorkflowHead,
-    callback: Option<&WorkflowCallback>,
-    end: &str,
+    callback: Option<(&WorkflowCallback, String)>,
+    mut deliveries: Vec<Delivery>,
 ) -> BrokerResult<()> {
-    let Some(callback) = callback else { return Ok(()) };
-    let mut task = callback.step.task(callback.payload.clone().into());
-    task.headers
-        .insert(WORKFLOW_HEADER.to_owned(), format!("{}/{end}", head.id));
-    // With the time: the queue may still have a callback of an earlier workflow of this id.
-    let created = head.created_at.as_millisecond();
-    task.id = TaskId::new(format!("workflow:{}:{end}:{created}", head.id)).ok();
-    let delivery = Delivery {
-        task,
-        remember: REMEMBER,
-    };
-    broker.enqueue_once(&[delivery]).await.map(drop)
+    if let Some((callback, end)) = callback {
+        let mut task = callback.step.task(callback.payload.clone().into());
+        task.headers
+            .insert(WORKFLOW_HEADER.to_owned(), format!("{}/{end}", head.id));
+        // With the time: the queue may still have a callback of an earlier workflow of this id.
+        let created = head.created_at.as_millisecond();
+        task.id = TaskId::new(format!("workflow:{}:{end}:{created}", head.id)).ok();
+        deliveries.push(Delivery {
+            task,
+            remember: REMEMBER,
+        });
+    }
+    if deliveries.is_empty() {
+        return Ok(());
+    }
+    broker.enqueue_once(&deliveries).await.map(drop)
 }
 
 /// Deletes the tasks of steps that wait, and stops those that run. Returns whether some ran: they may be tried again, and are

@@ -22,7 +22,10 @@ pub async fn one(
     let notice = match verb.as_str() {
         "cancel" => {
             let audit = Audit::intent(&cx, "workflow.cancel", &id);
-            match settled(audit, cancel_workflow(&*app.broker, &id).await)? {
+            match settled(
+                audit,
+                cancel_workflow(&*app.broker, &id, Some(&app.workflow_ends)).await,
+            )? {
                 Some(head) if head.place.state == WorkflowState::Cancelled => done("notice.workflow.cancelled", id),
                 Some(head) if head.place.state == WorkflowState::Cancelling => done("notice.workflow.cancelling", id),
                 Some(_) => otherwise("notice.workflow.over", id),
@@ -31,7 +34,7 @@ pub async fn one(
         }
         "retry" => {
             let audit = Audit::intent(&cx, "workflow.retry", &id);
-            match settled(audit, retry_workflow(&*app.broker, &id).await)? {
+            match settled(audit, retry_workflow(&*app.broker, &id, Some(&app.workflow_ends)).await)? {
                 Some(0) => otherwise("notice.workflow.nothing", id),
                 Some(_) => done("notice.workflow.retried", id),
                 None => return Err(PageError::Gone("workflow", id)),

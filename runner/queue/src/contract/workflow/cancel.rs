@@ -8,7 +8,7 @@ use runner_core::task::TaskState;
 use super::{done, task_of, workflow};
 use crate::contract::shared::{archive, queue, retry};
 use crate::contract::{Clause, Fresh};
-use crate::{StepEnd, Verdict, WorkflowState, cancel_workflow, step_of_task};
+use crate::{StepEnd, Verdict, WorkflowState, step_of_task};
 
 pub(super) fn clauses() -> Vec<Clause> {
     clauses![
@@ -21,7 +21,7 @@ pub(super) fn clauses() -> Vec<Clause> {
 async fn a_cancelled_workflow_deletes_what_waits_and_begins_nothing(fresh: Fresh) {
     fresh.begin(&workflow("w", &[2, 1])).await;
     let running = fresh.claim_one().await;
-    let head = cancel_workflow(&*fresh.broker, "w").await.unwrap().unwrap();
+    let head = fresh.cancelled("w").await.unwrap();
     assert_eq!(head.place.state, WorkflowState::Cancelling);
     assert!(fresh.list(TaskState::Pending).await.is_empty());
     fresh.end(&running, Verdict::Done).await;
@@ -34,7 +34,7 @@ async fn a_cancelled_workflow_deletes_what_waits_and_begins_nothing(fresh: Fresh
     fresh.look_at("w", &mut HashSet::new()).await;
     assert!(fresh.claim(9).await.is_empty());
     assert_eq!(fresh.stands("w").await.0, WorkflowState::Cancelled);
-    assert!(cancel_workflow(&*fresh.broker, "other").await.unwrap().is_none());
+    assert!(fresh.cancelled("other").await.is_none());
     fresh.is_sound().await;
 }
 
@@ -43,7 +43,7 @@ async fn a_workflow_is_being_cancelled_while_a_step_runs(fresh: Fresh) {
     let running = fresh.claim(3).await;
     let failed = step_of_task(running[0].task()).unwrap().number;
     fresh.end(&running[0], archive("no")).await;
-    let head = cancel_workflow(&*fresh.broker, "w").await.unwrap().unwrap();
+    let head = fresh.cancelled("w").await.unwrap();
     assert_eq!(head.place.state, WorkflowState::Cancelling);
     assert!(fresh.list(TaskState::Pending).await.is_empty());
     fresh.end(&running[1], Verdict::Done).await;
@@ -61,7 +61,7 @@ async fn a_cancel_after_the_last_step_changes_nothing(fresh: Fresh) {
     fresh.begin(&workflow("w", &[1])).await;
     let ends = [(0, StepEnd::Done(Bytes::new()))];
     fresh.broker.end_steps("w", 0, &ends).await.unwrap();
-    let head = cancel_workflow(&*fresh.broker, "w").await.unwrap().unwrap();
+    let head = fresh.cancelled("w").await.unwrap();
     assert_eq!(head.place.state, WorkflowState::Done);
     assert!(fresh.work(done, true).await.contains(&"on:done".to_owned()));
     fresh.is_sound().await;

@@ -5,7 +5,7 @@ use bytes::Bytes;
 use super::{done, workflow};
 use crate::contract::shared::archive;
 use crate::contract::{Clause, Fresh};
-use crate::{StepEnd, Verdict, WorkflowState, advance_workflow, end_workflow_steps, retry_workflow};
+use crate::{StepEnd, Verdict, WorkflowState, end_workflow_steps};
 
 pub(super) fn clauses() -> Vec<Clause> {
     clauses![
@@ -39,7 +39,7 @@ async fn a_failed_step_ends_the_workflow_and_is_reported_once(fresh: Fresh) {
         .await;
     assert_eq!(fresh.stands("w").await, (WorkflowState::Failed, 2, 1));
     assert_eq!(fresh.head("w").await.error, "no disk");
-    advance_workflow(&*fresh.broker, "w").await.unwrap();
+    fresh.advanced("w").await;
     assert_eq!(fresh.work(done, true).await, ["on:failed"]);
     assert!(fresh.claim(9).await.is_empty());
     fresh.is_sound().await;
@@ -61,14 +61,14 @@ async fn a_failure_that_was_seen_before_a_retry_counts_nothing(fresh: Fresh) {
     fresh.work(|_| archive("no"), true).await;
     assert_eq!(fresh.work(done, true).await, ["on:failed"]);
     // A slow runner has read the workflow and its archived task, and writes that down after the retry.
-    let seen = fresh.head("w").await.place.epoch;
-    assert_eq!(retry_workflow(&*fresh.broker, "w").await.unwrap(), Some(2));
+    let seen = fresh.head("w").await;
+    assert_eq!(fresh.retried("w").await, Some(2));
     let late = [(0, StepEnd::Failed("no".to_owned()))];
-    end_workflow_steps(&*fresh.broker, "w", seen, &late).await.unwrap();
+    end_workflow_steps(&*fresh.broker, &seen, &late, None).await.unwrap();
     assert_eq!(fresh.stands("w").await, (WorkflowState::Running, 0, 0));
     // A success counts whenever it was seen.
     let success = [(0, StepEnd::Done(Bytes::new()))];
-    end_workflow_steps(&*fresh.broker, "w", seen, &success).await.unwrap();
+    end_workflow_steps(&*fresh.broker, &seen, &success, None).await.unwrap();
     assert_eq!(fresh.work(done, true).await, ["s", "s"]);
     assert_eq!(fresh.stands("w").await, (WorkflowState::Done, 2, 0));
     assert_eq!(fresh.work(done, true).await, ["on:done"]);

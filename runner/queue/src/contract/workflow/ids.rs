@@ -7,7 +7,7 @@ use runner_core::task::Task;
 use super::{done, task_of, workflow};
 use crate::contract::shared::{archive, queue, secs};
 use crate::contract::{Clause, Fresh};
-use crate::{Action, StepEnd, StepOfTask, Verdict, WORKFLOW_HEADER, WorkflowState, retry_workflow, step_of_task};
+use crate::{Action, StepEnd, StepOfTask, Verdict, WORKFLOW_HEADER, WorkflowState, step_of_task};
 
 pub(super) fn clauses() -> Vec<Clause> {
     clauses![
@@ -34,13 +34,13 @@ async fn a_step_whose_id_is_taken_fails_and_says_so(fresh: Fresh) {
     assert_eq!(fresh.stands("w").await, (WorkflowState::Failed, 0, 1));
     let error = fresh.head("w").await.error;
     assert!(error.contains("another task has the id"), "{error}");
-    assert_eq!(retry_workflow(&*fresh.broker, "w").await.unwrap(), Some(0));
+    assert_eq!(fresh.retried("w").await, Some(0));
     let mut ran = fresh.work(done, true).await;
     ran.sort();
     assert_eq!(ran, ["on:failed", "other"]);
     fresh.look_at("w", &mut HashSet::new()).await;
     assert_eq!(fresh.stands("w").await, (WorkflowState::Failed, 0, 1));
-    assert_eq!(retry_workflow(&*fresh.broker, "w").await.unwrap(), Some(1));
+    assert_eq!(fresh.retried("w").await, Some(1));
     assert_eq!(fresh.work(done, true).await, ["s"]);
     assert_eq!(fresh.stands("w").await, (WorkflowState::Done, 1, 0));
     fresh.is_sound().await;
@@ -74,7 +74,7 @@ async fn a_task_of_an_earlier_workflow_of_the_same_id_ends_no_step(fresh: Fresh)
     assert_eq!(fresh.stands("w").await, (WorkflowState::Failed, 0, 1));
     assert_eq!(fresh.work(done, true).await, ["on:failed"]);
     // The retry enqueues step 0, then the stage is sent again: the ids of the others are taken.
-    assert_eq!(retry_workflow(&*fresh.broker, "w").await.unwrap(), Some(1));
+    assert_eq!(fresh.retried("w").await, Some(1));
     assert_eq!(fresh.stands("w").await, (WorkflowState::Failed, 0, 2));
     for number in [1, 2] {
         let steps = fresh.broker.workflow_steps("w", number, 1).await.unwrap();
@@ -83,13 +83,13 @@ async fn a_task_of_an_earlier_workflow_of_the_same_id_ends_no_step(fresh: Fresh)
         };
         assert!(why.contains("another task has the id"), "{why}");
     }
-    assert_eq!(retry_workflow(&*fresh.broker, "w").await.unwrap(), Some(0));
+    assert_eq!(fresh.retried("w").await, Some(0));
     let default = queue("default");
     for number in [1, 2] {
         let old = task_of("w", number);
         fresh.broker.act(&default, &old, Action::Delete).await.unwrap();
     }
-    assert_eq!(retry_workflow(&*fresh.broker, "w").await.unwrap(), Some(2));
+    assert_eq!(fresh.retried("w").await, Some(2));
     let mut ran = fresh.work(done, true).await;
     ran.retain(|kind| kind == "s");
     assert_eq!(ran, ["s", "s", "s"]);

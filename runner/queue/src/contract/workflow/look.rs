@@ -7,7 +7,7 @@ use bytes::Bytes;
 use super::{done, task_of, workflow};
 use crate::contract::shared::{archive, queue};
 use crate::contract::{Clause, Fresh};
-use crate::{Action, StepEnd, Verdict, WorkflowState, retry_workflow};
+use crate::{Action, StepEnd, Verdict, WorkflowState};
 
 pub(super) fn clauses() -> Vec<Clause> {
     clauses![
@@ -85,7 +85,7 @@ async fn a_task_that_is_gone_after_a_retry_is_missed_twice_again(fresh: Fresh) {
     }
     assert_eq!(fresh.stands("w").await, (WorkflowState::Failed, 0, 1));
     assert_eq!(fresh.work(done, true).await, ["on:failed"]);
-    assert_eq!(retry_workflow(&*fresh.broker, "w").await.unwrap(), Some(1));
+    assert_eq!(fresh.retried("w").await, Some(1));
     delete().await;
     fresh.look_at("w", &mut gone).await;
     assert_eq!(fresh.stands("w").await, (WorkflowState::Running, 0, 0));

@@ -8,14 +8,16 @@ use runner_core::task::{Task, TaskId};
 use super::shared::verdict;
 use super::{Clause, Fresh};
 use crate::{
-    NewWorkflow, StepEnd, StepOfTask, Verdict, WorkflowCallback, WorkflowHead, WorkflowPlan, WorkflowState,
-    WorkflowStep, advance_workflow, end_workflow_steps, look_at_workflow, step_of_task, step_task_id,
+    Delivery, NewWorkflow, StepEnd, StepOfTask, Verdict, WorkflowCallback, WorkflowHead, WorkflowObserver,
+    WorkflowPlan, WorkflowState, WorkflowStep, advance_workflow, cancel_workflow, end_workflow_steps, look_at_workflow,
+    retry_workflow, step_of_task, step_task_id,
 };
 
 mod cancel;
 mod ends;
 mod ids;
 mod look;
+mod observer;
 mod retry;
 mod stages;
 mod stored;
@@ -29,6 +31,7 @@ pub(super) fn clauses() -> Vec<Clause> {
         retry::clauses(),
         cancel::clauses(),
         ids::clauses(),
+        observer::clauses(),
     ]
     .concat()
 }
@@ -54,6 +57,7 @@ fn workflow(name: &str, stages: &[u32]) -> NewWorkflow {
             stages: stages.to_vec(),
             on_done: called("on:done"),
             on_failed: called("on:failed"),
+            ..WorkflowPlan::default()
         },
         steps: (0..steps)
             .map(|number| (step("s"), Bytes::from(number.to_string())))
@@ -61,10 +65,33 @@ fn workflow(name: &str, stages: &[u32]) -> NewWorkflow {
     }
 }
 
+/// An observer that adds nothing.
+struct Silent;
+
+impl WorkflowObserver for Silent {
+    fn tasks(&self, _: &WorkflowHead, _: WorkflowState) -> Vec<Delivery> {
+        Vec::new()
+    }
+
+    fn ended(&self, _: WorkflowState) {}
+}
+
 impl Fresh {
     async fn begin(&self, new: &NewWorkflow) {
         assert!(self.broker.keep_workflow(new).await.unwrap());
-        advance_workflow(&*self.broker, &new.id).await.unwrap().unwrap();
+        self.advanced(&new.id).await.unwrap();
+    }
+
+    async fn advanced(&self, name: &str) -> Option<WorkflowHead> {
+        advance_workflow(&*self.broker, name, Some(&Silent)).await.unwrap()
+    }
+
+    async fn cancelled(&self, name: &str) -> Option<WorkflowHead> {
+        cancel_workflow(&*self.broker, name, Some(&Silent)).await.unwrap()
+    }
+
+    async fn retried(&self, name: &str) -> Option<u32> {
+        retry_workflow(&*self.broker, name, Some(&Silent)).await.unwrap()
     }
 
     async fn head(&self, name: &str) -> WorkflowHead {
@@ -77,9 +104,10 @@ impl Fresh {
     }
 
     async fn report(&self, name: &str, ends: &[(u32, StepEnd)]) {
-        let found = self.broker.workflow(name).await.unwrap();
-        let epoch = found.map_or(0, |head| head.place.epoch);
-        end_workflow_steps(&*self.broker, name, epoch, ends).await.unwrap();
+        let head = self.head(name).await;
+        end_workflow_steps(&*self.broker, &head, ends, Some(&Silent))
+            .await
+            .unwrap();
     }
 
     /// Claims everything, ends it, and reports it as a worker does. Returns the types.
@@ -106,7 +134,9 @@ impl Fresh {
     }
 
     async fn look_at(&self, name: &str, gone: &mut HashSet<String>) {
-        look_at_workflow(&*self.broker, name, &mut 0, gone).await.unwrap();
+        look_at_workflow(&*self.broker, name, &mut 0, gone, Some(&Silent))
+            .await
+            .unwrap();
     }
 }
 

@@ -3,7 +3,7 @@
 use super::{done, task_of, workflow};
 use crate::contract::shared::{archive, queue};
 use crate::contract::{Clause, Fresh};
-use crate::{Action, GivenResults, StepEnd, Verdict, WorkflowState, retry_workflow};
+use crate::{Action, GivenResults, StepEnd, Verdict, WorkflowState};
 
 pub(super) fn clauses() -> Vec<Clause> {
     clauses![
@@ -21,7 +21,7 @@ async fn a_failed_step_that_is_run_again_continues_the_workflow(fresh: Fresh) {
         .work(|number| if number == 1 { archive("no") } else { Verdict::Done }, true)
         .await;
     fresh.work(done, true).await;
-    assert_eq!(retry_workflow(&*fresh.broker, "w").await.unwrap(), Some(1));
+    assert_eq!(fresh.retried("w").await, Some(1));
     assert_eq!(fresh.stands("w").await, (WorkflowState::Running, 1, 0));
     // It fails again, which is another failure.
     fresh.work(|_| archive("no"), true).await;
@@ -32,8 +32,8 @@ async fn a_failed_step_that_is_run_again_continues_the_workflow(fresh: Fresh) {
     assert_eq!(fresh.work(done, true).await, ["s"]);
     assert_eq!(fresh.work(done, true).await, ["s"]);
     assert_eq!(fresh.stands("w").await, (WorkflowState::Done, 3, 0));
-    assert_eq!(retry_workflow(&*fresh.broker, "w").await.unwrap(), Some(0));
-    assert_eq!(retry_workflow(&*fresh.broker, "other").await.unwrap(), None);
+    assert_eq!(fresh.retried("w").await, Some(0));
+    assert_eq!(fresh.retried("other").await, None);
     fresh.is_sound().await;
 }
 
@@ -47,7 +47,7 @@ async fn a_failed_step_whose_task_is_gone_is_enqueued_again(fresh: Fresh) {
         .act(&default, &task_of("w", 0), Action::Delete)
         .await
         .unwrap();
-    retry_workflow(&*fresh.broker, "w").await.unwrap();
+    fresh.retried("w").await;
     let claim = fresh.claim_one().await;
     assert_eq!(
         (&claim.task().id, &claim.task().payload[..]),
@@ -68,7 +68,7 @@ async fn a_step_that_fails_while_its_stage_is_sent_is_run_again(fresh: Fresh) {
         .await;
     assert_eq!(fresh.work(done, true).await, ["on:failed"]);
     assert_eq!(fresh.stands("w").await, (WorkflowState::Failed, 2, 1));
-    assert_eq!(retry_workflow(&*fresh.broker, "w").await.unwrap(), Some(1));
+    assert_eq!(fresh.retried("w").await, Some(1));
     assert_eq!(fresh.work(done, true).await, ["s"]);
     assert_eq!(fresh.stands("w").await, (WorkflowState::Done, 3, 0));
     fresh.is_sound().await;
@@ -86,7 +86,7 @@ async fn a_step_that_cannot_be_enqueued_fails_again_at_each_retry(fresh: Fresh) 
     ran.sort();
     assert_eq!(ran, ["on:failed", "s"]);
     assert_eq!(fresh.stands("w").await, (WorkflowState::Failed, 2, 1));
-    assert_eq!(retry_workflow(&*fresh.broker, "w").await.unwrap(), Some(1));
+    assert_eq!(fresh.retried("w").await, Some(1));
     assert_eq!(fresh.stands("w").await, (WorkflowState::Failed, 2, 1));
     assert_eq!(fresh.work(done, true).await, ["on:failed"]);
     fresh.is_sound().await;
@@ -97,7 +97,7 @@ async fn a_retry_does_not_run_what_has_succeeded(fresh: Fresh) {
     fresh.work(done, false).await;
     fresh.report("w", &[(0, StepEnd::Failed("gone".to_owned()))]).await;
     assert_eq!(fresh.work(done, true).await, ["on:failed"]);
-    assert_eq!(retry_workflow(&*fresh.broker, "w").await.unwrap(), Some(1));
+    assert_eq!(fresh.retried("w").await, Some(1));
     assert_eq!(fresh.stands("w").await, (WorkflowState::Done, 1, 0));
     assert_eq!(fresh.work(done, true).await, ["on:done"]);
     fresh.is_sound().await;

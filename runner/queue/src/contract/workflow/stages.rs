@@ -2,9 +2,9 @@
 
 use bytes::Bytes;
 
-use super::{done, step, task_of, workflow};
+use super::{done, task_of, workflow};
 use crate::contract::{Clause, Fresh};
-use crate::{GivenResults, StepEnd, Verdict, WorkflowState, advance_workflow, step_of_task};
+use crate::{GivenResults, StepEnd, Verdict, WorkflowState, step_of_task};
 
 pub(super) fn clauses() -> Vec<Clause> {
     clauses![
@@ -36,7 +36,7 @@ async fn a_stage_begins_when_all_steps_before_it_have_succeeded(fresh: Fresh) {
     assert_eq!(fresh.work(done, true).await, ["s"]);
     assert_eq!(fresh.stands("w").await, (WorkflowState::Done, 5, 0));
     assert_eq!(fresh.work(done, true).await, ["on:done"]);
-    advance_workflow(&*fresh.broker, "w").await.unwrap();
+    fresh.advanced("w").await;
     assert!(fresh.claim(9).await.is_empty(), "it is called once");
     fresh.is_sound().await;
 }
@@ -72,7 +72,7 @@ async fn what_has_ended_is_not_enqueued_when_its_stage_is_sent_again(fresh: Fres
     fresh.broker.keep_workflow(&workflow("w", &[2, 1])).await.unwrap();
     let ends = [(0, StepEnd::Done(Bytes::new()))];
     fresh.broker.end_steps("w", 0, &ends).await.unwrap();
-    advance_workflow(&*fresh.broker, "w").await.unwrap();
+    fresh.advanced("w").await;
     assert_eq!(fresh.claim_one().await.task().id, task_of("w", 1));
     assert!(fresh.claim(9).await.is_empty());
     fresh.is_sound().await;

@@ -3,9 +3,9 @@
 use bytes::Bytes;
 
 use super::{step, workflow};
+use crate::WorkflowState;
 use crate::contract::shared::secs;
 use crate::contract::{Clause, Fresh};
-use crate::{WorkflowState, cancel_workflow};
 
 pub(super) fn clauses() -> Vec<Clause> {
     clauses![
@@ -39,7 +39,7 @@ async fn a_workflow_is_kept_once_and_listed_newest_first(fresh: Fresh) {
     );
     let payloads = fresh.broker.workflow_payloads("a", 1, 2).await.unwrap();
     assert_eq!(payloads, [Bytes::from("1"), Bytes::from("2")]);
-    cancel_workflow(&*fresh.broker, "b").await.unwrap();
+    fresh.cancelled("b").await;
     assert_eq!(
         (listed(false).await, listed(true).await),
         (ids(&["b", "a"]), ids(&["a"]))
@@ -65,7 +65,7 @@ async fn the_place_of_a_workflow_changes_by_compare_and_set(fresh: Fresh) {
 async fn a_workflow_that_runs_is_kept_however_long_that_takes(fresh: Fresh) {
     fresh.begin(&workflow("w", &[1])).await;
     fresh.begin(&workflow("over", &[1])).await;
-    cancel_workflow(&*fresh.broker, "over").await.unwrap();
+    fresh.cancelled("over").await;
     fresh.clock.advance(crate::WORKFLOWS_KEPT_FOR + secs(1));
     fresh.broker.keep_workflow(&workflow("new", &[1])).await.unwrap();
     assert_eq!(fresh.stands("w").await.0, WorkflowState::Running);

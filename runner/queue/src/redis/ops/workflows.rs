@@ -44,6 +44,53 @@ impl RedisBroker {
         }
         trip.one().await.map(drop)
     }
+
+    /// A part of a list, with the states that those workflows have now.
+    async fn listed_workflows(
+        &self,
+        open: bool,
+        skip: usize,
+        most: usize,
+    ) -> BrokerResult<Vec<(String, WorkflowState)>> {
+        if most == 0 {
+            return Ok(Vec::new());
+        }
+        let mut trip = self.pages.trip(READ).await?;
+        let list = keys::WORKFLOW_LISTS[usize::from(open)];
+        trip.command("ZREVRANGE")
+            .arg(list)
+            .arg(skip)
+            .arg(skip.saturating_add(most).saturating_sub(1))
+            .arg("WITHSCORES");
+        let mut listed = reply::list(or_nothing(trip.one().await)?).into_iter();
+        let mut found = Vec::new();
+        while let Some((id, since)) = listed.next().and_then(reply::text).zip(listed.next()) {
+            let since = reply::text(since).and_then(|ms| ms.parse::<f64>().ok());
+            found.push((id, since.unwrap_or_default()));
+        }
+        let mut trip = self.pages.trip(READ).await?;
+        for (id, _) in &found {
+            trip.command("HGET").arg(keys::workflow(id, "workflow")).arg("state");
+        }
+        #[allow(clippy::cast_precision_loss)] // milliseconds since 1970
+        let fresh = (self.present().as_millisecond() as f64) - STORING.as_secs_f64() * 1000.0;
+        let (mut standing, mut over) = (Vec::new(), Vec::new());
+        for ((id, since), state) in found.into_iter().zip(trip.each().await?) {
+            let word = or_nothing(state)?;
+            let state = reply::text(word).and_then(|word| WorkflowState::parse(&word));
+            match state {
+                Some(state) if open && state.is_final() => over.push(id),
+                Some(state) => standing.push((id, state)),
+                None if open && since < fresh => over.push(id),
+                None => {}
+            }
+        }
+        if !over.is_empty() {
+            let over: Vec<&str> = over.iter().map(String::as_str).collect();
+            self.list_workflow("end", &over).await?;
+        }
+        Ok(standing)
+    }
 }
 
 #[async_trait]
@@ -70,45 +117,13 @@ impl Workflows for RedisBroker {
     }
 
     async fn workflow_ids(&self, open: bool, skip: usize, most: usize) -> BrokerResult<Vec<String>> {
-        let mut trip = self.conn.trip(READ).await?;
-        let list = keys::WORKFLOW_LISTS[usize::from(open)];
-        trip.command("ZREVRANGE")
-            .arg(list)
-            .arg(skip)
-            .arg(skip.saturating_add(most).saturating_sub(1))
-            .arg("WITHSCORES");
-        let mut listed = reply::list(or_nothing(trip.one().await)?).into_iter();
-        let mut found = Vec::new();
-        while let Some((id, since)) = listed.next().and_then(reply::text).zip(listed.next()) {
-            found.push((
-                id,
-                reply::text(since)
-                    .and_then(|ms| ms.parse::<f64>().ok())
-                    .unwrap_or_default(),
-            ));
-        }
-        let mut trip = self.conn.trip(READ).await?;
-        for (id, _) in &found {
-            trip.command("HGET").arg(keys::workflow(id, "workflow")).arg("state");
-        }
-        #[allow(clippy::cast_precision_loss)] // milliseconds since 1970
-        let fresh = (self.present().as_millisecond() as f64) - STORING.as_secs_f64() * 1000.0;
-        let (mut ids, mut over) = (Vec::new(), Vec::new());
-        for ((id, since), state) in found.into_iter().zip(trip.each().await?) {
-            let word = or_nothing(state)?;
-            let state = reply::text(word).and_then(|word| WorkflowState::parse(&word));
-            match state {
-                Some(state) if open && state.is_final() => over.push(id),
-                Some(_) => ids.push(id),
-                None if open && since < fresh => over.push(id),
-                None => {}
-            }
-        }
-        if !over.is_empty() {
-            let over: Vec<&str> = over.iter().map(String::as_str).collect();
-            self.list_workflow("end", &over).await?;
-        }
-        Ok(ids)
+        let listed = self.listed_workflows(open, skip, most).await?;
+        Ok(listed.into_iter().map(|(id, _)| id).collect())
+    }
+
+    async fn workflow_states(&self, most: usize) -> BrokerResult<Vec<WorkflowState>> {
+        let listed = self.listed_workflows(true, 0, most).await?;
+        Ok(listed.into_iter().map(|(_, state)| state).collect())
     }
 
     async fn workflow_count(&self) -> BrokerResult<u64> {
