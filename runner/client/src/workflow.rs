@@ -218,6 +218,8 @@ impl Workflow {
             on_done: callback(self.on_done, usize::MAX)?,
             on_failed: callback(self.on_failed, usize::MAX)?,
             notify: self.notify,
+            // Set when it is stored.
+            taken: None,
         };
         let mut all = Vec::with_capacity(steps);
         for (number, step) in self.stages.into_iter().flatten().enumerate() {

@@ -614,6 +614,7 @@ fn of_documents_and_workflows() -> Vec<Call> {
         "end_steps" from Workflows: |at, _held| {
             let ends = [(0, StepEnd::Failed("no".to_owned())), (1, StepEnd::Done("1".into()))];
             none(at.broker.end_steps("bad", 0, &ends).await)?;
+            none(at.broker.forget_results("bad", 0, 2).await)?;
             none(at.broker.reopen_workflow("bad", &[0]).await)
         };
         "move_workflow" from Workflows: |at, _held| {

@@ -11,8 +11,8 @@ use super::error::SqlError;
 use super::rows::{column, instant, span, to_json};
 use super::writer::Tx;
 use crate::{
-    BrokerResult, NewWorkflow, StepEnd, WORKFLOWS_KEPT_FOR, WorkflowHead, WorkflowPlace, WorkflowState,
-    WorkflowStepView, Workflows, kept_result, stored_error,
+    BrokerResult, MAX_RESULTS_KEPT, NewWorkflow, StepEnd, WORKFLOWS_KEPT_FOR, WorkflowHead, WorkflowPlace,
+    WorkflowState, WorkflowStepView, Workflows, kept_result, stored_error,
 };
 
 const READ: &str = "read workflows";
@@ -27,7 +27,7 @@ fn keep(tx: &Tx<'_>, new: &NewWorkflow) -> Result<bool, SqlError> {
     let kept = tx.conn.exec(
         "INSERT INTO workflows (id, plan, state, created_at, changed_at) VALUES (?1, ?2, 'running', ?3, ?3) \
          ON CONFLICT (id) DO NOTHING",
-        params![new.id, to_json(&new.plan)?, tx.now],
+        params![new.id, to_json(&new.stored_plan())?, tx.now],
     )?;
     if kept == 0 {
         return Ok(false);
@@ -91,13 +91,14 @@ fn end(tx: &Tx<'_>, id: &str, epoch: u32, ends: &[(u32, StepEnd)]) -> Result<Opt
         return Ok(None);
     };
     let counts = head.place.epoch == epoch;
+    let mut kept = kept_bytes(tx, id)?;
     for (number, end) in ends {
         if !counts && matches!(end, StepEnd::Failed(_)) {
             continue;
         }
         let (word, said, from) = match end {
-            StepEnd::Done(result) => ("done", kept_result(Some(result.clone())).to_vec(), "failed"),
-            StepEnd::Failed(error) => ("failed", stored_error(error).as_bytes().to_vec(), ""),
+            StepEnd::Done(result) => ("done", kept_result(Some(result.clone())), "failed"),
+            StepEnd::Failed(error) => ("failed", Bytes::copy_from_slice(stored_error(error).as_bytes()), ""),
         };
         let before: Option<Option<String>> = tx.conn.first(
             "SELECT ended FROM workflow_steps WHERE workflow = ? AND number = ?",
@@ -111,9 +112,16 @@ fn end(tx: &Tx<'_>, id: &str, epoch: u32, ends: &[(u32, StepEnd)]) -> Result<Opt
         {
             continue;
         }
+        let size = match end {
+            StepEnd::Done(_) => said.len() as u64,
+            StepEnd::Failed(_) => 0,
+        };
+        // No text at all says that the result was left out.
+        let fits = kept.saturating_add(size) <= MAX_RESULTS_KEPT;
+        kept += if fits { size } else { 0 };
         tx.conn.exec(
             "UPDATE workflow_steps SET ended = ?, said = ? WHERE workflow = ? AND number = ?",
-            params![word, said, id, number],
+            params![word, fits.then_some(&said[..]), id, number],
         )?;
         match end {
             StepEnd::Done(_) => {
@@ -132,7 +140,34 @@ fn end(tx: &Tx<'_>, id: &str, epoch: u32, ends: &[(u32, StepEnd)]) -> Result<Opt
         head.place.state = WorkflowState::Running;
         head.place.epoch = head.place.epoch.saturating_add(1);
     }
+    keep_bytes(tx, id, kept)?;
     write(tx, head).map(Some)
+}
+
+/// How many bytes of results are kept of a workflow.
+fn kept_bytes(tx: &Tx<'_>, id: &str) -> Result<u64, SqlError> {
+    let found = tx.conn.first("SELECT kept FROM workflows WHERE id = ?", [id], |row| {
+        Ok(row.get::<_, i64>(0).unwrap_or_default())
+    })?;
+    Ok(u64::try_from(found.unwrap_or_default()).unwrap_or_default())
+}
+
+fn keep_bytes(tx: &Tx<'_>, id: &str, kept: u64) -> Result<(), SqlError> {
+    let change = "UPDATE workflows SET kept = ? WHERE id = ?";
+    tx.conn.exec(change, params![column(kept), id]).map(drop)
+}
+
+fn forget(tx: &Tx<'_>, id: &str, from: u32, most: u32) -> Result<(), SqlError> {
+    const RESULTS: &str = "workflow = ?1 AND number >= ?2 AND number < ?2 + ?3 AND ended = 'done' AND said <> x''";
+    let sum = format!("SELECT sum(length(said)) FROM workflow_steps WHERE {RESULTS}");
+    let bytes = tx.conn.first(&sum, params![id, from, most], |row| {
+        Ok(row.get::<_, Option<i64>>(0).unwrap_or_default())
+    })?;
+    let Some(bytes) = bytes.flatten() else { return Ok(()) };
+    let forget = format!("UPDATE workflow_steps SET said = x'' WHERE {RESULTS}");
+    tx.conn.exec(&forget, params![id, from, most])?;
+    let kept = kept_bytes(tx, id)?;
+    keep_bytes(tx, id, kept.saturating_sub(u64::try_from(bytes).unwrap_or_default()))
 }
 
 fn reopen(tx: &Tx<'_>, id: &str, failed: &[u32]) -> Result<Option<WorkflowHead>, SqlError> {
@@ -198,11 +233,14 @@ fn view_of(row: &Row<'_>) -> Result<Option<WorkflowStepView>, SqlError> {
     let Ok(step) = serde_json::from_str(&row.get::<_, String>(1).unwrap_or_default()) else {
         return Ok(None);
     };
-    let said: Vec<u8> = row.get::<_, Option<Vec<u8>>>(3).ok().flatten().unwrap_or_default();
+    let said: Option<Vec<u8>> = row.get(3).unwrap_or_default();
     let ended: Option<String> = row.get(2).unwrap_or_default();
+    let left_out = said.is_none() && ended.as_deref() == Some("done");
+    let said = said.unwrap_or_default();
     Ok(Some(WorkflowStepView {
         number: u32::try_from(row.get::<_, i64>(0).unwrap_or_default()).unwrap_or_default(),
         step,
+        left_out,
         end: ended.and_then(|word| match word.as_str() {
             "done" => Some(StepEnd::Done(said.into())),
             "failed" => Some(StepEnd::Failed(String::from_utf8_lossy(&said).into_owned())),
@@ -299,6 +337,12 @@ impl Workflows for EmbeddedBroker {
         let (id, ends) = (id.to_owned(), ends.to_vec());
         let change = move |tx: &mut Tx<'_>| end(tx, &id, epoch, &ends);
         self.writer.write("end steps of a workflow", change).await
+    }
+
+    async fn forget_results(&self, id: &str, from: u32, most: u32) -> BrokerResult<()> {
+        let id = id.to_owned();
+        let change = move |tx: &mut Tx<'_>| forget(tx, &id, from, most);
+        self.writer.write("forget results of a workflow", change).await
     }
 
     async fn reopen_workflow(&self, id: &str, failed: &[u32]) -> BrokerResult<Option<WorkflowHead>> {

@@ -27,6 +27,9 @@ pub const MAX_STEP_RESULT: usize = 64 << 10;
 /// The most bytes of results that one step is given.
 pub const MAX_RESULTS_GIVEN: usize = 4 << 20;
 
+/// The most bytes of results that are kept of one workflow: of the stage whose results are being handed on, and of the one that runs.
+pub const MAX_RESULTS_KEPT: u64 = 2 * MAX_RESULTS_GIVEN as u64;
+
 /// How long a workflow that is done, failed or cancelled is kept after its last change. Others are kept as they are.
 pub const WORKFLOWS_KEPT_FOR: Duration = Duration::from_secs(7 * 86_400);
 
@@ -101,6 +104,16 @@ pub struct GivenResults {
     pub member: String,
     /// A list in the order of the steps; else the result of the first one.
     pub all: bool,
+}
+
+/// Which results of a stage the next one is given.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum TakenResults {
+    /// That of its first step.
+    First,
+    /// All.
+    All,
 }
 
 /// A step without its payload: the task that runs it.
@@ -228,6 +241,10 @@ pub struct WorkflowPlan {
     /// Who hears of it.
     #[serde(default, skip_serializing_if = "WorkflowNotify::is_unstated")]
     pub notify: WorkflowNotify,
+    /// The stages whose results the next one is given. Follows from the steps, and is set when they are stored; without it all may
+    /// be taken.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub taken: Option<BTreeMap<u32, TakenResults>>,
 }
 
 impl WorkflowPlan {
@@ -247,10 +264,32 @@ impl WorkflowPlan {
     /// The stage of a step, from 0.
     #[must_use]
     pub fn stage_of(&self, number: u32) -> u32 {
-        let stages = u32::try_from(self.stages.len()).unwrap_or(u32::MAX);
-        (0..stages)
-            .find(|stage| number < self.steps_of(stage + 1))
-            .unwrap_or(stages)
+        let mut end = 0_u32;
+        let stage = self.stages.iter().position(|size| {
+            end = end.saturating_add(*size);
+            number < end
+        });
+        u32::try_from(stage.unwrap_or(self.stages.len())).unwrap_or(u32::MAX)
+    }
+
+    /// Which results of a stage are handed on; `None` if none are.
+    #[must_use]
+    pub fn taken_of(&self, stage: u32) -> Option<TakenResults> {
+        match &self.taken {
+            Some(taken) => taken.get(&stage).copied(),
+            None => Some(TakenResults::All),
+        }
+    }
+
+    /// Whether the result of a step is handed on.
+    #[must_use]
+    pub fn takes_result_of(&self, number: u32) -> bool {
+        let stage = self.stage_of(number);
+        match self.taken_of(stage) {
+            Some(TakenResults::All) => true,
+            Some(TakenResults::First) => number == self.steps_of(stage),
+            None => false,
+        }
     }
 }
 
@@ -263,6 +302,34 @@ pub struct NewWorkflow {
     pub plan: WorkflowPlan,
     /// All steps in order, with their payloads.
     pub steps: Vec<(WorkflowStep, Bytes)>,
+}
+
+impl NewWorkflow {
+    /// The plan as it is stored: it knows which results are handed on.
+    #[must_use]
+    pub fn stored_plan(&self) -> WorkflowPlan {
+        let mut taken = BTreeMap::new();
+        let mut steps = self.steps.iter();
+        for (stage, size) in (0..).zip(&self.plan.stages) {
+            for (step, _) in steps.by_ref().take(*size as usize) {
+                // The first stage has none before it.
+                let (Some(takes), Some(before)) = (&step.takes, u32::checked_sub(stage, 1)) else {
+                    continue;
+                };
+                let what = if takes.all {
+                    TakenResults::All
+                } else {
+                    TakenResults::First
+                };
+                let known = taken.entry(before).or_insert(what);
+                *known = what.max(*known);
+            }
+        }
+        WorkflowPlan {
+            taken: Some(taken),
+            ..self.plan.clone()
+        }
+    }
 }
 
 /// The part of a workflow that is changed by compare and set.
@@ -331,6 +398,8 @@ pub struct WorkflowStepView {
     pub step: WorkflowStep,
     /// How it ended, if it has.
     pub end: Option<StepEnd>,
+    /// It is done, and its result was left out because those of the workflow had more than [`MAX_RESULTS_KEPT`] bytes.
+    pub left_out: bool,
 }
 
 /// Workflows in a store.
@@ -387,13 +456,21 @@ pub trait Workflows: Send + Sync {
 
     /// Writes down how steps ended; numbers that the workflow does not have are ignored. A success counts once, also after a
     /// failure of the same step. A failure counts only if there is nothing yet and the workflow is still in `epoch`, which the
-    /// caller has read before it saw the failure: the step may have been run again meanwhile. The first failure makes a running
+    /// caller has read before it saw the failure: the step may have been run again meanwhile. Beyond [`MAX_RESULTS_KEPT`] bytes a
+    /// result is left out. The first failure makes a running
     /// workflow failed; when none is left it runs again, in the next epoch. Returns the workflow as it is then.
     ///
     /// # Errors
     ///
     /// As above.
     async fn end_steps(&self, id: &str, epoch: u32, ends: &[(u32, StepEnd)]) -> BrokerResult<Option<WorkflowHead>>;
+
+    /// Forgets the results of steps that are done, from a number on: they have been handed on, and there is room for others.
+    ///
+    /// # Errors
+    ///
+    /// As above.
+    async fn forget_results(&self, id: &str, from: u32, most: u32) -> BrokerResult<()>;
 
     /// Forgets the failures of a workflow that has failed or was cancelled: it runs again, in the next epoch. Returns the
     /// workflow as it is then.

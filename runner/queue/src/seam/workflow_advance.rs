@@ -5,12 +5,14 @@
 //! look does not complete. Not here: how tasks of steps are made (`workflow_steps`).
 
 use std::collections::HashSet;
+use std::ops::Range;
 
+use bytes::Bytes;
 use futures_util::future::join_all;
 use runner_core::task::TaskState;
 
 use super::workflow::{
-    StepEnd, WorkflowHead, WorkflowPlace, WorkflowState, WorkflowStepView, step_of_task, step_task_id,
+    StepEnd, TakenResults, WorkflowHead, WorkflowPlace, WorkflowState, WorkflowStepView, step_of_task, step_task_id,
 };
 use super::workflow_observer::{WorkflowObserver, end_of_move};
 use super::workflow_steps::{BATCH, ID_TAKEN, call, cancel_steps, enqueue_again, id_is_taken, send_stage};
@@ -98,6 +100,7 @@ async fn next_place(
     let to = match place.state {
         // Cancelled too late: the callback may be in the queue already.
         WorkflowState::Running | WorkflowState::Cancelling if head.done >= head.plan.steps() => {
+            forget_results(broker, head, place.sent.saturating_sub(2)..place.sent).await?;
             let callback = head.plan.on_done.as_ref().map(|task| (task, "done".to_owned()));
             call(broker, head, callback, heard(WorkflowState::Done)).await?;
             WorkflowPlace {
@@ -106,6 +109,8 @@ async fn next_place(
             }
         }
         WorkflowState::Running if head.done >= head.plan.steps_of(place.sent) => {
+            // The steps of the stage that has just ended were given those of the one before it, and none of them runs again.
+            forget_results(broker, head, place.sent.saturating_sub(2)..place.sent.saturating_sub(1)).await?;
             send_stage(broker, head).await?;
             WorkflowPlace {
                 sent: place.sent.saturating_add(1),
@@ -137,6 +142,20 @@ async fn next_place(
     Ok(Some(to))
 }
 
+/// Forgets the results of stages, as far as any are kept.
+async fn forget_results(broker: &dyn Broker, head: &WorkflowHead, stages: Range<u32>) -> BrokerResult<()> {
+    for stage in stages {
+        let (from, to) = (head.plan.steps_of(stage), head.plan.steps_of(stage.saturating_add(1)));
+        let most = match head.plan.taken_of(stage) {
+            Some(TakenResults::All) => to - from,
+            Some(TakenResults::First) => 1,
+            None => continue,
+        };
+        broker.forget_results(&head.id, from, most).await?;
+    }
+    Ok(())
+}
+
 /// Writes down how steps ended, and continues if that allows it. Failures count only while the workflow is in the epoch of
 /// `head`, which the caller has read before it saw them.
 ///
@@ -149,19 +168,35 @@ pub async fn end_workflow_steps(
     ends: &[(u32, StepEnd)],
     observer: Option<&dyn WorkflowObserver>,
 ) -> BrokerResult<()> {
-    let (mut rest, mut now) = (ends, None);
-    while !rest.is_empty() {
-        let (some, others) = rest.split_at(fitting(rest));
-        now = broker.end_steps(&head.id, head.place.epoch, some).await?;
-        rest = others;
-    }
-    let Some(now) = now else { return Ok(()) };
+    let Some(now) = write_ends(broker, head, ends).await? else {
+        return Ok(());
+    };
     let place = now.place;
     let stage_is_over = place.state == WorkflowState::Running && now.done >= now.plan.steps_of(place.sent);
     if stage_is_over || place.is_unreported() {
         advance_workflow(broker, &head.id, observer).await?;
     }
     Ok(())
+}
+
+/// Writes ends down, without the results that no step is given. Returns the workflow as it is then, if there is one.
+async fn write_ends(
+    broker: &dyn Broker,
+    head: &WorkflowHead,
+    ends: &[(u32, StepEnd)],
+) -> BrokerResult<Option<WorkflowHead>> {
+    let kept = |(number, end): &(u32, StepEnd)| match end {
+        StepEnd::Done(_) if !head.plan.takes_result_of(*number) => (*number, StepEnd::Done(Bytes::new())),
+        end => (*number, end.clone()),
+    };
+    let ends: Vec<(u32, StepEnd)> = ends.iter().map(kept).collect();
+    let (mut rest, mut now) = (&ends[..], None);
+    while !rest.is_empty() {
+        let (some, others) = rest.split_at(fitting(rest));
+        now = broker.end_steps(&head.id, head.place.epoch, some).await?;
+        rest = others;
+    }
+    Ok(now)
 }
 
 /// How many of these, from the first one on, one call writes.
@@ -365,7 +400,7 @@ pub async fn retry_workflow(
         from += BATCH;
     }
     if !ends.is_empty() {
-        broker.end_steps(id, head.place.epoch, &ends).await?;
+        write_ends(broker, &head, &ends).await?;
     }
     if !again.is_empty() {
         broker.reopen_workflow(id, &again).await?;

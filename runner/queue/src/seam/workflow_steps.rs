@@ -156,10 +156,17 @@ pub(super) async fn enqueue_again(
 
 /// The results of a stage, as JSON where they are JSON.
 struct Results {
-    /// That of its first step.
-    first: Value,
+    /// That of its first step, or why it cannot be given.
+    first: Result<Value, String>,
     /// All, or why they cannot be given.
     all: Result<Vec<Value>, String>,
+}
+
+/// Why results are not given. No retry helps: they are gone.
+fn too_large() -> String {
+    format!(
+        "the results of the stage before have more than {MAX_RESULTS_GIVEN} bytes; hand on places instead of contents"
+    )
 }
 
 /// The results of the stage before that of this step.
@@ -167,6 +174,7 @@ async fn results_before(broker: &dyn Broker, head: &WorkflowHead, number: u32) -
     let stage = head.plan.stage_of(number);
     let (begin, to) = (head.plan.steps_of(stage.saturating_sub(1)), head.plan.steps_of(stage));
     let (mut from, mut results, mut bytes) = (begin, Vec::new(), 0);
+    let (mut first_is_there, mut all_are_there) = (true, true);
     while from < to && bytes <= MAX_RESULTS_GIVEN {
         for step in broker.workflow_steps(&head.id, from, BATCH.min(to - from)).await? {
             // One that cannot be read is left out, and keeps its place.
@@ -176,18 +184,19 @@ async fn results_before(broker: &dyn Broker, head: &WorkflowHead, number: u32) -
                 _ => Bytes::new(),
             };
             bytes += result.len();
+            all_are_there &= !step.left_out;
+            first_is_there &= !step.left_out || step.number != begin;
             results.push(json_or_text(&result));
         }
         from += BATCH;
     }
     let first = results.first().cloned().unwrap_or_default();
-    let all = match bytes > MAX_RESULTS_GIVEN {
-        true => Err(format!(
-            "the results of the stage before have more than {MAX_RESULTS_GIVEN} bytes; hand on places instead of contents"
-        )),
-        false => Ok(results),
-    };
-    Ok(Results { first, all })
+    Ok(Results {
+        first: first_is_there.then_some(first).ok_or_else(too_large),
+        all: (all_are_there && bytes <= MAX_RESULTS_GIVEN)
+            .then_some(results)
+            .ok_or_else(too_large),
+    })
 }
 
 fn json_or_text(result: &[u8]) -> Value {
@@ -230,7 +239,7 @@ fn with_results(payload: &[u8], takes: &GivenResults, results: &Results) -> Resu
     };
     let value = match takes.all {
         true => Value::Array(results.all.clone()?),
-        false => results.first.clone(),
+        false => results.first.clone()?,
     };
     object.insert(takes.member.clone(), value);
     serde_json::to_vec(&object)

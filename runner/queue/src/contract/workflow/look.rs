@@ -7,7 +7,7 @@ use bytes::Bytes;
 use super::{done, task_of, workflow};
 use crate::contract::shared::{archive, queue};
 use crate::contract::{Clause, Fresh};
-use crate::{Action, StepEnd, Verdict, WorkflowState};
+use crate::{Action, GivenResults, StepEnd, Verdict, WorkflowState};
 
 pub(super) fn clauses() -> Vec<Clause> {
     clauses![
@@ -41,7 +41,12 @@ async fn what_was_left_between_two_steps_is_done_by_the_next_look(fresh: Fresh) 
 }
 
 async fn what_another_worker_ended_is_found_by_a_look(fresh: Fresh) {
-    fresh.begin(&workflow("w", &[2, 1])).await;
+    let mut new = workflow("w", &[2, 1]);
+    new.steps[2].0.takes = Some(GivenResults {
+        member: "rows".to_owned(),
+        all: true,
+    });
+    fresh.begin(&new).await;
     fresh
         .work(|number| if number == 0 { archive("no") } else { Verdict::Done }, false)
         .await;

@@ -18,6 +18,7 @@ mod ends;
 mod ids;
 mod look;
 mod observer;
+mod results;
 mod retry;
 mod stages;
 mod stored;
@@ -26,6 +27,7 @@ pub(super) fn clauses() -> Vec<Clause> {
     [
         stored::clauses(),
         stages::clauses(),
+        results::clauses(),
         ends::clauses(),
         look::clauses(),
         retry::clauses(),

@@ -85,6 +85,7 @@ scripts! {
     KeepWorkflow: fills [CLOCK, GUARD, WORKFLOW] "keep_workflow",
     KeepWorkflowList: drains [CLOCK] "keep_workflow_list",
     EndSteps: drains [CLOCK, GUARD, WORKFLOW] "end_steps",
+    ForgetResults: drains [CLOCK, GUARD, WORKFLOW] "forget_results",
     ReopenWorkflow: drains [CLOCK, GUARD, WORKFLOW] "reopen_workflow",
     MoveWorkflow: drains [CLOCK, GUARD, WORKFLOW] "move_workflow",
     RunNow: fills [CLOCK, GUARD, PUT, COUNT, DECIDE] "run_now",

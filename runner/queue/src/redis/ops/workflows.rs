@@ -15,8 +15,8 @@ use crate::redis::format::{keys, reply};
 use crate::redis::net::conn::RoundTrip;
 use crate::redis::ops::partial::or_nothing;
 use crate::{
-    BrokerResult, NewWorkflow, StepEnd, WORKFLOWS_KEPT_FOR, WorkflowHead, WorkflowPlace, WorkflowState,
-    WorkflowStepView, Workflows, kept_result,
+    BrokerResult, MAX_RESULTS_KEPT, NewWorkflow, StepEnd, WORKFLOWS_KEPT_FOR, WorkflowHead, WorkflowPlace,
+    WorkflowState, WorkflowStepView, Workflows, kept_result,
 };
 
 const KEEP: &str = "keep a workflow";
@@ -27,6 +27,9 @@ const LISTED: Duration = Duration::from_secs(90 * 86_400);
 
 /// A listed workflow without contents is younger than this while it is being stored.
 const STORING: Duration = Duration::from_secs(60);
+
+/// Steps of one call that forgets their results.
+const FORGOTTEN_AT_ONCE: u32 = 500;
 
 fn script(trip: &mut RoundTrip<'_>, script: Script, id: &str) {
     trip.script(script, &keys::workflow_keys(id))
@@ -103,7 +106,7 @@ impl Workflows for RedisBroker {
         self.list_workflow("add", &[&new.id]).await?;
         let mut trip = self.conn.trip(KEEP).await?;
         script(&mut trip, Script::KeepWorkflow, &new.id);
-        trip.arg(json(&new.plan));
+        trip.arg(json(&new.stored_plan()));
         for (step, payload) in &new.steps {
             trip.arg(json(step)).arg(&payload[..]);
         }
@@ -151,6 +154,7 @@ impl Workflows for RedisBroker {
             views.extend(step.map(|step| WorkflowStepView {
                 number,
                 step,
+                left_out: end.as_deref() == Some(b"o"),
                 end: end.and_then(end_of),
             }));
         }
@@ -178,7 +182,7 @@ impl Workflows for RedisBroker {
     async fn end_steps(&self, id: &str, epoch: u32, ends: &[(u32, StepEnd)]) -> BrokerResult<Option<WorkflowHead>> {
         let mut trip = self.conn.trip("end steps of a workflow").await?;
         script(&mut trip, Script::EndSteps, id);
-        trip.arg(epoch);
+        trip.arg(epoch).arg(MAX_RESULTS_KEPT);
         for (number, end) in ends {
             trip.arg(*number);
             match end {
@@ -187,6 +191,19 @@ impl Workflows for RedisBroker {
             };
         }
         Ok(head_of(id, trip.one().await?))
+    }
+
+    async fn forget_results(&self, id: &str, from: u32, most: u32) -> BrokerResult<()> {
+        let to = from.saturating_add(most);
+        for begin in (from..to).step_by(FORGOTTEN_AT_ONCE as usize) {
+            let mut trip = self.conn.trip("forget results of a workflow").await?;
+            script(&mut trip, Script::ForgetResults, id);
+            for number in begin..to.min(begin.saturating_add(FORGOTTEN_AT_ONCE)) {
+                trip.arg(number);
+            }
+            trip.one().await?;
+        }
+        Ok(())
     }
 
     async fn reopen_workflow(&self, id: &str, failed: &[u32]) -> BrokerResult<Option<WorkflowHead>> {
@@ -230,6 +247,7 @@ fn end_of(bytes: Vec<u8>) -> Option<StepEnd> {
     let (letter, rest) = bytes.split_first()?;
     match letter {
         b'd' => Some(StepEnd::Done(Bytes::copy_from_slice(rest))),
+        b'o' => Some(StepEnd::Done(Bytes::new())),
         b'f' => Some(StepEnd::Failed(String::from_utf8_lossy(rest).into_owned())),
         _ => None,
     }

@@ -1,9 +1,14 @@
 -- A workflow: its hash, and in the same slot its steps, their payloads and their ends, by number.
--- An end is a letter, d done or f failed, and the result or error.
--- Needs clock.lua and guard.lua. Gives: workflow_head(key), keep_keys(seconds, state) and changed(key, ...).
+-- An end is a letter, d done, o done with a result that was left out, or f failed, and the result or error.
+-- Needs clock.lua and guard.lua. Gives: workflow_head(key), kept_bytes(key), keep_keys(seconds, state) and changed(key, ...).
 
 local function workflow_head(key)
   return look({}, 'HMGET', key, 'plan', 'state', 'sent', 'epoch', 'called', 'done', 'failed', 'error', 'created', 'changed')
+end
+
+-- How many bytes of results are kept of it.
+local function kept_bytes(key)
+  return math.max(stored(look(false, 'HGET', key, 'kept')) or 0, 0)
 end
 
 -- One that runs or is being cancelled is kept, however long that takes.
