@@ -13,14 +13,15 @@ use runner_queue::Broker;
 use runner_queue::embedded::EmbeddedBroker;
 use runner_queue::redis::{RedisBroker, RedisSettings};
 
-use crate::kit::{self, RedisDb, Runner, Site, eventually_within};
+use crate::kit::{self, Harm, Proxy, RedisDb, Runner, Site, eventually_within};
 
 /// The tests of this module.
 pub fn tests() -> Vec<kit::Trial> {
     kit::trials![
         needs(Redis):
             kills_on_redis_neither_lose_nor_double_a_step,
-            a_failed_step_is_shown_and_run_again;
+            a_failed_step_is_shown_and_run_again,
+            an_end_whose_write_fails_is_written_again;
         needs():
             kills_in_a_file_neither_lose_nor_double_a_step,
             a_workflow_is_cancelled_as_a_whole,
@@ -44,6 +45,9 @@ exec: {shell: true, cwd: \"$DIR\", command: \"echo $RUNNER_TASK_ID >> alarms\"}
 name: fragile
 retry: 0
 exec: {shell: true, cwd: \"$DIR\", command: \"test -e ok\"}
+---
+name: needless
+exec: {shell: true, cwd: \"$DIR\", command: \"echo $RUNNER_TASK_ID >> begun; exit 99\"}
 ---
 name: slow
 exec: {shell: true, cwd: \"$DIR\", command: \"echo begun >> begun; until [ -e go ]; do sleep 0.05; done; echo end >> ended\"}
@@ -282,4 +286,41 @@ async fn what_ends_while_a_runner_stops_is_written() {
     let shown = site.cli(["workflow", "show", "s", "--json"]).await.json();
     assert_eq!((&shown["done"], &shown["state"]), (&1.into(), &"done".into()));
     broker.close().await;
+}
+
+async fn an_end_whose_write_fails_is_written_again() {
+    let db = kit::redis().fresh_db();
+    let proxy = Proxy::start(
+        db.port,
+        "local counts = epoch == tonumber(ARGV[4])",
+        "runner:{workflow",
+        |nth| match nth {
+            1 => Some(Harm::NotSent),
+            2 => Some(Harm::Cut),
+            3 => Some(Harm::AnswerLost),
+            _ => None,
+        },
+    )
+    .await;
+    let site = site(&format!(
+        "redis: {{url: 'redis://127.0.0.1:{}/{}'}}\n",
+        proxy.port, db.number
+    ));
+    let workflow = Workflow::new("cut")
+        .id("c")
+        .then(Task::new("fn:needless"))
+        .then(Task::new("fn:needless"))
+        .on_done(Task::new("fn:finished"))
+        .on_failed(Task::new("fn:alarm"));
+    let handle = on_redis(&db).workflow(workflow).await.expect("a workflow");
+    let runner = site.start().await;
+    let head = handle.wait(PATIENCE).await.unwrap().expect("a workflow");
+    assert_eq!((head.place.state.as_str(), head.done, head.place.epoch), ("done", 2, 0));
+    assert_eq!(proxy.counts().1, 3);
+    let metrics = runner.http.get("/metrics").await.body;
+    let failed = "runner_workflows_ended_total{outcome=\"failed\"} 0";
+    assert!(metrics.contains(failed), "{metrics}");
+    assert!(runner.stop().await.success());
+    assert_eq!((lines(&site, "begun").len(), lines(&site, "finished").len()), (2, 1));
+    assert!(lines(&site, "alarms").is_empty());
 }

@@ -12,7 +12,7 @@ use super::error::SqlError;
 use super::rows::{column, instant, span, to_json};
 use super::writer::Tx;
 use super::{gates, moves, receipts, runs};
-use crate::seam::{Ends, Trace};
+use crate::seam::{Ends, Trace, keeps_what_is_revoked};
 use crate::{Claim, Settled, Settlement, Verdict};
 
 /// Claims that one statement looks up, largest first; with few sizes all of them stay prepared.
@@ -127,13 +127,13 @@ fn end(
         runs::record_end(tx, queue, &record.id, &trace)?;
     }
     match &settlement.verdict {
-        Verdict::Revoke => {
+        Verdict::Revoke if !keeps_what_is_revoked(record) => {
             tx.tally.processed(queue.as_str(), false);
             moves::unlock(tx, queue, lock, record.id.as_str())?;
             batch.gone.entry(queue.clone()).or_default().push(seq);
             return Ok(());
         }
-        Verdict::Done => {
+        Verdict::Done | Verdict::Revoke => {
             tx.tally.processed(queue.as_str(), false);
             moves::unlock(tx, queue, lock, record.id.as_str())?;
             if record.retention < Duration::from_secs(1) {

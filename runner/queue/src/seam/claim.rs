@@ -133,7 +133,8 @@ pub enum Verdict {
         /// leaves no note: the handler said so.
         waiting_for: Option<String>,
     },
-    /// There is nothing left to do: deleted, even with a retention; counts as processed.
+    /// There is nothing left to do: deleted, even with a retention, unless it is the step of a workflow, which is kept as one that
+    /// has succeeded; counts as processed.
     Revoke,
 }
 

@@ -94,6 +94,7 @@ pub use unclaimed::{UNCLAIMED_AFTER, Unclaimed, UnclaimedTypes, unclaimed};
 pub use upkeep::{ArchiveBounds, Forwarded, Lists, Repaired, Swept, Upkeep};
 pub use usage::StoreUsage;
 pub use worker_order::{ORDERS_KEPT_FOR, OrderTarget, WorkerOrder};
+pub(crate) use workflow::keeps_what_is_revoked;
 pub use workflow::{
     GivenResults, MAX_RESULTS_GIVEN, MAX_RESULTS_KEPT, MAX_STEP_RESULT, MAX_WORKFLOW_BYTES, MAX_WORKFLOW_CHANNELS,
     MAX_WORKFLOW_NAME, MAX_WORKFLOW_STEPS, NewWorkflow, STEP_RETENTION, StepEnd, StepOfTask, TakenResults,

@@ -525,6 +525,12 @@ pub fn step_of_task(task: &TaskRecord) -> Option<StepOfTask> {
     (step_task_id(&step.workflow, step.number).as_ref() == Some(&task.id)).then_some(step)
 }
 
+/// Whether a task is kept as one that has succeeded if its handler revokes it: the step of a workflow, of which a look must see
+/// that it is over, however the worker ended.
+pub(crate) fn keeps_what_is_revoked(task: &TaskRecord) -> bool {
+    task.retention.as_secs() > 0 && step_of_task(task).is_some()
+}
+
 /// The header of the task of a step.
 pub(super) fn step_header(head: &WorkflowHead, number: u32) -> String {
     format!("{}/{number}/{}", head.id, head.created_at.as_millisecond())

@@ -13,6 +13,7 @@ pub(super) fn clauses() -> Vec<Clause> {
     clauses![
         what_was_left_between_two_steps_is_done_by_the_next_look,
         what_another_worker_ended_is_found_by_a_look,
+        a_step_that_was_revoked_is_found_by_a_look,
         a_task_that_is_missed_twice_has_failed,
         a_task_that_is_gone_after_a_retry_is_missed_twice_again,
         what_ended_while_its_stage_was_sent_is_found_after_a_failure,
@@ -56,6 +57,17 @@ async fn what_another_worker_ended_is_found_by_a_look(fresh: Fresh) {
     let steps = fresh.broker.workflow_steps("w", 0, 2).await.unwrap();
     assert_eq!(steps[0].end, Some(StepEnd::Failed("no".to_owned())));
     assert_eq!(steps[1].end, Some(StepEnd::Done(Bytes::from(r#"{"n":1}"#))));
+    fresh.is_sound().await;
+}
+
+async fn a_step_that_was_revoked_is_found_by_a_look(fresh: Fresh) {
+    fresh.begin(&workflow("w", &[1, 1])).await;
+    assert_eq!(fresh.work(|_| Verdict::Revoke, false).await, ["s"]);
+    let mut gone = HashSet::new();
+    for _ in 0..2 {
+        fresh.look_at("w", &mut gone).await;
+    }
+    assert_eq!(fresh.stands("w").await, (WorkflowState::Running, 1, 0));
     fresh.is_sound().await;
 }
 

@@ -11,7 +11,7 @@ use crate::redis::format::{convert, keys, reply};
 use crate::redis::net::conn::RoundTrip;
 use crate::redis::ops::follow::follow_args;
 use crate::redis::ops::runs::trace_args;
-use crate::seam::Ends;
+use crate::seam::{Ends, keeps_what_is_revoked};
 use crate::{BrokerResult, Settled, Settlement, Verdict};
 
 /// Settlements a script call, during which Redis does nothing else: about 1 ms.
@@ -170,7 +170,7 @@ pub(in crate::redis) fn settled(
 fn ends_it(settlement: &Settlement) -> bool {
     match settlement.verdict {
         Verdict::Done => settlement.claim.task().retention.as_secs() == 0,
-        Verdict::Revoke => true,
+        Verdict::Revoke => !keeps_what_is_revoked(settlement.claim.task()),
         _ => false,
     }
 }
