@@ -23,7 +23,7 @@ const PRUNED: i64 = 10;
 const HEAD: &str = "id, plan, state, sent, epoch, called, done, failed, error, created_at, changed_at";
 
 fn keep(tx: &Tx<'_>, new: &NewWorkflow) -> Result<bool, SqlError> {
-    prune(tx)?;
+    prune(tx, &new.id)?;
     let kept = tx.conn.exec(
         "INSERT INTO workflows (id, plan, state, created_at, changed_at) VALUES (?1, ?2, 'running', ?3, ?3) \
          ON CONFLICT (id) DO NOTHING",
@@ -41,13 +41,14 @@ fn keep(tx: &Tx<'_>, new: &NewWorkflow) -> Result<bool, SqlError> {
     Ok(true)
 }
 
-fn prune(tx: &Tx<'_>) -> Result<(), SqlError> {
-    let old: Vec<String> = tx.conn.values(
-        "SELECT id FROM workflows WHERE changed_at < ? AND state IN ('done', 'failed', 'cancelled') \
-         ORDER BY changed_at LIMIT ?",
-        params![tx.now.saturating_sub(span(WORKFLOWS_KEPT_FOR)), PRUNED],
-    )?;
-    for id in old {
+/// Deletes some old workflows, and the one that has the id which is needed if it is old.
+fn prune(tx: &Tx<'_>, needed: &str) -> Result<(), SqlError> {
+    const OLD: &str = "SELECT id FROM workflows WHERE changed_at < ?1 AND state IN ('done', 'failed', 'cancelled')";
+    let before = tx.now.saturating_sub(span(WORKFLOWS_KEPT_FOR));
+    let own: Vec<String> = tx.conn.values(&format!("{OLD} AND id = ?2"), params![before, needed])?;
+    let oldest = format!("{OLD} ORDER BY changed_at LIMIT ?2");
+    let old: Vec<String> = tx.conn.values(&oldest, params![before, PRUNED])?;
+    for id in own.into_iter().chain(old) {
         tx.conn.exec("DELETE FROM workflow_steps WHERE workflow = ?", [&id])?;
         tx.conn.exec("DELETE FROM workflows WHERE id = ?", [&id])?;
     }

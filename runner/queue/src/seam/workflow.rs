@@ -472,8 +472,8 @@ pub trait Workflows: Send + Sync {
     /// As above.
     async fn forget_results(&self, id: &str, from: u32, most: u32) -> BrokerResult<()>;
 
-    /// Forgets the failures of a workflow that has failed or was cancelled: it runs again, in the next epoch. Returns the
-    /// workflow as it is then.
+    /// Forgets failures of a workflow that has failed, which runs again in the next epoch when none is left; any other stays as it
+    /// is. Returns the workflow as it is then.
     ///
     /// # Errors
     ///

@@ -12,11 +12,12 @@ use futures_util::future::join_all;
 use runner_core::task::TaskState;
 
 use super::workflow::{
-    StepEnd, TakenResults, WorkflowHead, WorkflowPlace, WorkflowState, WorkflowStepView, step_of_task, step_task_id,
+    MAX_STEP_RESULT, StepEnd, TakenResults, WorkflowHead, WorkflowPlace, WorkflowState, WorkflowStepView, step_of_task,
+    step_task_id,
 };
 use super::workflow_observer::{WorkflowObserver, end_of_move};
 use super::workflow_steps::{BATCH, ID_TAKEN, call, cancel_steps, enqueue_again, id_is_taken, send_stage};
-use super::{Action, ActionError, Broker, BrokerResult, TaskInfo};
+use super::{Action, ActionError, Broker, BrokerResult, GLANCE_BYTES, TaskInfo};
 
 /// Steps whose tasks one look asks for.
 const STEPS_A_LOOK: u32 = 200;
@@ -285,10 +286,10 @@ pub async fn look_at_workflow(
     errors.pop().map_or(Ok(()), Err)
 }
 
-/// The task of a step, if it is there.
+/// The task of a step, if it is there, with as much of its result as may be handed on.
 async fn task_of(broker: &dyn Broker, id: &str, step: &WorkflowStepView) -> BrokerResult<Option<TaskInfo>> {
     match step_task_id(id, step.number) {
-        Some(task) => broker.task(&step.step.queue, &task).await,
+        Some(task) => broker.glance(&step.step.queue, &task).await,
         None => Ok(None),
     }
 }
@@ -328,11 +329,23 @@ fn end_of(
         _ => {}
     }
     match found.state {
-        TaskState::Completed => Some(StepEnd::Done(found.result.unwrap_or_default())),
+        TaskState::Completed => Some(StepEnd::Done(result_of(found))),
         TaskState::Archived if step.end.is_none() => Some(StepEnd::Failed(found.record.last_error)),
         _ => None,
     }
 }
+
+/// The result of a task that was glanced at, if it is short enough to be handed on.
+fn result_of(found: TaskInfo) -> Bytes {
+    let is_whole = found.result_bytes <= MAX_STEP_RESULT as u64;
+    found.result.filter(|_| is_whole).unwrap_or_default()
+}
+
+/// A longer result is cut by a glance, and not handed on.
+const _: () = assert!(
+    MAX_STEP_RESULT <= GLANCE_BYTES,
+    "a glance cuts results that are handed on"
+);
 
 /// Asks for the end of a workflow: no further stage begins, tasks that wait are deleted, those that run are stopped. While some
 /// run it is being cancelled, and looks repeat that. Returns the workflow as it is then.
@@ -403,7 +416,11 @@ pub async fn retry_workflow(
         write_ends(broker, &head, &ends).await?;
     }
     if !again.is_empty() {
-        broker.reopen_workflow(id, &again).await?;
+        let now = broker.reopen_workflow(id, &again).await?;
+        if let Some(now) = now.filter(|now| now.place.state == WorkflowState::Cancelled) {
+            // Cancelled meanwhile, perhaps before the tasks were put back.
+            cancel_steps(broker, &now).await?;
+        }
     }
     advance_workflow(broker, id, observer).await?;
     Ok(Some(u32::try_from(again.len() + ends.len()).unwrap_or(u32::MAX)))
@@ -424,7 +441,7 @@ async fn run_again(broker: &dyn Broker, head: &WorkflowHead, step: &WorkflowStep
         return Ok(RunAgain::IdTaken);
     };
     let queue = &step.step.queue;
-    let Some(found) = broker.task(queue, &task).await? else {
+    let Some(found) = broker.glance(queue, &task).await? else {
         enqueue_again(broker, head, step).await?;
         return Ok(RunAgain::Runs);
     };
@@ -434,7 +451,7 @@ async fn run_again(broker: &dyn Broker, head: &WorkflowHead, step: &WorkflowStep
         _ => return Ok(RunAgain::IdTaken),
     }
     match found.state {
-        TaskState::Completed => return Ok(RunAgain::Ended(StepEnd::Done(found.result.unwrap_or_default()))),
+        TaskState::Completed => return Ok(RunAgain::Ended(StepEnd::Done(result_of(found)))),
         TaskState::Archived => match broker.act(queue, &task, Action::Run).await {
             Err(ActionError::NotFound(..)) => enqueue_again(broker, head, step).await?,
             Err(ActionError::Broker(error)) => return Err(error),

@@ -295,7 +295,7 @@ async fn cancel_step(broker: &dyn Broker, head: &WorkflowHead, step: &WorkflowSt
     let Some(task) = step_task_id(&head.id, step.number) else {
         return Ok(false);
     };
-    let Some(found) = broker.task(queue, &task).await? else {
+    let Some(found) = broker.glance(queue, &task).await? else {
         return Ok(false);
     };
     // One of an earlier workflow of this id stays as it is.

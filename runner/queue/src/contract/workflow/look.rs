@@ -5,15 +5,16 @@ use std::collections::HashSet;
 use bytes::Bytes;
 
 use super::{done, task_of, workflow};
-use crate::contract::shared::{archive, queue};
+use crate::contract::shared::{archive, queue, verdict};
 use crate::contract::{Clause, Fresh};
-use crate::{Action, GivenResults, StepEnd, Verdict, WorkflowState};
+use crate::{Action, GivenResults, MAX_STEP_RESULT, StepEnd, Verdict, WorkflowState};
 
 pub(super) fn clauses() -> Vec<Clause> {
     clauses![
         what_was_left_between_two_steps_is_done_by_the_next_look,
         what_another_worker_ended_is_found_by_a_look,
         a_step_that_was_revoked_is_found_by_a_look,
+        a_result_that_is_too_long_is_none_however_it_is_found,
         a_task_that_is_missed_twice_has_failed,
         a_task_that_is_gone_after_a_retry_is_missed_twice_again,
         what_ended_while_its_stage_was_sent_is_found_after_a_failure,
@@ -57,6 +58,28 @@ async fn what_another_worker_ended_is_found_by_a_look(fresh: Fresh) {
     let steps = fresh.broker.workflow_steps("w", 0, 2).await.unwrap();
     assert_eq!(steps[0].end, Some(StepEnd::Failed("no".to_owned())));
     assert_eq!(steps[1].end, Some(StepEnd::Done(Bytes::from(r#"{"n":1}"#))));
+    fresh.is_sound().await;
+}
+
+async fn a_result_that_is_too_long_is_none_however_it_is_found(fresh: Fresh) {
+    let mut new = workflow("w", &[2, 1]);
+    new.steps[2].0.takes = Some(GivenResults {
+        member: "rows".to_owned(),
+        all: true,
+    });
+    new.steps[2].1 = Bytes::new();
+    fresh.begin(&new).await;
+    for claim in fresh.claim(2).await {
+        let mut settlement = verdict(&claim, Verdict::Done);
+        let number = crate::step_of_task(claim.task()).unwrap().number as usize;
+        settlement.result = Some("x".repeat(MAX_STEP_RESULT + number).into());
+        fresh.broker.settle(&[settlement]).await.unwrap();
+    }
+    fresh.look_at("w", &mut HashSet::new()).await;
+    let given = fresh.claim_one().await.task().payload.clone();
+    let given: serde_json::Value = serde_json::from_slice(&given).unwrap();
+    assert_eq!(given["rows"][0].as_str().map(str::len), Some(MAX_STEP_RESULT));
+    assert!(given["rows"][1].is_null(), "{}", given["rows"][1]);
     fresh.is_sound().await;
 }
 

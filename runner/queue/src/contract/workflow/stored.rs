@@ -3,15 +3,17 @@
 use bytes::Bytes;
 
 use super::{step, workflow};
-use crate::WorkflowState;
-use crate::contract::shared::secs;
+use crate::contract::shared::{archive, secs};
 use crate::contract::{Clause, Fresh};
+use crate::{StepEnd, WorkflowState};
 
 pub(super) fn clauses() -> Vec<Clause> {
     clauses![
         a_workflow_is_kept_once_and_listed_newest_first,
         the_place_of_a_workflow_changes_by_compare_and_set,
         a_workflow_that_runs_is_kept_however_long_that_takes,
+        a_workflow_that_is_run_again_stays_at_its_place_in_the_list,
+        an_id_is_free_once_its_workflow_is_no_longer_kept,
     ]
 }
 
@@ -76,6 +78,35 @@ async fn a_workflow_that_runs_is_kept_however_long_that_takes(fresh: Fresh) {
     assert_eq!(open, ["new", "w"]);
     if !fresh.real_time_ttl {
         assert!(fresh.broker.workflow("over").await.unwrap().is_none());
+    }
+    fresh.is_sound().await;
+}
+
+async fn a_workflow_that_is_run_again_stays_at_its_place_in_the_list(fresh: Fresh) {
+    for name in ["a", "b"] {
+        fresh.begin(&workflow(name, &[1])).await;
+        fresh.clock.advance(secs(1));
+    }
+    let claim = fresh.claim_one().await;
+    fresh.end(&claim, archive("no")).await;
+    fresh.report("a", &[(0, StepEnd::Failed("no".to_owned()))]).await;
+    assert_eq!(fresh.retried("a").await, Some(1));
+    for open in [false, true] {
+        assert_eq!(fresh.broker.workflow_ids(open, 0, 9).await.unwrap(), ["b", "a"]);
+    }
+    fresh.is_sound().await;
+}
+
+async fn an_id_is_free_once_its_workflow_is_no_longer_kept(fresh: Fresh) {
+    // Redis watches over that itself, in real time.
+    if !fresh.real_time_ttl {
+        for number in 0..30 {
+            let name = format!("w{number}");
+            fresh.begin(&workflow(&name, &[1])).await;
+            fresh.cancelled(&name).await;
+        }
+        fresh.clock.advance(crate::WORKFLOWS_KEPT_FOR + secs(1));
+        assert!(fresh.broker.keep_workflow(&workflow("w29", &[1])).await.unwrap());
     }
     fresh.is_sound().await;
 }

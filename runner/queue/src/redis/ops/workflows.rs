@@ -37,11 +37,13 @@ fn script(trip: &mut RoundTrip<'_>, script: Script, id: &str) {
 }
 
 impl RedisBroker {
-    async fn list_workflow(&self, word: &str, ids: &[&str]) -> BrokerResult<()> {
+    /// `word`: `add`, with the time at which they were stored unless that is now, or `end`.
+    async fn list_workflow(&self, word: &str, since: Option<Timestamp>, ids: &[&str]) -> BrokerResult<()> {
         let mut trip = self.conn.trip(KEEP).await?;
         trip.script(Script::KeepWorkflowList, &keys::WORKFLOW_LISTS.map(str::to_owned))
             .arg(u64::try_from(LISTED.as_millis()).unwrap_or(u64::MAX))
-            .arg(word);
+            .arg(word)
+            .arg(since.map_or_else(String::new, |since| since.as_millisecond().to_string()));
         for id in ids {
             trip.arg(*id);
         }
@@ -90,7 +92,7 @@ impl RedisBroker {
         }
         if !over.is_empty() {
             let over: Vec<&str> = over.iter().map(String::as_str).collect();
-            self.list_workflow("end", &over).await?;
+            self.list_workflow("end", None, &over).await?;
         }
         Ok(standing)
     }
@@ -103,7 +105,7 @@ impl Workflows for RedisBroker {
         if self.workflow(&new.id).await?.is_some() {
             return Ok(false);
         }
-        self.list_workflow("add", &[&new.id]).await?;
+        self.list_workflow("add", None, &[&new.id]).await?;
         let mut trip = self.conn.trip(KEEP).await?;
         script(&mut trip, Script::KeepWorkflow, &new.id);
         trip.arg(json(&new.stored_plan()));
@@ -207,7 +209,11 @@ impl Workflows for RedisBroker {
     }
 
     async fn reopen_workflow(&self, id: &str, failed: &[u32]) -> BrokerResult<Option<WorkflowHead>> {
-        self.list_workflow("add", &[id]).await?;
+        let Some(head) = self.workflow(id).await? else {
+            return Ok(None);
+        };
+        // At its old place in the list.
+        self.list_workflow("add", Some(head.created_at), &[id]).await?;
         let mut trip = self.conn.trip("run steps of a workflow again").await?;
         script(&mut trip, Script::ReopenWorkflow, id);
         for number in failed {
@@ -227,7 +233,7 @@ impl Workflows for RedisBroker {
         }
         let moved = reply::number(trip.one().await?) == Some(1);
         if moved && to.state.is_final() {
-            self.list_workflow("end", &[id]).await?;
+            self.list_workflow("end", None, &[id]).await?;
         }
         Ok(moved)
     }

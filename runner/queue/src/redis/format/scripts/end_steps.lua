@@ -6,8 +6,8 @@
 local head = workflow_head(KEYS[1])
 if not head[1] then return head end
 local state, epoch, why = head[2], stored(head[4]) or 0, head[8] or ''
-local done, failed = stored(head[6]) or 0, stored(head[7]) or 0
-local steps = stored(look(false, 'HGET', KEYS[1], 'steps')) or 0
+local done, failed = math.max(stored(head[6]) or 0, 0), math.max(stored(head[7]) or 0, 0)
+local steps = stored(look(false, 'HGET', KEYS[1], 'steps')) or look(0, 'HLEN', KEYS[2])
 local counts = epoch == tonumber(ARGV[4])
 local kept, room = kept_bytes(KEYS[1]), tonumber(ARGV[5])
 for at = 6, #ARGV, 3 do

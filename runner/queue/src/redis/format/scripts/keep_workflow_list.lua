@@ -1,11 +1,12 @@
 -- Adds a workflow to the lists, or takes it off that of the open ones.
 -- KEYS: the list of all, the list of the open ones; both by when a workflow was stored, in ms.
--- ARGV after the clock: how many ms old ones are listed, 'add' or 'end', ids.
+-- ARGV after the clock: how many ms old ones are listed, 'add' or 'end', when those to add were stored or '' for now, ids.
 -- Returns: 1.
-for at = 5, #ARGV do
+local since = ARGV[5] ~= '' and ARGV[5] or whole(millis)
+for at = 6, #ARGV do
   if ARGV[4] == 'add' then
-    keep('ZADD', KEYS[1], whole(millis), ARGV[at])
-    keep('ZADD', KEYS[2], whole(millis), ARGV[at])
+    keep('ZADD', KEYS[1], since, ARGV[at])
+    keep('ZADD', KEYS[2], since, ARGV[at])
   else
     keep('ZREM', KEYS[2], ARGV[at])
   end
