@@ -8,7 +8,7 @@ use std::sync::{Arc, OnceLock};
 use runner_core::task::{TRACESTATE, Task, TraceContext};
 
 use super::runs::trace_of;
-use super::{Attempt, Delivery, EndedTask, FollowUps, RecordedTypes, Settlement, TaskEnd, TaskRecord, Trace, Verdict};
+use super::{Attempt, Delivery, EndedTask, FollowUps, RecordedTypes, Settlement, TaskEnd, Trace, Verdict};
 
 /// What a broker was given, if it was.
 #[derive(Default)]
@@ -29,7 +29,8 @@ impl Given {
     }
 
     /// What the end of an attempt leaves behind, as [`trace_of`].
-    pub(crate) fn trace(&self, task: &TaskRecord, attempt: Option<&Attempt>) -> Option<Trace> {
+    #[cfg(feature = "embedded")] // Redis asks for those of a batch
+    pub(crate) fn trace(&self, task: &super::TaskRecord, attempt: Option<&Attempt>) -> Option<Trace> {
         trace_of(task, attempt, None, self.recorded.get().map(|types| &**types))
     }
 
