@@ -17,7 +17,7 @@ use super::readers::Readers;
 use crate::{BoxError, BrokerError, BrokerResult};
 
 /// The migrations in order; the position (from 1) is the `user_version` after each.
-const MIGRATIONS: [&str; 17] = [
+const MIGRATIONS: [&str; 18] = [
     include_str!("../../migrations/sqlite/0001_broker.sql"),
     include_str!("../../migrations/sqlite/0002_lost_runs.sql"),
     include_str!("../../migrations/sqlite/0003_groups.sql"),
@@ -35,6 +35,7 @@ const MIGRATIONS: [&str; 17] = [
     include_str!("../../migrations/sqlite/0015_limits.sql"),
     include_str!("../../migrations/sqlite/0016_workflows.sql"),
     include_str!("../../migrations/sqlite/0017_workflow_results.sql"),
+    include_str!("../../migrations/sqlite/0018_document_index.sql"),
 ];
 
 /// How long opening is retried while another process locks the file. Two processes that create a file at once block
