@@ -135,9 +135,10 @@ impl SettledSteps {
     fn put_back(&self, mut steps: Vec<SettledStep>) {
         let count = steps.len();
         steps.retain(|step| step.tries < MOST_TRIES);
+        let given_up = count - steps.len();
         let mut ends = self.0.ends.lock().unwrap_or_else(PoisonError::into_inner);
         steps.append(&mut ends);
-        let left_out = count.saturating_sub(steps.len());
+        let left_out = given_up + steps.len().saturating_sub(MOST_ENDS);
         steps.truncate(MOST_ENDS);
         *ends = steps;
         drop(ends);

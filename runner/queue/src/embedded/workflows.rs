@@ -93,6 +93,12 @@ fn end(tx: &Tx<'_>, id: &str, epoch: u32, ends: &[(u32, StepEnd)]) -> Result<Opt
     };
     let counts = head.place.epoch == epoch;
     let mut kept = kept_bytes(tx, id)?;
+    // Of a plan of an earlier version all may be taken, and all are kept.
+    let room = if head.plan.taken.is_some() {
+        MAX_RESULTS_KEPT
+    } else {
+        u64::MAX
+    };
     for (number, end) in ends {
         if !counts && matches!(end, StepEnd::Failed(_)) {
             continue;
@@ -118,7 +124,7 @@ fn end(tx: &Tx<'_>, id: &str, epoch: u32, ends: &[(u32, StepEnd)]) -> Result<Opt
             StepEnd::Failed(_) => 0,
         };
         // No text at all says that the result was left out.
-        let fits = kept.saturating_add(size) <= MAX_RESULTS_KEPT;
+        let fits = size == 0 || kept.saturating_add(size) <= room;
         kept += if fits { size } else { 0 };
         tx.conn.exec(
             "UPDATE workflow_steps SET ended = ?, said = ? WHERE workflow = ? AND number = ?",

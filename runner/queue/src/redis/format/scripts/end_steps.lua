@@ -17,11 +17,11 @@ for at = 6, #ARGV, 3 do
     -- The workflow has no such step.
   elseif how == 'd' and before ~= 'd' and before ~= 'o' then
     local result = ARGV[at + 2]
-    if kept + #result > room then
+    if kept and #result > 0 and kept + #result > room then
       redis.call('HSET', KEYS[4], number, 'o')
     else
       redis.call('HSET', KEYS[4], number, 'd' .. result)
-      kept = kept + #result
+      kept = kept and kept + #result
     end
     done = done + 1
     if before == 'f' then failed = math.max(failed - 1, 0) end
@@ -35,7 +35,7 @@ if state == 'running' and failed > 0 then
 elseif state == 'failed' and failed == 0 then
   state, epoch = 'running', epoch + 1
 end
-changed(KEYS[1], 'state', state or '', 'epoch', whole(epoch), 'done', whole(done), 'failed', whole(failed), 'error', why,
-  'kept', whole(kept))
+changed(KEYS[1], 'state', state or '', 'epoch', whole(epoch), 'done', whole(done), 'failed', whole(failed), 'error', why)
+if kept then redis.call('HSET', KEYS[1], 'kept', whole(kept)) end
 keep_keys(ARGV[3], state)
 return workflow_head(KEYS[1])

@@ -14,7 +14,6 @@ for at, number in ipairs(numbers) do
     forgotten, bytes = forgotten + 1, bytes + #said - 1
   end
 end
-if forgotten > 0 then
-  redis.call('HSET', KEYS[1], 'kept', whole(math.max(kept_bytes(KEYS[1]) - bytes, 0)))
-end
+local kept = kept_bytes(KEYS[1])
+if forgotten > 0 and kept then redis.call('HSET', KEYS[1], 'kept', whole(math.max(kept - bytes, 0))) end
 return forgotten

@@ -5,7 +5,7 @@
 if workflow_head(KEYS[1])[1] then return 0 end
 redis.call('DEL', unpack(KEYS))
 changed(KEYS[1], 'plan', ARGV[4], 'state', 'running', 'sent', 0, 'epoch', 0, 'called', 0, 'done', 0, 'failed', 0,
-  'error', '', 'steps', whole((#ARGV - 4) / 2), 'created', whole(millis))
+  'error', '', 'kept', 0, 'steps', whole((#ARGV - 4) / 2), 'created', whole(millis))
 for at = 5, #ARGV, 2 do
   local number = whole((at - 5) / 2)
   redis.call('HSET', KEYS[2], number, ARGV[at])

@@ -20,8 +20,9 @@ local note = held[1] == 'scheduled' and (look(false, 'HGET', own .. 'waiting', i
 local msg, payload, result, length = '', 0, '', redis.call('HSTRLEN', KEYS[1], 'result')
 if not most then
   msg, result = redis.call('HGET', KEYS[1], 'msg'), redis.call('HGET', KEYS[1], 'result') or ''
-elseif bytes <= limit then
-  msg, payload = cut(redis.call('HGET', KEYS[1], 'msg'), most)
+else
+  if bytes <= limit then msg, payload = cut(redis.call('HGET', KEYS[1], 'msg'), most) end
+  -- Also of a task whose message is too long: it is short for itself.
   result = head(KEYS[1], 'result', most, limit)
 end
 return {held[1] or '', score or '', msg, bytes, payload, held[2] or '', result, length, note or ''}

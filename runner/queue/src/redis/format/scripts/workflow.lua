@@ -6,9 +6,10 @@ local function workflow_head(key)
   return look({}, 'HMGET', key, 'plan', 'state', 'sent', 'epoch', 'called', 'done', 'failed', 'error', 'created', 'changed')
 end
 
--- How many bytes of results are kept of it.
+-- How many bytes of results are kept of it; nothing for one of an earlier version, of which all are kept.
 local function kept_bytes(key)
-  return math.max(stored(look(false, 'HGET', key, 'kept')) or 0, 0)
+  local kept = look(false, 'HGET', key, 'kept')
+  return kept and math.max(stored(kept) or 0, 0)
 end
 
 -- One that runs or is being cancelled is kept, however long that takes.
