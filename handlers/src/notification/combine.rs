@@ -24,7 +24,7 @@ pub(super) fn group_of(notification: &Notification, incidents: bool, now: Timest
     let minute = now.as_second().div_euclid(60);
     let group = format!("{NOTIFICATION_GROUPS}{}:{minute}", notification.channel);
     match incidents {
-        true => format!("{group}:{}", bounded(subject(notification))),
+        true => format!("{group}:{}", bounded(&subject(notification))),
         false => group,
     }
 }
@@ -154,7 +154,7 @@ mod tests {
     fn the_newest_of_one_function_decides_whether_its_incident_is_over() {
         let (bad, good) = (one(1, NotifyOn::Failure), one(2, NotifyOn::Recovery));
         let several = made(true, &[good.clone(), bad.clone()], &[]);
-        assert_eq!((several.event, subject(&several)), (NotifyOn::Recovery, "f"));
+        assert_eq!((several.event, &*subject(&several)), (NotifyOn::Recovery, "f"));
         assert_eq!(several.title, "f2 recovery (1 more before)");
         assert_eq!(
             made(true, &[good, one(3, NotifyOn::Failure)], &[]).event,

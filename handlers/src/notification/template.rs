@@ -1,6 +1,7 @@
 //! The calls of channels that speak a service's own language, as data: an address and a body with places for values. Which
 //! services there are is written in a file, not here.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use runner_core::notification::{Notification, NotifyOn};
@@ -111,7 +112,7 @@ impl Values for TemplateValues<'_> {
             "error" => optional(&all.error),
             "link" => optional(&all.link),
             "action" => Some(self.action.into()),
-            "subject" => plain(subject(all)),
+            "subject" => plain(&subject(all)),
             other => self.own.get(other).map(|text| text.as_str().into()),
         }
     }
@@ -127,14 +128,13 @@ pub(super) fn action(event: NotifyOn) -> &'static str {
     }
 }
 
-/// What an incident is about.
-pub(super) fn subject(all: &Notification) -> &str {
-    let named = [&all.function, &all.schedule, &all.workflow];
-    named
-        .into_iter()
-        .flatten()
-        .next()
-        .map_or(all.event.as_str(), String::as_str)
+/// What an incident is about. A workflow may have the name of a function as its id, so it is `workflow:ID`.
+pub(super) fn subject(all: &Notification) -> Cow<'_, str> {
+    match (all.function.as_ref().or(all.schedule.as_ref()), &all.workflow) {
+        (Some(name), _) => name.into(),
+        (None, Some(id)) => format!("workflow:{id}").into(),
+        (None, None) => all.event.as_str().into(),
+    }
 }
 
 #[cfg(test)]
@@ -180,9 +180,18 @@ mod tests {
             json!({"chat": "7", "text": "recovery: {{ not a &lt;place> }}", "at": null})
         );
         assert_eq!(
-            (action(notification.event), subject(&notification)),
+            (action(notification.event), &*subject(&notification)),
             ("resolve", "recovery")
         );
+    }
+
+    #[test]
+    fn a_workflow_and_a_function_of_one_name_are_two_subjects() {
+        let mut all = Notification::new("c", NotifyOn::Recovery, Timestamp::UNIX_EPOCH, "t");
+        all.workflow = Some("nightly".to_owned());
+        assert_eq!(subject(&all), "workflow:nightly");
+        all.function = Some("nightly".to_owned());
+        assert_eq!(subject(&all), "nightly");
     }
 
     #[test]
