@@ -211,7 +211,18 @@ mod tests {
     #[test]
     fn what_has_not_failed_has_not_recovered() {
         let all = notifications(&[(NotifyOn::Recovery, "ops")]);
-        let head = head(WorkflowState::Running, 0);
+        let mut head = head(WorkflowState::Running, 0);
+        head.place.epoch = 0;
         assert!(all.tasks(&head, WorkflowState::Done).is_empty());
+    }
+
+    #[test]
+    fn a_failure_that_was_not_written_down_as_reported_has_a_recovery() {
+        let all = notifications(&[(NotifyOn::Recovery, "ops")]);
+        for (epoch, called) in [(1, 0), (0, 1)] {
+            let mut head = head(WorkflowState::Running, called);
+            head.place.epoch = epoch;
+            assert_eq!(all.tasks(&head, WorkflowState::Done).len(), 1, "{epoch} {called}");
+        }
     }
 }

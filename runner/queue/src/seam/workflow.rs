@@ -352,10 +352,11 @@ impl WorkflowPlace {
         self.state == WorkflowState::Failed && self.called <= self.epoch && self.called < u32::MAX
     }
 
-    /// Whether a failure was reported before.
+    /// Whether it failed before. `called` may be behind: a failure was reported, and the workflow continued before that was
+    /// written down. `epoch` may be, too: one that is cancelled after a failure stays in its epoch.
     #[must_use]
     pub fn has_failed(self) -> bool {
-        self.called > 0
+        self.epoch > 0 || self.called > 0
     }
 }
 
