@@ -4,8 +4,9 @@ use std::time::Duration;
 
 use runner_core::task::{Run, Task, TaskId, TaskState};
 use runner_queue::{
-    Action, Actions as _, ArchiveBounds, Claims as _, Groups as _, InspectQueues as _, Producer as _, Settled,
-    Upkeep as _, Verdict,
+    Action, Actions as _, ArchiveBounds, Claims as _, Groups as _, InspectQueues as _, MAX_RESULTS_KEPT,
+    MAX_STEP_RESULT, NewWorkflow, Producer as _, Settled, StepEnd, Upkeep as _, Verdict, WorkflowPlan, WorkflowStep,
+    Workflows as _,
 };
 
 use super::{LEASE, ask, claim, end, ids, is_sound, open, put, queue, state_of};
@@ -20,7 +21,8 @@ pub fn tests() -> Vec<kit::Trial> {
             an_unreadable_task_does_not_stop_the_recovery_of_others,
             an_active_task_without_a_lease_is_recovered,
             a_key_of_the_wrong_type_is_named_as_corrupt, a_list_of_the_wrong_type_is_moved_out_of_the_way,
-            a_lost_group_name_is_restored, notes_of_deleted_tasks_are_all_dropped;
+            a_lost_group_name_is_restored, notes_of_deleted_tasks_are_all_dropped,
+            all_results_of_a_workflow_whose_kept_bytes_are_not_counted_are_kept;
     ]
 }
 
@@ -178,4 +180,40 @@ async fn notes_of_deleted_tasks_are_all_dropped() {
     }
     let left: Vec<String> = ask(&mut link, &["HKEYS", "runner:{default}:waiting"]).await;
     assert_eq!(left, ["later"]);
+}
+
+/// An earlier version counted none, and did not say which results are handed on.
+async fn all_results_of_a_workflow_whose_kept_bytes_are_not_counted_are_kept() {
+    let (broker, mut link, _db) = open().await;
+    let fitting = u32::try_from(MAX_RESULTS_KEPT).unwrap() / u32::try_from(MAX_STEP_RESULT).unwrap();
+    let steps = fitting + 10;
+    let result = vec![b'x'; MAX_STEP_RESULT];
+    let ends: Vec<_> = (0..steps)
+        .map(|number| (number, StepEnd::Done(result.clone().into())))
+        .collect();
+    for (id, counted) in [("new", true), ("old", false)] {
+        let step = WorkflowStep::of(&Task::new("s"), None);
+        let new = NewWorkflow {
+            id: id.to_owned(),
+            plan: WorkflowPlan {
+                name: id.to_owned(),
+                stages: vec![steps],
+                ..WorkflowPlan::default()
+            },
+            steps: vec![(step, Vec::new().into()); steps as usize],
+        };
+        assert!(broker.keep_workflow(&new).await.unwrap());
+        if !counted {
+            let key = format!("runner:{{workflow:{id}}}:workflow");
+            let gone: i64 = ask(&mut link, &["HDEL", &key, "kept"]).await;
+            assert_eq!(gone, 1);
+        }
+        for some in ends.chunks(50) {
+            broker.end_steps(id, 0, some).await.unwrap();
+        }
+        assert_eq!(broker.workflow(id).await.unwrap().unwrap().done, steps);
+        let found = broker.workflow_steps(id, 0, steps).await.unwrap();
+        let left_out = found.iter().filter(|step| step.left_out).count();
+        assert_eq!(left_out, if counted { 10 } else { 0 }, "{id}");
+    }
 }
