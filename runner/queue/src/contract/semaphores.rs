@@ -21,6 +21,10 @@ pub(super) fn clauses() -> Vec<Clause> {
         a_full_semaphore_is_looked_at_again_soon,
         a_semaphore_that_skips_marks_the_claim,
         a_semaphore_stands_beside_other_limits,
+        two_limits_with_one_key_share_its_places,
+        a_task_whose_last_try_in_go_died_waits_not_for_its_own_place,
+        a_semaphore_that_only_this_queue_uses_is_not_looked_at_often,
+        a_removed_queue_gives_its_places_back,
     ]
 }
 
@@ -272,6 +276,66 @@ async fn a_semaphore_stands_beside_other_limits(fresh: Fresh) {
     );
     fresh.end(&claims[1], Verdict::Done).await;
     assert_eq!(fresh.claim_ids(9).await, ["c2"]);
+    fresh.is_sound().await;
+}
+
+async fn two_limits_with_one_key_share_its_places(fresh: Fresh) {
+    if fresh.beside.is_none() {
+        return fresh.is_sound().await;
+    }
+    let mut limits = Limits::default();
+    let key = Some(LimitKey::new("payload.k").unwrap());
+    limits.add(
+        "a",
+        TaskLimit {
+            key,
+            ..semaphore(SCOPE, 3)
+        },
+    );
+    limits.add("b", semaphore("{default}:api:x", 3));
+    fresh.broker.claims_limits(&limits);
+    let keyed = |name: &str| of("a", name).payload(&b"{\"k\":\"x\"}"[..]);
+    fresh
+        .put([keyed("a1"), of("b", "b1"), keyed("a2"), of("b", "b2"), keyed("a3")])
+        .await;
+    assert_eq!(fresh.claim_ids(9).await, ["a1", "b1", "a2"]);
+    fresh.is_sound().await;
+}
+
+async fn a_task_whose_last_try_in_go_died_waits_not_for_its_own_place(fresh: Fresh) {
+    if fresh.beside.is_none() {
+        return fresh.is_sound().await;
+    }
+    fresh.semaphore(semaphore(SCOPE, 1));
+    fresh.go_takes(SCOPE, "a1", 1800).await;
+    fresh.put([of("a", "a1"), of("a", "a2")]).await;
+    let claims = fresh.claim(9).await;
+    assert_eq!(names(&claims), ["a1"]);
+    fresh.end(&claims[0], Verdict::Done).await;
+    assert_eq!(fresh.claim_ids(9).await, ["a2"]);
+    fresh.is_sound().await;
+}
+
+async fn a_semaphore_that_only_this_queue_uses_is_not_looked_at_often(fresh: Fresh) {
+    fresh.semaphore(semaphore(SCOPE, 1));
+    fresh.put([of("a", "a1"), of("a", "a2")]).await;
+    assert_eq!(fresh.claim_ids(9).await, ["a1"]);
+    let queues = [QueueName::default()];
+    let next = fresh.broker.forward(&queues, 99).await.unwrap().next_due.unwrap();
+    assert!(next.as_millisecond() - fresh.now().as_millisecond() >= 10_000, "{next}");
+    fresh.is_sound().await;
+}
+
+async fn a_removed_queue_gives_its_places_back(fresh: Fresh) {
+    if fresh.beside.is_none() {
+        return fresh.is_sound().await;
+    }
+    fresh.semaphore(semaphore(SCOPE, 1));
+    fresh.put([of("a", "a1")]).await;
+    assert_eq!(fresh.claim_ids(9).await, ["a1"]);
+    fresh.clock.advance(secs(40));
+    fresh.broker.remove_queue(&QueueName::default(), true).await.unwrap();
+    assert_eq!(fresh.members(SCOPE).await, []);
     fresh.is_sound().await;
 }
 

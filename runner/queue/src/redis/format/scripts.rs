@@ -62,7 +62,7 @@ scripts! {
     Act: drains [CLOCK, GUARD, CLAIMS, FORGET, TRIM, SEMAPHORES, GATES] "act",
     PauseQueue: drains [CLOCK] "pause_queue",
     ActAll: drains [CLOCK, GUARD, CLAIMS, FORGET, TRIM, TAKE, SEMAPHORES, GATES] "act_all",
-    RemoveQueue: drains [CLOCK, COUNT, CLAIMS, FORGET, TAKE] "remove_queue",
+    RemoveQueue: drains [CLOCK, COUNT, CLAIMS, FORGET, TAKE, SEMAPHORES] "remove_queue",
     UpdatePayload: fills [CLOCK] "update_payload",
     History: drains [CLOCK, COUNT] "history",
     Memory: drains [CLOCK, GUARD] "memory",

@@ -102,7 +102,11 @@ local function admission(text, lease)
   -- What this call knows of a gate.
   local function gate_at(queue, own, name, limit)
     local gate = at_gates[own .. name]
-    if gate then return gate end
+    if gate then
+      -- A place may be taken at another gate with the same semaphore.
+      if limit.rule.letter == 'm' and gate.free > 0 then gate.free = free_at(queue, own, name, limit.rule) end
+      return gate
+    end
     gate = {name = name, limit = limit}
     gate.free, gate.again = free_at(queue, own, name, limit.rule)
     gate.waiters = keep('ZCARD', own .. 'waiters:' .. name)
@@ -200,14 +204,19 @@ local function admission(text, lease)
     end
   end
 
-  -- Whether a task holds a gate from an earlier claim. Of a semaphore its place may be over by now.
-  local function holds(before, name, id, rule)
-    if not has(before, 'h' .. name) then return false end
-    if rule.letter == 'm' then
-      if not at_semaphore('ZSCORE', semaphore_of(name), id) then return false end
-      hold_place(name, id, lease)
-    end
+  -- Whether a task has a place of a semaphore from an earlier try, here or in Go, that is not over. It counts already.
+  local function has_place(gate, id)
+    if gate.limit.rule.letter ~= 'm' or not at_semaphore('ZSCORE', semaphore_of(gate.name), id) then return false end
+    gate.free = gate.free + 1
     return true
+  end
+
+  -- A place was taken and others wait: the next one may be given back by another program.
+  local function look_soon(queue, own, gate)
+    if gate.limit.rule.letter ~= 'm' or gate.waiters == 0 or gate.looked then return end
+    gate.looked = true
+    local _, again = free_at(queue, own, gate.name, gate.limit.rule)
+    keep('ZADD', own .. 'look', 'LT', whole(again), gate.name)
   end
 
   local function admit(queue, own, id, msg)
@@ -228,11 +237,11 @@ local function admission(text, lease)
         local key = key_in(payload, limit.path)
         if key ~= '' then name = name .. '\t' .. key end
       end
-      if holds(before, name, id, limit.rule) then
+      if limit.rule.letter ~= 'm' and has(before, 'h' .. name) then
         held[#held + 1] = 'h' .. name
       else
         local gate, waits = gate_at(queue, own, name, limit), has(before, 'w' .. name)
-        if not passes(queue, own, gate, id, waits, turn) then
+        if not has_place(gate, id) and not passes(queue, own, gate, id, waits, turn) then
           if limit.skips then
             leave_others(own, id, before)
             -- For the case that the answer does not arrive: see unanswered.lua.
@@ -254,11 +263,12 @@ local function admission(text, lease)
         end
       end
     end
+    let_in[id] = true
     for _, one in ipairs(ready) do
       pass(own, id, one[1], one[2])
+      look_soon(queue, own, one[1])
       if one[1].limit.rule.letter ~= 'r' then held[#held + 1] = 'h' .. one[1].name end
     end
-    let_in[id] = true
     leave_others(own, id, before, ready[1] and ready[#ready][1].name)
     write_lines(own, id, held, before)
     return nil

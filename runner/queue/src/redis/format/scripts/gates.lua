@@ -15,8 +15,9 @@
 
 -- A full gate is looked at again after this many ms, should its holders end unnoticed.
 local LOOK_AGAIN = 10000
--- And a full semaphore, where Go programs leave silently.
-local LOOK_FOR_GO = 100
+-- And a full semaphore after this many, where others than the tasks of this queue hold places: they leave silently. With many
+-- gates later, so that looks stay few; later also while there is room and no worker claims.
+local LOOK_FOR_GO, FOR_EACH_GATE, LOOK_UNCLAIMED = 100, 5, 1000
 -- A task that may go on and is not claimed within this many ms loses its place.
 local UNCLAIMED = 60000
 -- Holders and waiters that are checked in one look.
@@ -79,7 +80,11 @@ local function free_places(queue, own, gate, rule)
     held = at_semaphore('ZCARD', key)
   end
   if not held then return 0, millis + LOOK_AGAIN end
-  return math.max(rule.a - held, 0), millis + LOOK_FOR_GO
+  local again = LOOK_AGAIN
+  if held > keep('ZCARD', own .. 'holders:' .. gate) then
+    again = math.min(math.max(LOOK_FOR_GO, FOR_EACH_GATE * keep('ZCARD', own .. 'look')), LOOK_AGAIN)
+  end
+  return math.max(rule.a - held, 0), millis + again
 end
 
 -- How many may pass now; for a rate also when one more may, in ms.
@@ -163,6 +168,7 @@ local function look_at(queue, own, gate)
   elseif waits then
     local free, again = free_at(queue, own, gate, rule)
     if free > 0 then waits = go_on(queue, own, gate, free) > 0 or keep('ZCARD', own .. 'waiters:' .. gate) > 0 end
+    if free > 0 and rule.letter == 'm' then again = math.max(again, millis + LOOK_UNCLAIMED) end
     if waits then keep('ZADD', own .. 'look', whole(again), gate) end
   end
   if waits then return end

@@ -29,6 +29,7 @@ if active > 0 then
   local ids = keep('LRANGE', queue .. 'active', -most, -1)
   keep('LTRIM', queue .. 'active', 0, -(#ids + 1))
   spread('ZREM', queue .. 'lease', ids)
+  leave_places(own, ids)
   forget(queue, own, ids)
   deleted = #ids
 end

@@ -3,8 +3,8 @@
 -- also those of other programs; the tasks of its queue that hold a place are its holders too, as at other gates.
 -- Such a key may be one that the server does not let us use, or of another slot of a cluster. There is no room then: scripts must not
 -- fail because of it.
--- Needs clock.lua. Gives: semaphore_of(gate), at_semaphore(command, key, ...), hold_place(gate, id, lease), leave_place(gate, id) and
--- hold_places(own, ids, lease).
+-- Needs clock.lua. Gives: semaphore_of(gate), at_semaphore(command, key, ...), hold_place(gate, id, lease), leave_place(gate, id),
+-- hold_places(own, ids, lease) and leave_places(own, ids).
 
 -- Go programs count a member until its second has passed by their clock. Ours last as long as leases and this many seconds, as their
 -- clocks may differ from the server's.
@@ -35,16 +35,25 @@ local function leave_place(gate, id)
   if key then at_semaphore('ZREM', key, id) end
 end
 
--- Tasks whose leases were extended keep their places as long.
-local function hold_places(own, ids, lease)
+-- Calls a function with each place that tasks hold: gate and id.
+local function each_place(own, ids, call)
   if #ids == 0 or redis.call('EXISTS', own .. 'gated') == 0 then return end
   for from = 1, #ids, 1000 do
     local lines = keep('HMGET', own .. 'gated', unpack(ids, from, math.min(from + 999, #ids)))
     for i, text in ipairs(lines) do
       for line in string.gmatch(text or '', '[^\n]+') do
         local gate = string.match(line, '^h(semaphore .+)$')
-        if gate then hold_place(gate, ids[from + i - 1], lease) end
+        if gate then call(gate, ids[from + i - 1]) end
       end
     end
   end
+end
+
+-- Tasks whose leases were extended keep their places as long.
+local function hold_places(own, ids, lease)
+  each_place(own, ids, function(gate, id) hold_place(gate, id, lease) end)
+end
+
+local function leave_places(own, ids)
+  each_place(own, ids, leave_place)
 end
