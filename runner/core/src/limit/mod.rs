@@ -211,40 +211,56 @@ impl ScopedLimit {
 pub struct Limits {
     types: BTreeMap<String, Vec<ScopedLimit>>,
     queues: BTreeMap<QueueName, Vec<ScopedLimit>>,
+    /// The number of each semaphore, by scope and key.
+    places: BTreeMap<(String, Option<LimitKey>), u32>,
+}
+
+/// Whether a limit of the same rule is known.
+fn has(list: Option<&Vec<ScopedLimit>>, limit: &TaskLimit) -> bool {
+    list.is_some_and(|list| list.iter().any(|known| known.limit.word() == limit.word()))
 }
 
 impl Limits {
     /// Adds a limit of a type, or of all types with a prefix (`mail:*`) together. A second one of the same rule and type is
     /// ignored, and so is a type with a control character.
     pub fn add(&mut self, pattern: &str, limit: TaskLimit) {
-        if !pattern.contains(char::is_control) {
-            Self::insert(self.types.entry(pattern.to_owned()).or_default(), pattern, limit);
-            self.level();
+        if pattern.contains(char::is_control) || has(self.types.get(pattern), &limit) {
+            return;
         }
+        let limit = self.level(limit);
+        Self::insert(self.types.entry(pattern.to_owned()).or_default(), pattern, limit);
     }
 
     /// Adds a limit of all tasks of a queue.
     pub fn add_of_queue(&mut self, queue: QueueName, limit: TaskLimit) {
+        if has(self.queues.get(&queue), &limit) {
+            return;
+        }
+        let limit = self.level(limit);
         Self::insert(self.queues.entry(queue).or_default(), "", limit);
-        self.level();
     }
 
-    /// Gives all limits with one semaphore the lowest of their numbers: with several, tasks of one type could keep those of
-    /// another from ever starting.
-    fn level(&mut self) {
-        let mut lowest = BTreeMap::new();
-        for semaphore in self.semaphores() {
-            let most = lowest.entry(semaphore.scope().to_owned()).or_insert(semaphore.most());
-            *most = semaphore.most().min(*most);
-        }
-        let lists = self.types.values_mut().chain(self.queues.values_mut());
-        for scoped in lists.flatten() {
-            if let LimitRule::Semaphore(semaphore) = &mut scoped.limit.rule
-                && let Some(most) = lowest.get(semaphore.scope())
-            {
-                semaphore.lower_to(*most);
+    /// Gives a limit that is added, and those that count in the same places of a semaphore, the lowest of their numbers: with
+    /// several, tasks of one type could keep those of another from ever starting.
+    fn level(&mut self, mut limit: TaskLimit) -> TaskLimit {
+        let LimitRule::Semaphore(semaphore) = &mut limit.rule else {
+            return limit;
+        };
+        let place = (semaphore.scope().to_owned(), limit.key.clone());
+        let lowest = self.places.entry(place).or_insert(semaphore.most());
+        semaphore.lower_to(*lowest);
+        if semaphore.most() < *lowest {
+            *lowest = semaphore.most();
+            let lists = self.types.values_mut().chain(self.queues.values_mut());
+            for known in lists.flatten().filter(|known| known.limit.key == limit.key) {
+                if let LimitRule::Semaphore(known) = &mut known.limit.rule
+                    && known.scope() == semaphore.scope()
+                {
+                    known.lower_to(*lowest);
+                }
             }
         }
+        limit
     }
 
     /// The semaphores of all limits.
@@ -268,11 +284,9 @@ impl Limits {
     }
 
     fn insert(list: &mut Vec<ScopedLimit>, of: &str, limit: TaskLimit) {
-        if list.iter().all(|known| known.limit.word() != limit.word()) {
-            let of = of.to_owned();
-            list.push(ScopedLimit { limit, of });
-            list.sort_by_key(|known| known.limit.place());
-        }
+        let of = of.to_owned();
+        list.push(ScopedLimit { limit, of });
+        list.sort_by_key(|known| known.limit.place());
     }
 
     /// Whether there are none.
@@ -375,6 +389,21 @@ mod tests {
         assert_eq!(found, [("api", 2), ("api", 2), ("other", 4), ("api", 2)]);
         let names: Vec<_> = limits.of(&QueueName::default(), "a").iter().map(|l| l.name()).collect();
         assert_eq!(names, ["semaphore api"], "it counts once");
+
+        let keyed = TaskLimit {
+            key: Some(LimitKey::new("tenant").unwrap()),
+            ..of("api", 1)
+        };
+        limits.add("d", keyed);
+        let most = |kind: &str| -> Vec<u32> {
+            let found = limits.of(&QueueName::new("low").unwrap(), kind);
+            found
+                .iter()
+                .filter_map(|l| l.limit.semaphore())
+                .map(SharedSemaphore::most)
+                .collect()
+        };
+        assert_eq!((most("a"), most("d")), (vec![2], vec![1]), "places of a key are others");
     }
 
     #[test]
