@@ -34,7 +34,7 @@ scripts! {
     Enqueue: fills [CLOCK, PUT] "enqueue",
     EnqueueOnce: fills [CLOCK, PUT] "enqueue_once",
     Exchange: drains [CLOCK, COUNT, CLAIMS, ACCEPT, TYPES, PICK, SUSPECTS, SEMAPHORES, GATES, ADMIT] "exchange",
-    Quarantine: drains [CLOCK, GUARD, CLAIMS, NOTES] "quarantine",
+    Quarantine: drains [CLOCK, GUARD, CLAIMS, NOTES, SEMAPHORES, GATES] "quarantine",
     Settle: drains [CLOCK, GUARD, PUT, COUNT, CLAIMS, ACCEPT, NOTES, FORGET, TRIM, SUSPECTS, TRACE, FOLLOW, SEMAPHORES, GATES] "settle",
     Extend: drains [CLOCK, CLAIMS, SEMAPHORES] "extend",
     Unanswered: drains [CLOCK, CLAIMS, SEMAPHORES] "unanswered",
