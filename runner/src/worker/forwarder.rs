@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use jiff::Timestamp;
 use runner_queue::{BrokerResult, Forwarded, Lists};
 use tokio_util::sync::CancellationToken;
 
@@ -12,6 +13,9 @@ use crate::background::BackgroundLoop;
 
 /// The longest sleep: a delayed task of another program is found after this long at the latest; asynq's interval.
 const EVERY: Duration = Duration::from_secs(5);
+
+/// The shortest sleep.
+const SHORTEST: Duration = Duration::from_millis(10);
 
 /// Tasks moved in one call and list.
 const BATCH: usize = 500;
@@ -45,12 +49,13 @@ impl BackgroundLoop for Forwarder {
             // The broker's clock decides what is due; by this one it may seem due already. Not at once again: it would
             // ask without pause until the clocks agree.
             Ok(done) => {
-                let until = done.next_due?.duration_since(self.0.clock.now());
-                Some(
-                    Duration::try_from(until)
-                        .unwrap_or(Duration::from_millis(10))
-                        .max(Duration::from_millis(10)),
-                )
+                let until = |due: Timestamp| due.duration_since(self.0.clock.now());
+                let due = done
+                    .next_due
+                    .map(until)
+                    .map(|until| Duration::try_from(until).unwrap_or(SHORTEST));
+                let next = [due, done.look_after].into_iter().flatten().min()?;
+                Some(next.max(SHORTEST))
             }
             Err(error) => {
                 self.0.broker_failed("move due tasks", &error);
@@ -69,6 +74,7 @@ impl Forwarder {
             all.moved += done.moved;
             all.more |= done.more;
             all.next_due = [all.next_due, done.next_due].into_iter().flatten().min();
+            all.look_after = [all.look_after, done.look_after].into_iter().flatten().min();
         }
         Ok(all)
     }

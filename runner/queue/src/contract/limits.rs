@@ -412,9 +412,7 @@ async fn a_rate_lets_a_burst_start_and_then_one_at_a_time(fresh: Fresh) {
     assert_eq!(names(&first), ["a", "b"]);
     fresh.done(&first).await;
     assert!(fresh.claim(9).await.is_empty(), "an end makes no room for a rate");
-    let queues = [QueueName::default()];
-    let next = fresh.broker.forward(&queues, 99).await.unwrap().next_due;
-    assert_eq!(next, Some(fresh.now().checked_add(secs(10)).unwrap()));
+    assert_eq!(fresh.next_look().await, Some(secs(10)));
     fresh.clock.advance(Duration::from_millis(9_999));
     assert!(fresh.claim(9).await.is_empty());
     fresh.clock.advance(Duration::from_millis(1));

@@ -127,6 +127,14 @@ impl Fresh {
         assert_eq!(self.settle(claim, how).await, Settled::Accepted);
     }
 
+    /// After how long a forwarder has to look again.
+    pub(super) async fn next_look(&self) -> Option<Duration> {
+        let queues = [QueueName::default()];
+        let done = self.broker.forward(&queues, 99).await.unwrap();
+        let until = |due: Timestamp| Duration::try_from(due.duration_since(self.now())).unwrap();
+        [done.next_due.map(until), done.look_after].into_iter().flatten().min()
+    }
+
     /// Forwards in `default`; how many.
     pub(super) async fn forward(&self) -> usize {
         let queues = [QueueName::default()];

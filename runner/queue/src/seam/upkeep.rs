@@ -32,8 +32,11 @@ pub struct Forwarded {
     pub moved: usize,
     /// Whether the limit cut the pass short and another one should follow at once.
     pub more: bool,
-    /// When the next scheduled or retried task is due.
+    /// When the next scheduled or retried task is due, by the clock of the store.
     pub next_due: Option<Timestamp>,
+    /// After how long a task that waits at a limit may go on. Not an instant: looks at limits are so frequent that a clock here
+    /// which differs from that of the store would make them many more, or late.
+    pub look_after: Option<Duration>,
 }
 
 /// The bounds of a queue's archive; the oldest tasks are deleted first.

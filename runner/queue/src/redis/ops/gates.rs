@@ -4,6 +4,7 @@
 
 use std::fmt::Write as _;
 use std::sync::{Arc, PoisonError, RwLock};
+use std::time::Duration;
 
 use jiff::Timestamp;
 use redis::Value;
@@ -110,8 +111,7 @@ impl RedisBroker {
         }
         let now = self.now().await?;
         let (due, later): (Vec<_>, Vec<_>) = waiting.into_iter().partition(|(_, at)| *at <= now);
-        let next = later.into_iter().map(|(_, at)| at).min();
-        pass.next_due = [pass.next_due, next].into_iter().flatten().min();
+        look_again(pass, later.into_iter().map(|(_, at)| at).min(), now);
         if due.is_empty() {
             return Ok(());
         }
@@ -128,8 +128,7 @@ impl RedisBroker {
             };
             let mut answer = reply::list(answer).into_iter();
             pass.more |= answer.next().map_or(0, reply::count) >= GATES as u64;
-            let next = answer.next().and_then(millis);
-            pass.next_due = [pass.next_due, next].into_iter().flatten().min();
+            look_again(pass, answer.next().and_then(millis), now);
         }
         Ok(())
     }
@@ -198,6 +197,12 @@ fn most_of(rule: &str) -> Option<u64> {
     }
 }
 
+/// Notes when to look next, if that is sooner than what is known. `now`: by the server's clock.
+fn look_again(pass: &mut Forwarded, at: Option<Timestamp>, now: Timestamp) {
+    let after = at.map(|at| Duration::try_from(at.duration_since(now)).unwrap_or(Duration::ZERO));
+    pass.look_after = [pass.look_after, after].into_iter().flatten().min();
+}
+
 fn millis(score: Value) -> Option<Timestamp> {
     // A number that is no instant was written by another program: below all others it is due, else never.
     Timestamp::from_millisecond(reply::number(score)?.max(0)).ok()
@@ -221,7 +226,7 @@ mod tests {
         };
         let rate = LimitRule::Rate(StartRate {
             count: 4,
-            per: std::time::Duration::from_secs(1),
+            per: Duration::from_secs(1),
             burst: 2,
         });
         limits.add("x", keyed);

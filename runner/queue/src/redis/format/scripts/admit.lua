@@ -162,6 +162,14 @@ local function admission(text, lease)
     if waits then leave(own, id, gate) end
   end
 
+  local function look_by(own, gate, again)
+    gate.looked = true
+    local first = keep('ZRANGE', own .. 'look', 0, 0, 'WITHSCORES')
+    keep('ZADD', own .. 'look', 'LT', whole(again), gate.name)
+    -- Workers sleep until they have to look: this may be sooner. Without the right to publish they wake up later.
+    if not first[2] or again < tonumber(first[2]) then try('PUBLISH', 'runner:delayed', '') end
+  end
+
   local function wait(own, id, gate, waits, turn)
     note(own, gate)
     local key, before = own .. 'waiters:' .. gate.name, gate.waiters
@@ -172,13 +180,7 @@ local function admission(text, lease)
       gate.waiters = gate.waiters + 1
       keep('ZADD', key, turn or next_turn(own), id)
     end
-    if not gate.looked then
-      gate.looked = true
-      local first = keep('ZRANGE', own .. 'look', 0, 0, 'WITHSCORES')
-      keep('ZADD', own .. 'look', 'LT', whole(gate.again), gate.name)
-      -- Workers sleep until they have to look: this may be sooner. Without the right to publish they wake up later.
-      if not first[2] or gate.again < tonumber(first[2]) then try('PUBLISH', 'runner:delayed', '') end
-    end
+    if not gate.looked then look_by(own, gate, gate.again) end
     waiting = waiting + 1
     return before
   end
@@ -214,9 +216,8 @@ local function admission(text, lease)
   -- A place was taken and others wait: the next one may be given back by another program.
   local function look_soon(queue, own, gate)
     if gate.limit.rule.letter ~= 'm' or gate.waiters == 0 or gate.looked then return end
-    gate.looked = true
     local _, again = free_at(queue, own, gate.name, gate.limit.rule)
-    keep('ZADD', own .. 'look', 'LT', whole(again), gate.name)
+    look_by(own, gate, again)
   end
 
   local function admit(queue, own, id, msg)
