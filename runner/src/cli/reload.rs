@@ -66,6 +66,8 @@ impl Reloader {
         let Some(path) = &self.origin else {
             return tracing::info!("there is no configuration file to read again");
         };
+        // Before the file is read: of two reloads at once, the one that has read an older file must not be the last to apply it.
+        let mut in_force = self.in_force.lock().unwrap_or_else(PoisonError::into_inner);
         let found = Settings::load(Some(path), &Environment::of_process(), Purpose::Serve, &self.sections);
         let settings = match found {
             Ok(settings) => settings,
@@ -80,7 +82,7 @@ impl Reloader {
                 );
             }
         };
-        match self.apply(&settings) {
+        match self.apply(&settings, &mut in_force) {
             Reloaded::Unchanged if asked => tracing::info!(file = %path.display(), "the settings are unchanged"),
             Reloaded::Unchanged => (),
             Reloaded::Changed { applied, waiting } => {
@@ -94,9 +96,8 @@ impl Reloader {
         }
     }
 
-    fn apply(&self, settings: &Settings) -> Reloaded {
-        let mut in_force = self.in_force.lock().unwrap_or_else(PoisonError::into_inner);
-        let changed = settings.written.changed_from(&in_force);
+    fn apply(&self, settings: &Settings, in_force: &mut WrittenKeys) -> Reloaded {
+        let changed = settings.written.changed_from(in_force);
         if changed.is_empty() {
             return Reloaded::Unchanged;
         }
