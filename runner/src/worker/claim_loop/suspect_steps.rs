@@ -31,8 +31,8 @@ impl ClaimLoop {
             && self.shared.worker.handlers.find(&claim.task().kind).is_some()
     }
 
-    /// Admits one suspect if none is on trial, and postpones the others. The first starts in a later step, after the
-    /// verdicts that postpone the others are written: it must not take them down with it.
+    /// Admits one suspect if none is on trial, and hands back or postpones the others. The first starts in a later step,
+    /// after the verdicts about the others are written: it must not take them down with it.
     pub(super) fn take_suspects(&mut self, claims: Vec<Claim>, began: Instant) {
         for (slot, task) in self.put_in_flight(claims, began) {
             if self.suspects.has_room() {
@@ -41,8 +41,10 @@ impl ClaimLoop {
             } else {
                 // A random id serves as the random number.
                 let (random, _) = uuid::Uuid::new_v4().as_u64_pair();
-                let delay = self.suspects.postpone(slot, random);
-                self.postpone(slot, task.claim, delay, ONE_AT_A_TIME);
+                match self.suspects.leave(slot, random) {
+                    Some(delay) => self.postpone(slot, task.claim, delay, ONE_AT_A_TIME),
+                    None => self.end_unstarted(slot, task.claim, Verdict::HandBack),
+                }
             }
         }
     }
@@ -77,14 +79,17 @@ impl ClaimLoop {
             }
             SuspectStep::Postpone { slot, task, delay } => {
                 self.postpone(slot, task.claim, delay, NOTHING_BESIDE);
-                // No others were claimed because of it.
-                self.queues.may_have_tasks = true;
             }
             SuspectStep::HandBack { slot, task } => self.end_unstarted(slot, task.claim, Verdict::HandBack),
             SuspectStep::Pass { task } => {
                 let worker = self.shared.worker.clone();
                 self.suspects.passing = Some(Box::pin(async move { not_alone(&worker, &task.claim).await }));
             }
+        }
+        // Nothing was asked for meanwhile.
+        if self.suspects.unblocked() {
+            self.queues.may_have_tasks = true;
+            self.spare.may_have_tasks = true;
         }
     }
 

@@ -10,6 +10,7 @@ use runner_sdk::Stop;
 
 use super::*;
 use crate::worker::DEFAULT_LEASE;
+use crate::worker::claim_loop::until_done;
 use crate::worker::tests::Scene;
 
 const OPEN: WorkerLoad = WorkerLoad {
@@ -72,9 +73,9 @@ async fn the_next_one_has_room_once_the_first_has_passed_or_ended() {
     assert_eq!(ran, DEFAULT_LEASE / 6, "its lease was never extended");
     let mut suspects = Suspects::default();
     suspects.admit(0, first.clone(), 3);
-    assert!(!suspects.has_room() && !suspects.blocks_claims());
-    // One that is about to be postponed must not die with it.
-    suspects.postpone(1, 7);
+    assert!(!suspects.has_room());
+    // One that is about to leave must not die with it.
+    suspects.leave(1, 7);
     assert_eq!(word(&suspects.next(&OPEN)), "wait");
     assert!(!suspects.freed(&[1]));
     assert_eq!(word(&suspects.next(&OPEN)), "start");
@@ -87,6 +88,22 @@ async fn the_next_one_has_room_once_the_first_has_passed_or_ended() {
     suspects.admit(2, first, 3);
     assert_eq!(word(&suspects.next(&OPEN)), "start");
     assert!(suspects.freed(&[0, 2]) && suspects.has_room(), "it has ended");
+}
+
+#[tokio::test(start_paused = true)]
+async fn others_are_handed_back_in_the_first_moment_and_postponed_later() {
+    let mut suspects = Suspects::default();
+    suspects.admit(0, suspect(1).await, 3);
+    assert_eq!(suspects.leave(1, 7), None);
+    assert!(suspects.blocks_claims(), "a claim would bring it again");
+    suspects.freed(&[1]);
+    assert_eq!(word(&suspects.next(&OPEN)), "start");
+    assert!(!suspects.unblocked());
+    until_done(&mut suspects.timer).await;
+    assert_eq!(word(&suspects.next(&OPEN)), "wait");
+    assert!(!suspects.has_room() && !suspects.blocks_claims());
+    assert!(suspects.unblocked() && !suspects.unblocked());
+    assert_eq!(suspects.leave(2, 7), Some(POSTPONED + Duration::from_millis(7)));
 }
 
 #[tokio::test(start_paused = true)]
@@ -141,7 +158,8 @@ async fn without_a_bound_no_suspect_has_to_be_alone() {
     for (crashes, poison_after, last) in [(5, 0, false), (1, 3, false), (2, 3, true), (1, 2, true), (1, 1, true)] {
         let mut suspects = Suspects::default();
         suspects.admit(0, suspect(crashes).await, poison_after);
-        assert_eq!(suspects.blocks_claims(), last, "{crashes} of {poison_after}");
+        let waits = word(&suspects.next(&OPEN)) == "wait";
+        assert_eq!(waits, last, "{crashes} of {poison_after}");
     }
 }
 
