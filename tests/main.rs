@@ -7,6 +7,7 @@
 #![allow(clippy::disallowed_methods)]
 
 mod after;
+mod api;
 mod brokers;
 mod chaos;
 mod cli;
@@ -79,14 +80,15 @@ fn main() -> std::process::ExitCode {
     if let Some(code) = runner::guard_main().or_else(faults::program) {
         return code;
     }
-    kit::run(all())
+    kit::run(parts().into_iter().chain(wholes()).collect())
 }
 
-/// The tests of each module.
-fn all() -> Vec<Vec<kit::Trial>> {
+/// The tests of modules about one part.
+fn parts() -> Vec<Vec<kit::Trial>> {
     vec![
         kit::own_tests::tests(),
         after::tests(),
+        api::tests(),
         tidy::tests(),
         brokers::tests(),
         cli::tests(),
@@ -131,6 +133,12 @@ fn all() -> Vec<Vec<kit::Trial>> {
         rabbitmq_faults::tests(),
         table::tests(),
         table_links::tests(),
+    ]
+}
+
+/// The tests of modules about the program as a whole.
+fn wholes() -> Vec<Vec<kit::Trial>> {
+    vec![
         readiness::tests(),
         readme::tests(),
         rotation::tests(),

@@ -11,7 +11,7 @@ use kit::pages::{block, blocks};
 pub fn tests() -> Vec<kit::Trial> {
     kit::trials![
         needs(): its_manifests_are_valid, its_manifests_for_redis_are_valid, its_settings_are_valid, its_kinds_of_channels_are_valid, its_row_becomes_a_schedule,
-            its_checks_print_the_documented_output, its_commands_run, its_groups_are_filled, its_backup_is_made;
+            its_checks_print_the_documented_output, its_commands_run, its_calls_are_answered, its_groups_are_filled, its_backup_is_made;
         needs(Cluster): its_cluster_is_reached
     ]
 }
@@ -150,6 +150,43 @@ async fn its_commands_run() {
         let all = ["default", "echo", "pending"];
         assert!(all.iter().all(|word| printed.contains(word)), "{printed}");
     }
+}
+
+/// The calls of the API, with a token that `runner token new` has made, at a program whose worker leaves tasks alone.
+async fn its_calls_are_answered() {
+    let site = kit::Site::new("");
+    let made = [
+        "token",
+        "new",
+        "shop",
+        "--scope",
+        "act:tasks",
+        "--scope",
+        "read",
+        "--json",
+    ];
+    let made = site.cli(made).await.json();
+    let text = |key: &str| made[key].as_str().unwrap().to_owned();
+    let tokens = format!(
+        "tokens: [{{name: shop, token_hash: '{}', scopes: [act:tasks, read]}}]",
+        text("token_hash")
+    );
+    let users = "users: [{name: ann, password: a-password, role: viewer}]";
+    site.write(
+        "config.yaml",
+        &format!("auth: {{{users}, {tokens}}}\nworker: {{queues: {{other: 1}}}}\n"),
+    );
+    let runner = site.start().await;
+    let mut printed = String::new();
+    let calls = blocks("api");
+    assert!(calls.len() >= 2);
+    for script in calls {
+        let script = script.replace("127.0.0.1:8080", &format!("127.0.0.1:{}", runner.port));
+        printed += &shell(&site, &format!("TOKEN={}\n{script}", text("token"))).await;
+    }
+    assert!(!printed.contains("\"code\""), "a call was refused: {printed}");
+    let all = ["\"state\":\"pending\"", "\"latency_seconds\"", "\napi-"];
+    assert!(all.iter().all(|part| printed.contains(part)), "{printed}");
 }
 
 /// Not here: what happens to them (`story_groups`).

@@ -61,6 +61,7 @@ mod log;
 mod messaging;
 pub mod metrics;
 mod notification;
+mod objects;
 mod run_output;
 mod telemetry;
 mod text;

@@ -111,6 +111,12 @@ const ROOMS: &[Room] = &[
     ),
     room("diagnose", "runner/src/diagnose/", "core health queue text"),
     room("facts", "runner/src/facts.rs", "core diagnose health queue"),
+    // One form of each fact for commands and the API.
+    room(
+        "objects",
+        "runner/src/objects/",
+        "core queue source trigger diagnose text",
+    ),
     room(
         "worker",
         "runner/src/worker/",
@@ -129,7 +135,7 @@ const ROOMS: &[Room] = &[
     room(
         "web",
         "runner/src/web/",
-        "access background log metrics health messaging text core queue run_output source trigger diagnose facts worker scheduler notification workflow",
+        "access background log metrics health messaging text core queue run_output source trigger diagnose facts objects worker scheduler notification workflow",
     ),
     // How a Redis is reached is one type with one reader of URLs, which producers use as well.
     room(
@@ -141,7 +147,7 @@ const ROOMS: &[Room] = &[
     room(
         "cli",
         "runner/src/cli/",
-        "access background log metrics health messaging text core queue run_output queue::redis queue::embedded sdk client handlers source trigger diagnose facts worker scheduler upkeep web config events notification telemetry workflow",
+        "access background log metrics health messaging text core queue run_output queue::redis queue::embedded sdk client handlers source trigger diagnose facts objects worker scheduler upkeep web config events notification telemetry workflow",
     ),
 ];
 

@@ -6,7 +6,8 @@ use super::text::{none, read};
 use crate::kit::pages::{all, anchor, blocks_of, examples, top};
 
 /// Names in the mark `<!-- run: NAME -->` above a block that a test knows; any other would run nothing.
-const RUN: [&str; 14] = [
+const RUN: [&str; 15] = [
+    "api",
     "first",
     "test",
     "nginx",

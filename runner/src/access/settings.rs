@@ -10,6 +10,7 @@ use serde::Serialize;
 
 use super::public_url::PublicUrl;
 use super::sign;
+use super::tokens::TokenList;
 use super::trusted_proxies::TrustedProxies;
 
 /// A user's rights; each role includes the ones before it.
@@ -94,7 +95,7 @@ impl UserList {
     }
 }
 
-/// All settings. `listen`, `auth`, `key`, `queues` and `instance` are set at start; `config` reads the rest.
+/// All settings. `listen`, `auth`, `tokens`, `key`, `queues` and `instance` are set at start; `config` reads the rest.
 #[derive(Clone)]
 pub struct WebSettings {
     /// The name of the service, to tell dashboards apart.
@@ -103,6 +104,8 @@ pub struct WebSettings {
     pub listen: String,
     /// Who has access.
     pub auth: Auth,
+    /// With what programs call the API.
+    pub tokens: TokenList,
     /// Signs sessions, notices and form tokens; random, the same on every instance behind one name.
     pub key: [u8; 32],
     /// Host names (ports are ignored) that requests may use, besides the loopback names. With [`Auth::Login`] an empty list
@@ -143,6 +146,7 @@ impl Default for WebSettings {
             auth: Auth::Login {
                 users: UserList::default(),
             },
+            tokens: TokenList::default(),
             key: [0; 32],
             allowed_hosts: Vec::new(),
             public_url: None,

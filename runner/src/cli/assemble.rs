@@ -13,7 +13,7 @@ use runner_sdk::{Handlers, Registry, TypedTasks};
 use tokio::time::timeout;
 
 use super::parts::{CodeSchedule, Registrar};
-use crate::access::{Auth, UserList, WebSettings};
+use crate::access::{Auth, TokenList, UserList, WebSettings};
 use crate::config::{Access, Settings};
 use crate::source::{self, Code, NO_SEMAPHORE, ScheduleContext, SourceSettings, TableSettings};
 use crate::worker::Instance;
@@ -158,6 +158,7 @@ pub(super) fn web(settings: &Settings, access: Access, address: SocketAddr, inst
             },
             false => Auth::Open,
         },
+        tokens: TokenList::new(access.tokens),
         key: access.key,
         queues: queues.filter(|name| !name.as_str().contains('*')).cloned().collect(),
         channels: settings.notification.channels.clone(),

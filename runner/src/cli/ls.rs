@@ -3,7 +3,6 @@
 use clap::{Args, Subcommand};
 use runner_core::task::{QueueName, TaskState, covers};
 use runner_queue::{InspectQueues, QueueInfo, unclaimed};
-use serde_json::json;
 
 use super::ls_bad_messages::ListBadMessages;
 use super::ls_limits::ListLimits;
@@ -11,6 +10,7 @@ use super::ls_schedules::ListSchedules;
 use super::ls_tasks::Tasks;
 use super::ls_triggers::ListTriggers;
 use super::{CommandContext, print};
+use crate::objects::QueueObject;
 
 /// Queues that the broker is asked about in one call.
 const CHUNK: usize = 500;
@@ -80,18 +80,7 @@ impl Queues {
         let unclaimed = unclaimed(broker.as_ref(), &queues).await?.types;
         let zone = &context.settings()?.source.zone;
         if self.json {
-            let objects = queues.iter().map(|q| {
-                let of = unclaimed.iter().filter(|one| one.queue == q.name);
-                let of = of.map(
-                    |one| json!({"type": one.kind, "count": one.count, "oldest": print::instant(one.oldest, zone)}),
-                );
-                json!({
-                    "unclaimed": of.collect::<Vec<_>>(),
-                    "name": q.name, "paused": q.paused, "size": q.size(), "counts": q.counts,
-                    "latency_seconds": q.latency.as_secs_f64(), "processed_today": q.processed_today,
-                    "failed_today": q.failed_today, "processed": q.processed, "failed": q.failed,
-                })
-            });
+            let objects = queues.iter().map(|queue| QueueObject::of(queue, &unclaimed, zone));
             return Ok(print::json(&objects.collect::<Vec<_>>())?);
         }
         let count = |q: &QueueInfo, state| q.counts.get(&state).copied().unwrap_or(0).to_string();

@@ -12,8 +12,8 @@ use runner_queue::{Broker, Page, RawTask, TaskInfo, TaskPage};
 
 use super::exit::Usage;
 use super::queue::known;
-use super::task_object::{raw_json, task_json};
 use super::{CommandContext, print};
+use crate::objects::TaskListItem;
 
 /// Queues that the broker is asked about in one call.
 const CHUNK: usize = 500;
@@ -157,9 +157,11 @@ impl Tasks {
     fn show(&self, found: &Found, zone: &TimeZone) -> anyhow::Result<()> {
         let Found { tasks, unreadable } = found;
         if self.json {
-            let readable = tasks.iter().map(|task| task_json(task, zone));
-            let objects = readable.chain(unreadable.iter().map(|(queue, raw)| raw_json(queue, raw)));
-            return Ok(print::json(&objects.collect::<Vec<print::Object>>())?);
+            let readable = tasks.iter().map(|task| TaskListItem::of(task, zone));
+            let unreadable = unreadable
+                .iter()
+                .map(|(queue, raw)| TaskListItem::unreadable(queue, raw));
+            return Ok(print::json(&readable.chain(unreadable).collect::<Vec<_>>())?);
         }
         let readable = tasks.iter().map(|task| row(task, zone));
         let rows: Vec<Vec<String>> = readable

@@ -66,8 +66,8 @@ mod task;
 mod task_all;
 mod task_args;
 mod task_artifacts;
-mod task_object;
 mod temporary;
+mod token;
 mod values;
 mod version;
 mod why;
@@ -124,6 +124,7 @@ enum Command {
     Runs(runs::RunsCommand),
     Logs(logs::LogsCommand),
     Notify(notify::NotifyCommand),
+    Token(token::TokenCommand),
     Why(why::Why),
     Doctor(doctor::DoctorCommand),
     Migrate(migrate::Migrate),
@@ -232,6 +233,7 @@ fn dispatch(cli: Cli, parts: AppParts) -> anyhow::Result<ExitCode> {
         Command::Workflow(workflow) => single_threaded(workflow.run(&context))?,
         Command::Runs(runs) => single_threaded(runs.run(&context))?,
         Command::Notify(notify) => single_threaded(notify.run(&context))?,
+        Command::Token(token) => token.run(&context)?,
         Command::Logs(logs) => single_threaded(logs.run(&context))?,
         Command::Doctor(doctor) => single_threaded(doctor.run(&context, parts.registrars))?,
         Command::Why(why) => single_threaded(why.run(&context))?,

@@ -8,13 +8,13 @@ use std::fmt;
 use std::io::{self, Write};
 use std::time::Duration;
 
-use bytes::Bytes;
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
 use serde::Serialize;
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
 
+pub use crate::objects::{JsonField, instant, payload};
 use crate::text::signs;
 
 /// Columns; a longer cell is cut so that a row stays a row.
@@ -156,16 +156,6 @@ impl Finding<'_> {
 #[derive(Debug, Serialize)]
 pub struct Object(BTreeMap<String, JsonField>);
 
-/// A value of an [`Object`].
-#[derive(Debug, Serialize)]
-#[serde(untagged)]
-pub enum JsonField {
-    /// A value of this program.
-    Value(Value),
-    /// From elsewhere: numbers keep their digits and keys their order.
-    Raw(Box<RawValue>),
-}
-
 impl FromIterator<(&'static str, Value)> for Object {
     fn from_iter<I: IntoIterator<Item = (&'static str, Value)>>(pairs: I) -> Self {
         let pairs = pairs.into_iter();
@@ -178,6 +168,24 @@ impl FromIterator<(&'static str, Value)> for Object {
 }
 
 impl Object {
+    /// The pairs of an object in which payloads and results are JSON from elsewhere.
+    #[must_use]
+    pub fn of_serialized(value: &impl Serialize) -> Self {
+        const FROM_ELSEWHERE: [&str; 2] = ["payload", "result"];
+        let text = serde_json::to_string(value).unwrap_or_default();
+        let pairs: BTreeMap<String, Box<RawValue>> = serde_json::from_str(&text).unwrap_or_default();
+        let field = |(key, raw): (String, Box<RawValue>)| {
+            // A text is shown as text, so that only other JSON is taken as it is written.
+            let other = !raw.get().starts_with('"') && raw.get() != "null";
+            let field = match other && FROM_ELSEWHERE.contains(&key.as_str()) {
+                true => JsonField::Raw(raw),
+                false => JsonField::Value(serde_json::from_str(raw.get()).unwrap_or_default()),
+            };
+            (key, field)
+        };
+        Self(pairs.into_iter().map(field).collect())
+    }
+
     /// The pairs of an object; none of any other value.
     #[must_use]
     pub fn of(value: Value) -> Self {
@@ -296,18 +304,7 @@ fn columns(c: char) -> usize {
     }
 }
 
-/// An instant as RFC 3339 with the offset of the zone.
-#[must_use]
-pub fn instant(at: Timestamp, zone: &TimeZone) -> String {
-    let zoned = at.to_zoned(zone.clone());
-    if zoned.subsec_nanosecond() == 0 {
-        zoned.strftime("%Y-%m-%dT%H:%M:%S%:z").to_string()
-    } else {
-        zoned.strftime("%Y-%m-%dT%H:%M:%S%.3f%:z").to_string()
-    }
-}
-
-/// The same, or `null`.
+/// An instant as RFC 3339 with the offset of the zone, or `null`.
 #[must_use]
 pub fn maybe(at: Option<Timestamp>, zone: &TimeZone) -> Value {
     at.map_or(Value::Null, |at| json!(instant(at, zone)))
@@ -338,22 +335,6 @@ pub fn with_moments(value: Value, keys: &[&str], zone: &TimeZone) -> Value {
         }
         other => other,
     }
-}
-
-/// A payload as JSON if it is JSON, else as text, else as base64 in an object.
-#[must_use]
-pub fn payload(bytes: &Bytes) -> JsonField {
-    use base64::Engine;
-    if bytes.is_empty() {
-        return JsonField::Value(Value::Null);
-    }
-    if let Ok(raw) = serde_json::from_slice::<Box<RawValue>>(bytes) {
-        return JsonField::Raw(raw);
-    }
-    JsonField::Value(match std::str::from_utf8(bytes) {
-        Ok(text) => json!(text),
-        Err(_) => json!({"base64": base64::engine::general_purpose::STANDARD.encode(bytes)}),
-    })
 }
 
 /// This many tasks, in words.
@@ -438,20 +419,5 @@ mod tests {
             hint: Some("p\u{1b}q"),
         };
         assert_eq!(finding.lines(), "a␊b.yaml:1: E100 x␊y\n  1 | z\n    | ^\n  help: p␛q");
-    }
-
-    #[test]
-    fn payloads_of_any_kind_are_shown() {
-        let shown = |bytes: &'static [u8]| {
-            let object = Object::of(json!({"n": 1})).with("p", payload(&Bytes::from_static(bytes)));
-            serde_json::to_string(&object).unwrap()
-        };
-        assert_eq!(
-            shown(br#"{"b":12345678901234567890123, "a":1.0}"#),
-            r#"{"n":1,"p":{"b":12345678901234567890123, "a":1.0}}"#
-        );
-        assert_eq!(shown(b"plain"), r#"{"n":1,"p":"plain"}"#);
-        assert_eq!(shown(b"\xff"), r#"{"n":1,"p":{"base64":"/w=="}}"#);
-        assert_eq!(shown(b""), r#"{"n":1,"p":null}"#);
     }
 }

@@ -12,7 +12,7 @@ use async_trait::async_trait;
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
-use crate::access::UserList;
+use crate::access::{TokenList, UserList};
 use crate::background::{self, BackgroundLoop};
 use crate::config::{Environment, OwnSection, Purpose, Settings, WrittenKeys, resolve_access};
 use crate::log::LogLevels;
@@ -30,6 +30,8 @@ pub(super) struct LiveSettings {
     pub(super) worker: Option<ChangeableSettings>,
     /// `None`: no page requires a login here.
     pub(super) users: Option<UserList>,
+    /// `None`: there is no API here.
+    pub(super) tokens: Option<TokenList>,
 }
 
 /// What waits for a restart, or why nothing was read.
@@ -111,6 +113,12 @@ impl Reloader {
         }
         if has("auth.users") && self.set_users(settings) {
             set.push("auth.users");
+        }
+        if has("auth.tokens")
+            && let Some(tokens) = &self.live.tokens
+        {
+            tokens.set(settings.auth.tokens.clone());
+            set.push("auth.tokens");
         }
         let (applied, waiting): (Vec<_>, Vec<_>) = changed
             .into_iter()

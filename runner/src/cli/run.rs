@@ -26,7 +26,7 @@ use super::service_manager::{ServiceManager, Watched};
 use super::state_store::BrokerStateStore;
 use super::store_users::StoreUse;
 use super::{assemble, banner, print, signals};
-use crate::access::{Auth, UserList, WebSettings};
+use crate::access::{Auth, TokenList, UserList, WebSettings};
 use crate::config::{Access, BrokerSettings, SealingKey, Settings};
 use crate::events::{self, Events};
 use crate::health::{self, Health};
@@ -97,6 +97,8 @@ struct Running {
     probes: Option<PageServer>,
     /// Who may log in, if the dashboard requires it.
     users: Option<UserList>,
+    /// With what programs call the API, if there is a dashboard.
+    tokens: Option<TokenList>,
 }
 
 /// Runs until a signal asks it to stop. Returns the exit code of the process.
@@ -138,6 +140,7 @@ pub async fn run(settings: Settings, mut app: AppParts, access: Access, log: Log
         levels: log.levels.clone(),
         worker: of_worker.clone(),
         users: running.users.clone(),
+        tokens: running.tokens.clone(),
     };
     let reloader = Arc::new(Reloader::new(&settings, &sections, live));
     reload::watch(reloader.clone(), stopping.clone());
@@ -451,13 +454,14 @@ impl Components {
         stopping: &CancellationToken,
     ) -> anyhow::Result<Running> {
         let me = &self.instance;
-        let mut users = None;
+        let (mut users, mut tokens) = (None, None);
         let web = match listeners.web {
             Some(listener) => {
                 let settings = assemble::web(settings, access, address_of(&listener)?, me);
                 if let Auth::Login { users: list } = &settings.auth {
                     users = Some(list.clone());
                 }
+                tokens = Some(settings.tokens.clone());
                 Some(Serving::new(pages(settings, self, stopping)?, listener)?)
             }
             None => None,
@@ -517,6 +521,7 @@ impl Components {
             web,
             probes,
             users,
+            tokens,
         })
     }
 }

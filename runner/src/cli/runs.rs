@@ -7,11 +7,10 @@ use clap::Args;
 use jiff::tz::TimeZone;
 use runner_core::task::AttemptOutcome;
 use runner_queue::{MAX_RUNS_KEPT, MOST_RECORDED_RUNS, RunRecord, TypeRuns};
-use serde_json::json;
 
 use super::function_runs::{QueueArg, functions, no_function, runs_of, started_by};
-use super::print::Object;
 use super::{CommandContext, print};
+use crate::objects::RunObject;
 
 /// List the last runs of a function or task type, newest first
 #[derive(Debug, Args)]
@@ -62,7 +61,8 @@ impl RunsCommand {
         shown.truncate(self.limit);
         let zone = &context.settings()?.source.zone;
         if self.json {
-            let objects: Vec<Object> = shown.iter().map(|run| object(run, zone)).collect();
+            // Without outputs, which may be long: `runner logs` has them.
+            let objects: Vec<RunObject> = shown.iter().map(|run| RunObject::of(run, zone)).collect();
             return Ok(print::json(&objects)?);
         }
         let mut facts = summary(all, zone);
@@ -139,26 +139,4 @@ fn row(run: &RunRecord, zone: &TimeZone) -> Vec<String> {
         run.task.to_string(),
         run.error.clone().unwrap_or_default(),
     ]
-}
-
-/// The keys of a run in JSON, without its output, which may be long: `runner logs` has it.
-fn object(run: &RunRecord, zone: &TimeZone) -> Object {
-    Object::of(json!({
-        "task": run.task,
-        "queue": run.queue,
-        "function": run.task_type().is_none().then_some(&run.function),
-        "type": run.task_type(),
-        "schedule": run.schedule,
-        "trigger": run.trigger,
-        "event": run.event,
-        "planned": print::maybe(run.planned, zone),
-        "attempt": run.attempt,
-        "started_at": run.known_length().map(|_| print::instant(run.started_at, zone)),
-        "ended_at": print::instant(run.ended_at, zone),
-        "took_seconds": run.known_length().map(|took| took.as_secs_f64()),
-        "outcome": run.outcome,
-        "worker": run.worker,
-        "trace_id": run.trace,
-        "error": run.error,
-    }))
 }

@@ -18,11 +18,11 @@ use super::reasons::ReasonPrinter;
 use super::task_all::{self, Target, Targets};
 use super::task_args::TaskArgs;
 use super::task_artifacts::Artifacts;
-use super::task_object::{raw_json, task_json};
 use super::{CommandContext, payload, print};
 use crate::config::Environment;
 use crate::diagnose::{TaskFacts, why_gone, why_task};
 use crate::facts;
+use crate::objects::{AttemptObject, LiveObject, TaskDetailsObject, TaskObject, UnreadableTaskObject};
 use crate::text::{hex, shell, unhex};
 
 /// Show, run, archive, delete, cancel, stop or edit a task, or act on a whole list.
@@ -308,23 +308,19 @@ impl Show {
         let zone = &context.settings()?.source.zone;
         let printer = ReasonPrinter { now: facts.now, zone };
         let live = LiveRun::of(broker.as_ref(), &task).await?;
-        let object = task_json(&task, zone);
+        let object = TaskObject::of(&task, zone);
         if self.json {
-            let object = object.with("live", JsonField::Value(json!(live)));
-            let attempts = attempts
-                .iter()
-                .map(|a| {
-                    json!({
-                        "number": a.number, "outcome": a.outcome, "error": a.error, "server": a.server, "log": a.log,
-                        "started_at": print::instant(a.started_at, zone), "ended_at": print::instant(a.ended_at, zone),
-                    })
-                })
-                .collect();
-            let object = object.with("attempts", JsonField::Value(attempts));
-            return Ok(print::json(
-                &object.with("reasons", JsonField::Value(printer.json(&reasons))),
-            )?);
+            return Ok(print::json(&TaskDetailsObject {
+                task: object,
+                live: live.map(|live| LiveObject::of(live, zone)),
+                attempts: attempts
+                    .iter()
+                    .map(|attempt| AttemptObject::of(attempt, zone))
+                    .collect(),
+                reasons: printer.writer().objects(&reasons),
+            })?);
         }
+        let object = Object::of_serialized(&object);
         let title = task.record.id.as_str();
         let shown = lines(title, &object, printer.rows(&reasons));
         Ok(print::text(
@@ -380,7 +376,8 @@ impl Show {
         let Some(raw) = broker.raw_task(queue, id).await? else {
             bail!("no task {} in queue {queue}", self.which.id);
         };
-        let object = raw_json(queue, &raw).with("head", print::payload(&raw.head));
+        let object =
+            Object::of_serialized(&UnreadableTaskObject::of(queue, &raw)).with("head", print::payload(&raw.head));
         if self.json {
             return Ok(print::json(&object)?);
         }

@@ -12,7 +12,7 @@ use argon2::password_hash::PasswordHasher;
 use sha2::{Digest, Sha256};
 
 use super::{Credential, Settings, UserSettings};
-use crate::access::{User, UserRole};
+use crate::access::{ApiToken, User, UserRole};
 use crate::text::hex;
 
 /// Holds the generated password of the user `admin`, one line.
@@ -33,6 +33,8 @@ pub struct Access {
     pub login: bool,
     /// Who may log in.
     pub users: Vec<User>,
+    /// With what programs call the API.
+    pub tokens: Vec<ApiToken>,
     /// Signs sessions and form tokens.
     pub key: [u8; 32],
     /// The key that seals what is kept in the broker, if there is one.
@@ -58,6 +60,7 @@ impl Access {
         Self {
             login: true,
             users: Vec::new(),
+            tokens: Vec::new(),
             key: [0; 32],
             sealing: None,
             notes: Vec::new(),
@@ -149,6 +152,7 @@ pub fn resolve_access(settings: &Settings, data_dir: &Path) -> Result<Access, Ac
     Ok(Access {
         login: !users.is_empty(),
         users,
+        tokens: settings.auth.tokens.clone(),
         key,
         sealing: Some(sealing),
         notes,

@@ -24,6 +24,7 @@ mod read_server;
 mod read_services;
 mod read_stores;
 mod read_telemetry;
+mod read_tokens;
 mod read_work;
 mod reader;
 mod secret;

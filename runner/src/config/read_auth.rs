@@ -1,8 +1,8 @@
-//! Reads `auth`: who may log in. Checks names and forms; `access` does the hashing.
+//! Reads `auth`: who may log in; the tokens of programs are in `read_tokens`. Checks names and forms; `access` does the hashing.
 
-use super::Secret;
 use super::section::Section;
 use super::settings::{AuthSettings, Credential, UserSettings};
+use super::{Secret, read_tokens};
 use crate::access::UserRole;
 
 /// The most users; more need a directory service.
@@ -34,8 +34,9 @@ pub fn read(root: &Section<'_>) -> AuthSettings {
             users.push(read);
         }
     }
+    let tokens = read_tokens::read(&section);
     section.finish();
-    AuthSettings { users }
+    AuthSettings { users, tokens }
 }
 
 fn one(user: &Section<'_>) -> Option<UserSettings> {

@@ -26,8 +26,10 @@ pub struct Reader<'a> {
     /// Every key that was read, by its path.
     pub(super) paths: RefCell<Vec<String>>,
     pub(super) secrets: Cell<bool>,
-    /// The list of maps that a variable holds instead of the file; there is one such key.
-    pub(super) list: OnceCell<Option<JsonVariable>>,
+    /// The lists of maps that variables hold instead of the file: users and tokens.
+    pub(super) users: OnceCell<Option<JsonVariable>>,
+    /// See `users`.
+    pub(super) tokens: OnceCell<Option<JsonVariable>>,
 }
 
 /// The value of a variable as JSON.
@@ -93,7 +95,8 @@ impl<'a> Reader<'a> {
             keys: RefCell::default(),
             paths: RefCell::default(),
             secrets: Cell::new(false),
-            list: OnceCell::new(),
+            users: OnceCell::new(),
+            tokens: OnceCell::new(),
         }
     }
 

@@ -90,11 +90,15 @@ impl<'a> Section<'a> {
         Section::of(self.reader, self.path_of(key), node, self.held)
     }
 
-    /// The elements of the list of maps under `key`; an override is the same list as JSON.
+    /// The elements of the list of maps under `key`, which is `users` or `tokens`; an override is the same list as JSON.
     #[must_use]
     pub fn sections(&self, key: &'static str) -> Vec<Section<'a>> {
         let entry = self.entry(key, true);
-        let held = self.reader.list.get_or_init(|| self.tree(key)).as_ref();
+        let list = match key {
+            "tokens" => &self.reader.tokens,
+            _ => &self.reader.users,
+        };
+        let held = list.get_or_init(|| self.tree(key)).as_ref();
         let (node, held) = match held {
             Some(held) => (Some(held.node()), Some(held)),
             None => (entry.map(|field| field.node), self.held),

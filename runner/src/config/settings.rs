@@ -2,6 +2,7 @@
 //!
 //! The settings of a room are a struct of that room, with its defaults; only those of the process are here.
 
+use std::fmt;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
@@ -11,7 +12,7 @@ use runner_handlers::HandlerSettings;
 use runner_queue::redis::{RedisSettings, RedisTarget};
 
 use super::{Secret, WrittenKeys};
-use crate::access::{UserRole, WebSettings};
+use crate::access::{ApiToken, UserRole, WebSettings};
 use crate::events::EventSettings;
 use crate::log::LogSettings;
 use crate::notification::NotificationSettings;
@@ -102,11 +103,22 @@ impl BrokerSettings {
     }
 }
 
-/// Who may log in.
-#[derive(Debug, Clone, Default)]
+/// Who may log in, and which programs may call.
+#[derive(Clone, Default)]
 pub struct AuthSettings {
     /// As configured; passwords are hashed when access is resolved.
     pub users: Vec<UserSettings>,
+    /// With what programs call the API.
+    pub tokens: Vec<ApiToken>,
+}
+
+impl fmt::Debug for AuthSettings {
+    /// Without the digests of tokens.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("AuthSettings")
+            .field("users", &self.users)
+            .finish_non_exhaustive()
+    }
 }
 
 /// A person who may log in.

@@ -8,7 +8,7 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use runner_core::clock::Clock;
-use runner_core::function::{Function, Functions};
+use runner_core::function::{Function, Functions, SchemaFault};
 use runner_core::schedule::{Plan, Problem, ScheduleId, Source};
 
 use super::directory::Directory;
@@ -172,6 +172,12 @@ impl Catalog {
     pub fn function(&self, name: &str) -> Option<(Arc<Function>, String)> {
         let function = self.shared.functions().get(name)?;
         Some((function, self.shared.places().get(name).cloned().unwrap_or_default()))
+    }
+
+    /// Why a task of this type must not have this payload, by the schemas of the manifests.
+    #[must_use]
+    pub fn payload_fault(&self, kind: &str, payload: &[u8]) -> Option<SchemaFault> {
+        self.shared.functions().payload_fault(kind, payload)
     }
 
     /// One for each source that is read.

@@ -1,13 +1,14 @@
-//! The page of a fault: what failed and what to do, in the user's language. The faults are in `page_error`.
+//! The page of a fault: what failed and what to do, in the user's language; for the API, JSON instead. The faults are in `page_error`.
 
 use std::sync::Arc;
 
 use axum::extract::{Request, State};
 use axum::http::{HeaderValue, Method, header};
 use axum::middleware::Next;
-use axum::response::Response;
+use axum::response::{IntoResponse as _, Response};
 use serde::Serialize;
 
+use super::api;
 use super::app_state::AppState;
 use super::guard::admit;
 use super::layout;
@@ -32,11 +33,15 @@ impl PageTemplate for ErrorPage {
 /// Turns empty answers that carry a fault into pages, in the user's language.
 pub async fn add_error_page(State(app): State<AppState>, request: Request, next: Next) -> Response {
     let bodiless = *request.method() == Method::HEAD;
+    let of_api = api::is_api(request.uri().path());
     let lang = admit::language(request.headers());
     let response = next.run(request).await;
     let Some(fault) = response.extensions().get::<Arc<PageError>>().cloned() else {
         return response;
     };
+    if of_api {
+        return problem(response, &fault);
+    }
     let anonymous = || Arc::new(RequestContext::unknown(lang, app.clock.now()));
     let cx = response
         .extensions()
@@ -63,4 +68,16 @@ pub async fn add_error_page(State(app): State<AppState>, request: Request, next:
         HeaderValue::from_static("text/html; charset=utf-8"),
     );
     Response::from_parts(parts, body.into())
+}
+
+/// The same for programs. Headers of the answer stay: what may be called instead, when to call again.
+fn problem(response: Response, fault: &PageError) -> Response {
+    let (parts, _) = response.into_parts();
+    let mut response = api::ApiProblem::of_page(fault).into_response();
+    for name in [header::ALLOW, header::RETRY_AFTER] {
+        if let Some(value) = parts.headers.get(&name) {
+            response.headers_mut().insert(name, value.clone());
+        }
+    }
+    response
 }

@@ -4,6 +4,7 @@
 //! page works without scripts.
 
 mod act;
+mod api;
 mod app_state;
 mod assets;
 mod broker_answer;
@@ -41,7 +42,9 @@ mod unclaimed;
 mod urls;
 mod write_deadline;
 
-pub use crate::access::{Auth, PublicUrl, TrustedProxies, User, UserList, UserRole, WebSettings};
+pub use crate::access::{
+    ApiToken, Auth, PublicUrl, TokenList, TokenScope, TrustedProxies, User, UserList, UserRole, WebSettings, digest_of,
+};
 pub use app_state::{AppState, AppStateParts};
 pub use render::TemplateError;
 pub use routes::router;

@@ -1,4 +1,4 @@
-//! All addresses, and the guards around them. Those of pages are in `pages`, those of actions in `act`.
+//! All addresses, and the guards around them. Those of pages are in `pages`, of actions in `act`, of programs in `api`.
 
 use std::time::Duration;
 
@@ -15,7 +15,7 @@ use super::error_page;
 use super::guard::{admit, headers, host};
 use super::hook_limits::is_hook;
 use super::page_error::PageError;
-use super::{act, assets, complete, hooks, light_answers, pages, probe, reached_by, scrape, urls};
+use super::{act, api, assets, complete, hooks, light_answers, pages, probe, reached_by, scrape, urls};
 
 /// How long a page may take; the broker has its own, shorter limits.
 const PATIENCE: Duration = Duration::from_secs(15);
@@ -31,6 +31,7 @@ pub fn router(app: AppState) -> Router {
         let guarded = dashboard().layer(middleware::from_fn_with_state(app.clone(), admit::admit));
         pages = pages
             .merge(guarded)
+            .merge(api::routes())
             .route("/", get(|| async { Redirect::to(&urls::root()) }))
             .route("/queue/", get(|| async { Redirect::to(&urls::root()) }));
     }

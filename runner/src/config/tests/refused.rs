@@ -51,6 +51,12 @@ app: {name: a}\nserver: {name: b} | CFG_TWICE | 1:7 | same setting
 auth: {users: [{name: a}]} | CFG_AUTH | 1:16 | password
 auth: {users: [{name: a, password_hash: x}]} | CFG_AUTH | 1:16 | Argon2
 auth: {users: [{name: a, password: x}, {name: a, password: y}]} | CFG_TWICE | 1:40 | twice
+auth: {tokens: [{name: a}]} | CFG_AUTH | 1:17 | needs either token_hash or token
+auth: {tokens: [{name: a, token: short}]} | CFG_AUTH | 1:17 | fewer than 32
+auth: {tokens: [{name: a, token_hash: sha256:00}]} | CFG_AUTH | 1:17 | SHA-256
+auth: {tokens: [{token: 0123456789abcdef0123456789abcdef}]} | CFG_AUTH | 1:17 | name
+auth: {tokens: [{name: a, token: 0123456789abcdef0123456789abcdef, scopes: [write]}]} | CFG_VALUE | 1:77 | act:tasks
+auth: {tokens: [{name: a, token: 0123456789abcdef0123456789abcdef, expires: soon}]} | CFG_VALUE | 1:77 | 2027-06-30
 redis: {host: "${env:NONE}"} | CFG_REFERENCE | 1:15 | NONE is not set
 a: 1\na: 2 | CFG_SYNTAX | 2:1 | duplicate key "a"
 "#;

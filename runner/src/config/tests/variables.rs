@@ -56,6 +56,10 @@ fn variables_of_the_same_form_set_lists_maps_and_users() {
     assert_eq!(names, ["ann", "bob"]);
     assert!(matches!(&users[0].credential, Credential::Password(p) if p.expose() == "hunter2"));
     assert!(settings(&[("RUNNER_AUTH_USERS", "")]).auth.users.is_empty());
+    let secret = r#"[{"name": "ci", "token": "0123456789abcdef0123456789abcdef", "scopes": ["act:tasks"]}]"#;
+    let read = settings(&[("RUNNER_AUTH_TOKENS", secret)]).auth;
+    let names: Vec<_> = read.tokens.iter().map(|token| token.name.as_str()).collect();
+    assert_eq!((read.users.len(), names), (1, vec!["ci"]));
 }
 
 #[test]

@@ -5,12 +5,13 @@ use std::sync::Arc;
 use axum::Extension;
 use axum::extract::{Path, State};
 use axum::response::Response;
+use runner_core::task::QueueName;
 
 use super::{Audit, done, redirect_with, settled};
 use crate::web::app_state::AppState;
 use crate::web::page_error::PageError;
 use crate::web::pages::tasks::queue_name;
-use crate::web::request_context::{Form, SharedContext};
+use crate::web::request_context::{Form, RequestContext, SharedContext};
 
 /// `POST /queue/queues/{queue}/{verb}`
 pub async fn one(
@@ -20,24 +21,32 @@ pub async fn one(
     Extension(form): Extension<Arc<Form>>,
 ) -> Result<Response, PageError> {
     let name = queue_name(&queue)?;
-    let queue = name.to_string();
-    // Pausing stores a mark under the name; an unknown name must not get one.
-    let known = app.broker.queues_of(std::slice::from_ref(&name)).await?;
-    if known.is_empty() {
-        return Err(PageError::Gone("queue", queue));
-    }
-    let key = match verb.as_str() {
-        "pause" => {
-            let audit = Audit::intent(&cx, "queue.pause", &queue);
-            settled(audit, app.broker.pause_queue(&name).await)?;
-            "notice.queue.pause"
-        }
-        "resume" => {
-            let audit = Audit::intent(&cx, "queue.resume", &queue);
-            settled(audit, app.broker.resume_queue(&name).await)?;
-            "notice.queue.resume"
-        }
+    let (pause, key) = match verb.as_str() {
+        "pause" => (true, "notice.queue.pause"),
+        "resume" => (false, "notice.queue.resume"),
         _ => return Err(PageError::NoPage),
     };
-    Ok(redirect_with(&app, &form.back(), &done(key, queue)))
+    hold(&app, &cx, &name, pause).await?;
+    Ok(redirect_with(&app, &form.back(), &done(key, name.to_string())))
+}
+
+/// Pauses or resumes a queue, with its audit lines. Returns whether that changed anything.
+pub(crate) async fn hold(
+    app: &AppState,
+    cx: &RequestContext,
+    name: &QueueName,
+    pause: bool,
+) -> Result<bool, PageError> {
+    // Pausing stores a mark under the name; an unknown name must not get one.
+    let known = app.broker.queues_of(std::slice::from_ref(name)).await?;
+    if known.is_empty() {
+        return Err(PageError::Gone("queue", name.to_string()));
+    }
+    if pause {
+        let audit = Audit::intent(cx, "queue.pause", name);
+        settled(audit, app.broker.pause_queue(name).await)
+    } else {
+        let audit = Audit::intent(cx, "queue.resume", name);
+        settled(audit, app.broker.resume_queue(name).await)
+    }
 }

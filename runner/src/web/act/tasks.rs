@@ -8,7 +8,7 @@ use axum::response::Response;
 use runner_core::task::{QueueName, TaskId, TaskState};
 use runner_queue::{Action, ActionError, RunBy, stopped_by};
 
-use super::{Audit, done, not_done, redirect_with, settled};
+use super::{Audit, done, not_done, otherwise, redirect_with, settled};
 use crate::access::UserRole;
 use crate::web::app_state::AppState;
 use crate::web::page_error::{self, PageError};
@@ -29,16 +29,19 @@ pub async fn one(
         return delete_raw(&app, &cx, &name, &bytes, &verb).await;
     };
     let (queue, id) = (name.as_str(), task.as_str());
-    let (action, audited, key) = match verb.as_str() {
-        "run" => (Action::Run, "task.run", "notice.task.run"),
-        "archive" => (Action::Archive, "task.archive", "notice.task.archive"),
-        "delete" => (Action::Delete, "task.delete", "notice.task.delete"),
+    let (action, key) = match verb.as_str() {
+        "run" => (Action::Run, "notice.task.run"),
+        "archive" => (Action::Archive, "notice.task.archive"),
+        "delete" => (Action::Delete, "notice.task.delete"),
         "cancel" => {
-            let notice = cancel(&app, &cx, &name, &task).await?;
+            let notice = match cancel(&app, &cx, &name, &task).await? {
+                StopAnswer::Asked => done("notice.task.cancel", id),
+                other => other.notice(id),
+            };
             return Ok(redirect_with(&app, &form.back(), &notice));
         }
         "stop" => {
-            let notice = stop(&app, &cx, &name, &task).await?;
+            let notice = stop(&app, &cx, (&name, &task), None).await?.notice(id);
             return Ok(redirect_with(&app, &form.back(), &notice));
         }
         _ => return Err(PageError::NoPage),
@@ -46,13 +49,7 @@ pub async fn one(
     if action == Action::Delete {
         cx.may(UserRole::Admin)?;
     }
-    let audit = Audit::intent(&cx, audited, format!("{queue}/{id}"));
-    let result = app.broker.act(&name, &task, action).await;
-    audit.outcome(match &result {
-        Ok(()) => "done",
-        Err(ActionError::Broker(_)) => "unknown",
-        Err(_) => "refused",
-    });
+    let result = perform(&app, &cx, (&name, &task), action).await;
     // The page of a deleted task cannot be returned to.
     let gone = result.is_ok() && action == Action::Delete;
     let back = if gone && form.back() == urls::task(queue, id) {
@@ -65,6 +62,53 @@ pub async fn one(
         Err(error) => not_done(page_error::refused(error)?),
     };
     Ok(redirect_with(&app, &back, &notice))
+}
+
+/// Runs, archives or deletes a task, with its audit lines.
+pub(crate) async fn perform(
+    app: &AppState,
+    cx: &RequestContext,
+    (queue, id): (&QueueName, &TaskId),
+    action: Action,
+) -> Result<(), ActionError> {
+    let audited = match action {
+        Action::Run => "task.run",
+        Action::Archive => "task.archive",
+        Action::Delete => "task.delete",
+    };
+    let audit = Audit::intent(cx, audited, format!("{queue}/{id}"));
+    let result = app.broker.act(queue, id, action).await;
+    audit.outcome(match &result {
+        Ok(()) => "done",
+        Err(ActionError::Broker(_)) => "unknown",
+        Err(_) => "refused",
+    });
+    result
+}
+
+/// The result of asking a worker to end a task.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum StopAnswer {
+    /// It was asked.
+    Asked,
+    /// The task is not running.
+    Idle,
+    /// A worker in Go runs it, which only understands that an attempt is cancelled.
+    Go,
+    /// No server lists it yet, and a worker in Go may have it.
+    Unlisted,
+}
+
+impl StopAnswer {
+    /// The notice of a page.
+    fn notice(self, id: &str) -> Notice {
+        match self {
+            Self::Asked => done("notice.task.stop", id),
+            Self::Idle => otherwise("notice.task.idle", id),
+            Self::Go => otherwise("notice.task.go", id),
+            Self::Unlisted => otherwise("notice.task.unlisted", id),
+        }
+    }
 }
 
 /// Deletes a task whose id is not text, the only action possible on it.
@@ -95,20 +139,30 @@ async fn delete_raw(
 }
 
 /// Asks the worker of a running task to end its attempt.
-async fn cancel(app: &AppState, cx: &RequestContext, queue: &QueueName, id: &TaskId) -> Result<Notice, PageError> {
+pub(crate) async fn cancel(
+    app: &AppState,
+    cx: &RequestContext,
+    queue: &QueueName,
+    id: &TaskId,
+) -> Result<StopAnswer, PageError> {
     let audit = Audit::intent(cx, "task.cancel", format!("{queue}/{id}"));
     let Some(audit) = running(app, audit, queue, id).await? else {
-        return Ok(idle(id));
+        return Ok(StopAnswer::Idle);
     };
     settled(audit, app.broker.cancel(id).await)?;
-    Ok(done("notice.task.cancel", id.as_str()))
+    Ok(StopAnswer::Asked)
 }
 
 /// The same without a retry; workers in Go do not understand this request.
-async fn stop(app: &AppState, cx: &RequestContext, queue: &QueueName, id: &TaskId) -> Result<Notice, PageError> {
+pub(crate) async fn stop(
+    app: &AppState,
+    cx: &RequestContext,
+    (queue, id): (&QueueName, &TaskId),
+    why: Option<&str>,
+) -> Result<StopAnswer, PageError> {
     let audit = Audit::intent(cx, "task.stop", format!("{queue}/{id}"));
     let Some(audit) = running(app, audit, queue, id).await? else {
-        return Ok(idle(id));
+        return Ok(StopAnswer::Idle);
     };
     let servers = match app.broker.servers().await {
         Ok(servers) => servers,
@@ -119,19 +173,16 @@ async fn stop(app: &AppState, cx: &RequestContext, queue: &QueueName, id: &TaskI
     };
     let not_understood = match RunBy::of(&servers, queue, id) {
         RunBy::Own => None,
-        RunBy::Go(_) => Some("notice.task.go"),
-        RunBy::Unknown(_) => Some("notice.task.unlisted"),
+        RunBy::Go(_) => Some(StopAnswer::Go),
+        RunBy::Unknown(_) => Some(StopAnswer::Unlisted),
     };
-    if let Some(key) = not_understood {
+    if let Some(answer) = not_understood {
         audit.outcome("refused");
-        return Ok(Notice {
-            bad: true,
-            ..done(key, id.as_str())
-        });
+        return Ok(answer);
     }
-    let words = stopped_by(cx.name(), None);
+    let words = stopped_by(cx.name(), why);
     settled(audit, app.broker.stop(queue, id, &words).await)?;
-    Ok(done("notice.task.stop", id.as_str()))
+    Ok(StopAnswer::Asked)
 }
 
 /// Requires the task to be running; if it is not, writes that as the outcome and returns `None`.
@@ -153,11 +204,4 @@ async fn running<'a>(
         return Ok(None);
     }
     Ok(Some(audit))
-}
-
-fn idle(id: &TaskId) -> Notice {
-    Notice {
-        bad: true,
-        ..done("notice.task.idle", id.as_str())
-    }
 }

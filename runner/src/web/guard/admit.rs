@@ -6,7 +6,7 @@
 use std::sync::Arc;
 
 use axum::extract::{FromRequest, MatchedPath, Request, State};
-use axum::http::{HeaderMap, Method, StatusCode, header};
+use axum::http::{HeaderMap, Method, StatusCode, Uri, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Redirect, Response};
 
@@ -33,7 +33,7 @@ const SHOWN: usize = 100;
 
 /// The middleware.
 pub async fn admit(State(app): State<AppState>, mut request: Request, next: Next) -> Response {
-    let (cx, fresh_guest) = cx(&app, &request);
+    let (cx, fresh_guest) = cx(&app, request.uri(), request.headers());
     let cx = Arc::new(cx);
     request.extensions_mut().insert(cx.clone());
     let mut response = match pass(&app, &cx, request).await {
@@ -105,7 +105,7 @@ async fn proven(app: &AppState, cx: &RequestContext, request: Request) -> Result
 }
 
 /// Checks the headers in which browsers report the origin of a form.
-fn same_site(settings: &WebSettings, site: &ReachedBy, headers: &HeaderMap) -> Result<(), PageError> {
+pub fn same_site(settings: &WebSettings, site: &ReachedBy, headers: &HeaderMap) -> Result<(), PageError> {
     let origin = headers.get(header::ORIGIN).map(|origin| origin.to_str().unwrap_or("?"));
     if let Some(place) = headers.get("sec-fetch-site")
         && !matches!(place.as_bytes(), b"same-origin" | b"none")
@@ -152,8 +152,7 @@ fn note(app: &AppState, site: &ReachedBy, headers: &HeaderMap, fault: &PageError
 }
 
 /// The context of a request, and whether its browser just got its random name.
-fn cx(app: &AppState, request: &Request) -> (RequestContext, bool) {
-    let headers = request.headers();
+pub fn cx(app: &AppState, uri: &Uri, headers: &HeaderMap) -> (RequestContext, bool) {
     let settings = &app.settings;
     let now = app.clock.now();
     let known = cookies::get(headers, cookies::GUEST)
@@ -164,7 +163,7 @@ fn cx(app: &AppState, request: &Request) -> (RequestContext, bool) {
         Auth::Login { .. } => session::of(app, headers).map_or((None, None), |(user, role)| (Some(user), Some(role))),
     };
     let lang = language(headers);
-    let here = request.uri().path_and_query().map_or("", |p| p.as_str());
+    let here = uri.path_and_query().map_or("", |p| p.as_str());
     let mut cx = RequestContext {
         locale: Locale {
             lang,

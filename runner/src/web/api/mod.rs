@@ -1,0 +1,64 @@
+//! The API at `/queue/api/v1`: the facts and the actions of the dashboard for programs, in JSON, with tokens.
+//!
+//! Below `/queue` because that is what proxies of the dashboard pass on. Nothing here answers with a page or a login.
+//! Facts are [`crate::objects`], as `--json` of commands prints them; actions are those of `act`.
+
+mod caller;
+mod document;
+mod endpoint;
+mod enqueue;
+mod paging;
+mod problem;
+mod queues;
+mod tasks;
+
+use std::sync::Arc;
+
+use axum::Router;
+use axum::http::header;
+use axum::response::IntoResponse;
+use axum::routing::get;
+
+use super::app_state::AppState;
+use super::reached_by;
+use endpoint::{Endpoint, ROOT};
+pub use problem::ApiProblem;
+
+/// Whether a path is one of the API, whatever its version: refusals there are in JSON.
+pub fn is_api(path: &str) -> bool {
+    path.strip_prefix(ROOT)
+        .is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+}
+
+/// All calls.
+fn endpoints() -> Vec<Endpoint> {
+    [queues::endpoints(), tasks::endpoints()]
+        .into_iter()
+        .flatten()
+        .collect()
+}
+
+/// The address of each call, and of the document.
+pub fn routes() -> Router<AppState> {
+    let endpoints = endpoints();
+    let document = Arc::new(document::of(&endpoints));
+    let mut routes = Router::new().route(
+        &format!("{ROOT}/openapi.json"),
+        get(move || {
+            let document = Arc::clone(&document);
+            async move { document_at(&document) }
+        }),
+    );
+    for endpoint in endpoints {
+        routes = routes.route(&format!("{ROOT}{}", endpoint.path), endpoint.route);
+    }
+    routes
+}
+
+/// The document, with the address at which the caller reached it. Needs no token: it is the same for everyone.
+fn document_at(document: &serde_json::Value) -> impl IntoResponse + use<> {
+    let mut document = document.clone();
+    let root = format!("{}{ROOT}", reached_by::current().base);
+    document["servers"] = serde_json::json!([{ "url": root }]);
+    ([(header::CONTENT_TYPE, "application/json")], document.to_string())
+}
