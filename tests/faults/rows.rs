@@ -22,7 +22,7 @@ const START: i64 = 1_893_553_445;
 const AT_ONCE: usize = 4;
 
 /// Which row of a table is corrupted.
-const ROWS: [(&str, &str); 10] = [
+const ROWS: [(&str, &str); 11] = [
     ("tasks", "id = 'bad'"),
     ("queues", "name = 'default'"),
     ("locks", "task_id = 'bad'"),
@@ -33,6 +33,7 @@ const ROWS: [(&str, &str); 10] = [
     ("servers", "1"),
     ("leader", "1"),
     ("day_counts", "1"),
+    ("run_counts", "1"),
 ];
 
 /// The values for a column as SQL, by its type.

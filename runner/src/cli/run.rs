@@ -39,7 +39,7 @@ use crate::scheduler::{self, Differences, InstanceScope, SchedulerParts, coming}
 use crate::source::{self, Catalog};
 use crate::telemetry::{self, Telemetry};
 use crate::trigger::{self, AfterTriggers, Board, HookParts, Hooks, TriggerParts};
-use crate::upkeep::{broker_setup, known_types, lost_lines, rejections};
+use crate::upkeep::{broker_setup, known_types, lost_lines, rejections, run_counts};
 use crate::worker::{self, Worker, WorkerParts};
 use crate::workflow::{self, SettledSteps, WorkflowEnds, WorkflowParts};
 
@@ -316,6 +316,10 @@ impl Running {
         if timeout_at(last_ends, written).await.is_err() {
             tracing::warn!("ends of steps of workflows were not written in time; another runner looks for them");
         }
+        let last_counts = run_counts::add_last(&*components.broker, &components.metrics, &components.health);
+        if timeout_at(last_ends, last_counts).await.is_err() {
+            tracing::debug!("the last counts of runs were not added in time; charts lack them");
+        }
         // After everything that makes some.
         if let Some((task, stop)) = self.events {
             // Less than is waited for, so that it counts by itself what it could not send.
@@ -479,6 +483,8 @@ impl Components {
         let telemetry = send_spans(settings, self);
         notification::watch(watched_for_notifications(self, settings), stopping.clone());
         rejections::watch(self.catalog.clone(), self.events.clone(), stopping.clone());
+        let (metrics, health) = (self.metrics.clone(), self.health.clone());
+        run_counts::watch(self.broker.clone(), metrics, health, stopping.clone());
         let steps = SettledSteps::default();
         let parts = WorkflowParts {
             broker: self.broker.clone(),

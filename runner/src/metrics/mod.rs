@@ -4,9 +4,10 @@
 //! time. Label values come from configuration, never from payloads.
 
 mod plain;
+mod run_counters;
 
 use std::collections::{HashMap, HashSet};
-use std::sync::{Mutex, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Duration;
 
 use prometheus_client::encoding::EncodeLabelSet;
@@ -16,7 +17,9 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::{Metric, Registry, Unit};
-use runner_core::task::AttemptOutcome;
+use runner_core::task::{AttemptOutcome, RunCounts, RunSeries};
+
+use self::run_counters::{RunCell, RunCounters};
 
 pub use self::plain::{label, plain};
 
@@ -80,7 +83,7 @@ const QUEUES: usize = 60;
 /// The label of queues without their own counters.
 pub const OTHER_QUEUES: &str = "_other";
 
-/// Task types with their own counters: about 60 kB of text. The rest share one label.
+/// Task types with their own label: about 60 kB of text. The rest share one.
 const TYPES: usize = 60;
 
 /// The label of task types without their own counters.
@@ -91,6 +94,15 @@ pub const OTHER_TYPES: &str = "_other";
 pub struct Successes {
     processed: Counter,
     duration: Histogram,
+    runs: Arc<RunCell>,
+}
+
+/// What is counted of a type.
+#[derive(Debug)]
+struct TypeCounters {
+    successes: Successes,
+    /// Its name, or that of the types without their own label.
+    label: String,
 }
 
 impl Successes {
@@ -98,6 +110,7 @@ impl Successes {
     pub fn add(&self, took: Duration) {
         self.processed.inc();
         self.duration.observe(took.as_secs_f64());
+        self.runs.success(took);
     }
 }
 
@@ -110,7 +123,9 @@ pub struct Metrics {
     processed: Family<QueueOutcome, Counter>,
     duration: Family<QueueLabel, Histogram, fn() -> Histogram>,
     /// The counters of each type that has its own, and those that the rest share.
-    types: RwLock<HashMap<String, Successes>>,
+    types: RwLock<HashMap<String, TypeCounters>>,
+    /// What was counted since it was last added to the store.
+    runs: RunCounters,
     type_processed: Family<TypeOutcome, Counter>,
     type_duration: Family<TypeLabel, Histogram, fn() -> Histogram>,
     fires: Family<DecisionLabel, Counter>,
@@ -145,6 +160,7 @@ impl Default for Metrics {
             processed: shown.plain("tasks_processed", "Attempts that ended, by queue and outcome"),
             duration: shown.seconds("task_duration", "Run time of attempts", durations()),
             types: RwLock::default(),
+            runs: RunCounters::default(),
             type_processed: shown.plain("type_processed", "Attempts that ended, by task type and outcome"),
             type_duration: shown.seconds("type_duration", "Run time of attempts, by task type", durations()),
             fires: shown.plain("fires", "Decisions about occurrences"),
@@ -261,35 +277,33 @@ impl Shown {
 impl Metrics {
     /// An attempt ended.
     pub fn attempt(&self, queue: &str, outcome: AttemptOutcome, took: Duration) {
-        let queue = self.label(queue);
+        let label = self.label(queue);
         let processed = self.processed.get_or_create(&QueueOutcome {
-            queue: queue.clone(),
+            queue: label.clone(),
             outcome: outcome.as_str(),
         });
         processed.inc();
         drop(processed);
-        self.durations(queue).observe(took.as_secs_f64());
+        self.durations(label).observe(took.as_secs_f64());
+        self.runs.queue(queue).ended(outcome, took);
     }
 
     /// An attempt at a task of this type ended. A success, the usual case, takes one look and two additions.
     pub fn attempt_of(&self, kind: &str, outcome: AttemptOutcome, took: Duration) {
         let known = self.types.read().unwrap_or_else(PoisonError::into_inner);
-        let shared = || known.get(OTHER_TYPES).filter(|_| known.len() > TYPES);
+        let shared = || known.get(OTHER_TYPES).filter(|_| known.len() > run_counters::TYPES);
         let Some(counters) = known.get(kind).or_else(shared) else {
             drop(known);
             let name = self.type_label(kind);
             return self.attempt_of(&name, outcome, took);
         };
         if outcome == AttemptOutcome::Success {
-            return counters.add(took);
+            return counters.successes.add(took);
         }
-        counters.duration.observe(took.as_secs_f64());
-        let name = match known.contains_key(kind) {
-            true => kind,
-            false => OTHER_TYPES,
-        };
+        counters.successes.duration.observe(took.as_secs_f64());
+        counters.successes.runs.ended(outcome, took);
         let label = TypeOutcome {
-            r#type: name.to_owned(),
+            r#type: counters.label.clone(),
             outcome: outcome.as_str(),
         };
         self.type_processed.get_or_create(&label).inc();
@@ -298,21 +312,27 @@ impl Metrics {
     /// The label of a type without counters so far, which has some afterwards.
     fn type_label(&self, kind: &str) -> String {
         let mut types = self.types.write().unwrap_or_else(PoisonError::into_inner);
-        let name = match types.len() < TYPES {
-            true => kind,
-            false => OTHER_TYPES,
-        };
+        let own_if = |room: bool| if room { kind } else { OTHER_TYPES };
+        let name = own_if(types.len() < run_counters::TYPES);
         if !types.contains_key(name) {
-            let (label, outcome) = (name.to_owned(), AttemptOutcome::Success.as_str());
-            let processed = TypeOutcome { r#type: label, outcome };
-            let label = TypeLabel {
-                r#type: name.to_owned(),
+            let (label, outcome) = (own_if(types.len() < TYPES).to_owned(), AttemptOutcome::Success.as_str());
+            let processed = TypeOutcome {
+                r#type: label.clone(),
+                outcome,
             };
-            let counters = Successes {
+            let successes = Successes {
                 processed: self.type_processed.get_or_create(&processed).clone(),
-                duration: self.type_duration.get_or_create(&label).clone(),
+                duration: self
+                    .type_duration
+                    .get_or_create(&TypeLabel { r#type: label.clone() })
+                    .clone(),
+                runs: match name == kind {
+                    true => self.runs.of_type(kind),
+                    // In the counts of their queues.
+                    false => Arc::default(),
+                },
             };
-            types.insert(name.to_owned(), counters);
+            types.insert(name.to_owned(), TypeCounters { successes, label });
         }
         name.to_owned()
     }
@@ -352,6 +372,7 @@ impl Metrics {
         Successes {
             processed: of(AttemptOutcome::Success),
             duration: self.durations(queue.to_owned()),
+            runs: self.runs.queue(queue),
         }
     }
 
@@ -383,6 +404,7 @@ impl Metrics {
             self.poison.get_or_create(&label).inc();
         }
         self.lost.get_or_create(&label).inc();
+        self.runs.lost(queue);
     }
 
     /// Everything in the broker is gone.
@@ -508,6 +530,12 @@ impl Metrics {
     /// Whether the broker may delete keys by itself.
     pub fn set_unsafe_policy(&self, evicts: bool) {
         self.unsafe_policy.set(i64::from(evicts));
+    }
+
+    /// What was counted of runs since the last call, the total included. Nothing if none ended.
+    #[must_use]
+    pub fn take_run_counts(&self) -> Vec<(RunSeries, RunCounts)> {
+        self.runs.take()
     }
 
     /// OpenMetrics text, without the closing `# EOF`.

@@ -50,6 +50,7 @@ mod shared;
 mod staged;
 mod stale;
 mod states;
+mod statistics;
 mod types;
 mod unique;
 mod upkeep;
@@ -88,6 +89,7 @@ pub fn all() -> Vec<Clause> {
         runs::clauses(),
         inspect::clauses(),
         history::clauses(),
+        statistics::clauses(),
         group::clauses(),
         staged::clauses(),
         schedule::clauses(),

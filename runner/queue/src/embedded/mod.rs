@@ -58,6 +58,7 @@ mod servers;
 mod settle;
 mod signals;
 mod staged;
+mod statistics;
 mod sweep;
 mod tally;
 #[cfg(test)]

@@ -11,7 +11,7 @@ use super::moves::{self, TaskList};
 use super::rows::{self, column, span};
 use super::tally::DAY;
 use super::writer::Tx;
-use super::{file_size, runs};
+use super::{file_size, runs, statistics};
 use crate::{ArchiveBounds, Swept};
 
 /// How long the counters of a day are kept.
@@ -112,7 +112,7 @@ fn sweep_records(tx: &mut Tx<'_>) -> Result<bool, SqlError> {
     )?;
     tx.conn.exec("DELETE FROM servers WHERE expires_at <= ?", [tx.now])?;
     runs::expire(tx)?;
-    let forgotten = forget_decisions(tx)?;
+    let forgotten = forget_decisions(tx)? | statistics::forget(tx)?;
     tx.trimmed += locks + receipts + days;
     let chunk = rows::count(CHUNK);
     Ok(forgotten || locks == chunk || receipts == rows::count(RECEIPTS) || days == chunk)

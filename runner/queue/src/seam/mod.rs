@@ -31,6 +31,7 @@ mod runs;
 mod schedule;
 mod seen_runs;
 mod signals;
+mod statistics;
 mod stop;
 mod types;
 mod unclaimed;
@@ -88,6 +89,11 @@ pub use schedule::{
 };
 pub use seen_runs::add_seen_runs;
 pub use signals::Signals;
+#[cfg(any(feature = "redis", feature = "embedded"))]
+pub(crate) use statistics::packed;
+pub use statistics::{
+    CountedBy, CountedPeriods, HOURS_KEPT_FOR, MAX_RUN_SERIES, MAX_RUN_SERIES_NAME, MINUTES_KEPT_FOR, Statistics,
+};
 pub use stop::{CANCELED, MAX_STOP_BYTES, StopRequest, stopped_by};
 pub use types::KnownTypes;
 pub use unclaimed::{UNCLAIMED_AFTER, Unclaimed, UnclaimedTypes, unclaimed};
@@ -121,6 +127,7 @@ pub trait Broker:
     + Runs
     + Documents
     + Workflows
+    + Statistics
     + InspectQueues
     + InspectTasks
     + Actions

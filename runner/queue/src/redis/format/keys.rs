@@ -53,6 +53,9 @@ pub(in crate::redis) fn workflow_keys(id: &str) -> [String; 4] {
     ["workflow", "steps", "payloads", "ends"].map(|part| workflow(id, part))
 }
 
+/// What the keys of counts of runs begin with; all are in one slot.
+pub(in crate::redis) const RUN_COUNTS: &str = "runner:counts:{counts}";
+
 /// What all keys of a queue begin with.
 pub(in crate::redis) fn queue(queue: &str) -> String {
     format!("asynq:{{{queue}}}:")

@@ -88,6 +88,8 @@ scripts! {
     ForgetResults: drains [CLOCK, GUARD, WORKFLOW] "forget_results",
     ReopenWorkflow: drains [CLOCK, GUARD, WORKFLOW] "reopen_workflow",
     MoveWorkflow: drains [CLOCK, GUARD, WORKFLOW] "move_workflow",
+    AddRunCounts: fills [CLOCK, GUARD] "add_run_counts",
+    RunCounts: drains [CLOCK, GUARD] "run_counts",
     RunNow: fills [CLOCK, GUARD, PUT, COUNT, DECIDE] "run_now",
 }
 

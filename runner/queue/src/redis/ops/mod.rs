@@ -35,6 +35,7 @@ pub(in crate::redis) mod schedule;
 pub(in crate::redis) mod servers;
 pub(in crate::redis) mod settle;
 pub(in crate::redis) mod signals;
+pub(in crate::redis) mod statistics;
 pub(in crate::redis) mod task_views;
 pub(in crate::redis) mod type_filter;
 pub(in crate::redis) mod unanswered;
