@@ -29,6 +29,7 @@ mod recent_decisions;
 mod render;
 mod request_context;
 mod routes;
+mod run_chart;
 mod run_figures;
 mod run_strip;
 mod run_views;

@@ -12,6 +12,7 @@ use serde::Serialize;
 
 use super::format::Locale;
 use super::recent_decisions::RecentDecisions;
+use super::run_chart::round_above;
 use super::run_strip::{Fate, fate};
 use super::urls;
 
@@ -193,20 +194,6 @@ fn column(locale: &Locale, start: Timestamp, at: usize, counts: OccurrenceCounts
     }
 }
 
-/// The lowest of 2, 4, 6, 8, 10, 20, 40, 60 and so on that is not lower than `n`: a number whose half is whole.
-fn round_above(n: u64) -> u64 {
-    let mut power: u64 = 1;
-    loop {
-        for first in [2, 4, 6, 8, 10] {
-            let top = power.saturating_mul(first);
-            if top >= n {
-                return top;
-            }
-        }
-        power = power.saturating_mul(10);
-    }
-}
-
 /// Counts future occurrences, column by column.
 fn count_coming(plan: &Plan, now: Timestamp, start: Timestamp, columns: &mut [OccurrenceCounts]) {
     let mut budget = IN_ALL;
@@ -357,13 +344,6 @@ mod tests {
     fn a_busy_quarter_is_reckoned_from_its_first_occurrences() {
         assert_eq!(extrapolated(64, 63, 900), 900);
         assert_eq!(extrapolated(64, 63 * 5, 900), 180);
-    }
-
-    #[test]
-    fn the_scale_ends_at_a_round_number() {
-        let tops = [0, 1, 3, 5, 11, 21, 41, 101, 4_001].map(round_above);
-        assert_eq!(tops, [2, 2, 4, 6, 20, 40, 60, 200, 6_000]);
-        assert!(round_above(u64::MAX) == u64::MAX);
     }
 
     fn decision(nominal: &str, kind: DecisionKind, outcome: Option<AttemptOutcome>, count: u32) -> Decision {

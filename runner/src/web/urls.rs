@@ -1,6 +1,7 @@
 //! Every address of the dashboard, built in one place so that names are always encoded.
 
 use jiff::Timestamp;
+use jiff::tz::TimeZone;
 
 use super::reached_by;
 use crate::access::{HEX_SEGMENT as HEX, segment};
@@ -49,6 +50,13 @@ pub fn queue(queue: &str) -> String {
 #[must_use]
 pub fn tasks(name: &str, state: &str) -> String {
     format!("{}/{state}", queue(name))
+}
+
+/// The tasks of all queues in one state that ended from the first instant to before the last, in the zone of the page.
+#[must_use]
+pub fn tasks_between(state: &str, zone: &TimeZone, (from, to): (Timestamp, Timestamp)) -> String {
+    let local = |at: Timestamp| encoded(&at.to_zoned(zone.clone()).strftime("%Y-%m-%dT%H:%M").to_string());
+    format!("{}/tasks?state={state}&from={}&to={}", root(), local(from), local(to))
 }
 
 /// One task.

@@ -7,7 +7,7 @@ use axum::extract::{Query, State};
 use axum::response::Response;
 use jiff::Timestamp;
 use runner_core::schedule::{Definition, Plan};
-use runner_core::task::QueueName;
+use runner_core::task::{QueueName, RunSeries};
 use runner_queue::{BrokerResult, Decision, QueueInfo, ServerView};
 use serde::{Deserialize, Serialize};
 
@@ -25,6 +25,7 @@ use crate::web::layout::{self, NavSection};
 use crate::web::page_error::PageError;
 use crate::web::render::PageTemplate;
 use crate::web::request_context::SharedContext;
+use crate::web::run_chart::{ChartRange, RunChart};
 use crate::web::timeline::{self, Timeline};
 use crate::web::unclaimed::UnclaimedRow;
 use crate::web::urls;
@@ -138,6 +139,8 @@ struct Overview {
     processed_today: u64,
     failed_today: u64,
     timeline: Timeline,
+    /// How runs ended and how long they took; `None` if that cannot be read.
+    chart: Option<RunChart>,
 }
 
 impl PageTemplate for Overview {
@@ -155,6 +158,7 @@ struct Total {
 pub struct OverviewQuery {
     queues: Option<String>,
     page: Option<String>,
+    range: Option<String>,
 }
 
 /// The queues to list and the queues to sum up.
@@ -205,16 +209,18 @@ pub async fn show(
 ) -> Result<Response, PageError> {
     let locale = &cx.locale;
     let number = rows::page_number(query.page.as_deref())?;
+    let range = ChartRange::of(query.range.as_deref().unwrap_or_default())?;
     let filter = query.queues.unwrap_or_default();
     let filter = filter.trim();
     let plan = app.catalog.plan();
-    let (queues, servers, decisions, corrections, upcoming, triggers) = tokio::join!(
+    let (queues, servers, decisions, corrections, upcoming, triggers, chart) = tokio::join!(
         queues(&app, filter, number),
         app.broker.servers(),
         app.broker.decisions(None, DECISIONS),
         app.broker.corrections(),
         coming(&*app.broker, &plan, locale.now, NEXT),
         AllTriggers::look(&app),
+        chart(&app, locale, range),
     );
     let queues = if_readable(&app, queues)?;
     let servers = if_readable(&app, servers)?;
@@ -261,12 +267,21 @@ pub async fn show(
         processed_today: queues.summed.iter().map(|q| q.processed_today).sum(),
         failed_today: queues.summed.iter().map(|q| q.failed_today).sum(),
         timeline: Timeline::new(locale, &plan, &recent),
+        chart,
         queues: queues.listed.iter().map(|q| queue_row(locale, q, &servers)).collect(),
         pager: Pager::new(number, QUEUES, queues.matching as u64, |n| page_url(filter, n)),
         filter: format::cut(filter, IN_A_LIST),
         many: queues.all > QUEUES,
     };
     layout::show(&app, &cx, NavSection::Overview, &page)
+}
+
+/// The charts of runs. Without an answer the page has no charts rather than no answer.
+async fn chart(app: &AppState, locale: &Locale, range: ChartRange) -> Option<RunChart> {
+    let edges = range.edges(&locale.zone, locale.now);
+    let span = (*edges.first()?, locale.now);
+    let counts = app.broker.run_counts(&[RunSeries::All], range.counted_by(), span).await;
+    Some(RunChart::new(locale, range, counts.ok()?.first()?))
 }
 
 /// Problems of the broker: it refuses writes, or may delete tasks by itself; and of lifecycle events. Lesser caveats are in
