@@ -16,7 +16,7 @@ const QUEUES: usize = 500;
 /// The same of task types.
 pub(super) const TYPES: usize = 200;
 
-/// What a run counts as; `None` for one that did not end its attempt: it goes on later.
+/// What a run counts as; `None` for one that did not end its attempt: it continues later.
 fn failed(outcome: AttemptOutcome) -> Option<bool> {
     match outcome {
         AttemptOutcome::Success | AttemptOutcome::Revoked => Some(false),
