@@ -10,15 +10,15 @@ use jiff::Timestamp;
 use runner_core::clock::{Clock as _, ManualClock};
 use runner_core::limit::{LimitRule, Limits, SharedSemaphore, StartRate, TaskLimit};
 use runner_core::schedule::{Overlap, ScheduleId};
-use runner_core::task::{AttemptOutcome, QueueName, Run, RunCounts, RunSeries, Task, TaskState, Unique};
+use runner_core::task::{AttemptOutcome, QueueName, Run, Task, TaskState, Unique};
 use runner_queue::redis::RedisBroker;
 use runner_queue::{
-    Action, ArchiveBounds, Attempt, Broker, Claim, Commit, CommitFire, Committed, CountedBy, Delivery, Enqueued,
-    EntryView, GroupRule, KnownTypes, Page, Refusal, Registration, ServerInfo, ServerStatus, Settled, Settlement,
-    StagedSet, StepEnd, Verdict, WorkflowPlace, WorkflowState, Working,
+    Action, ArchiveBounds, Attempt, Broker, Claim, Commit, CommitFire, Committed, Delivery, Enqueued, EntryView,
+    GroupRule, KnownTypes, Page, Refusal, Registration, Settled, Settlement, StagedSet, StepEnd, Verdict,
+    WorkflowPlace, WorkflowState,
 };
 
-use super::samples::workflow;
+use super::samples::{read_run_counts, run_counts, server, workflow, working};
 use crate::faults::{id, queue};
 
 /// The corrupt one is in the middle, so that a call that fails at it has begun.
@@ -128,18 +128,6 @@ macro_rules! calls {
 fn text(error: impl std::error::Error) -> String {
     let causes = std::iter::successors(Some(&error as &dyn std::error::Error), |error| error.source());
     causes.map(ToString::to_string).collect::<Vec<_>>().join(": ")
-}
-
-/// Runs of a queue, as a worker adds them.
-fn run_counts() -> Vec<(RunSeries, RunCounts)> {
-    let counts = RunCounts {
-        done: 3,
-        failed: 1,
-        ..RunCounts::default()
-    };
-    [RunSeries::All, RunSeries::Queue("default".to_owned())]
-        .map(|series| (series, counts.clone()))
-        .into()
 }
 
 fn none<T, E: std::error::Error>(result: Result<T, E>) -> Made {
@@ -286,31 +274,6 @@ async fn commit(at: &At, overlap: Overlap, first: bool) -> Made {
         }
     }
     Err("commits are never done".to_owned())
-}
-
-fn server() -> ServerInfo {
-    ServerInfo {
-        host: "host".to_owned(),
-        pid: 1,
-        id: "bad".to_owned(),
-        concurrency: 1,
-        queues: [("default".to_owned(), 1)].into(),
-        strict_priority: false,
-        status: ServerStatus::Active,
-        started_at: Timestamp::UNIX_EPOCH,
-        active: 1,
-        handlers: vec!["x".to_owned()],
-    }
-}
-
-fn working() -> Working {
-    Working {
-        id: id("bad"),
-        kind: "x".to_owned(),
-        queue: queue(),
-        started_at: Timestamp::UNIX_EPOCH,
-        deadline: Timestamp::UNIX_EPOCH,
-    }
 }
 
 /// The tasks that are enqueued first.
@@ -741,14 +704,7 @@ pub fn of_people() -> Vec<Call> {
         "pending_types" from Pending: |at, _held| none(at.broker.pending_types(&queue(), 99).await);
         "foreign_entries" from Fired: |at, _held| none(at.broker.foreign_entries().await);
         "add_run_counts" from Archived: |at, _held| none(at.broker.add_run_counts(&run_counts(), HOUR).await);
-        "run_counts" from Archived: |at, _held| {
-            at.broker.add_run_counts(&run_counts(), Duration::ZERO).await.map_err(text)?;
-            let range = (Timestamp::UNIX_EPOCH, at.clock.now());
-            for by in [CountedBy::Minute, CountedBy::Hour] {
-                none(at.broker.run_counts(&[RunSeries::All], by, range).await)?;
-            }
-            Ok(BTreeSet::new())
-        };
+        "run_counts" from Archived: |at, _held| none(read_run_counts(&*at.broker, at.clock.now()).await);
         "history" from Archived: |at, _held| none(at.broker.history(&queue(), 3).await);
         "memory" from Grouped: |at, _held| none(at.broker.memory(&queue()).await);
         "servers" from Active: |at, _held| {
