@@ -12,6 +12,7 @@ mod flood;
 mod guards;
 mod login;
 mod many_queues;
+mod now;
 mod odd_tasks;
 mod proxied;
 mod search;
@@ -29,6 +30,7 @@ pub fn tests() -> Vec<kit::Trial> {
         guards::tests(),
         login::tests(),
         many_queues::tests(),
+        now::tests(),
         odd_tasks::tests(),
         proxied::tests(),
         content::tests(),

@@ -62,10 +62,12 @@ async fn a_failing_schedule_is_seen_in_lists() {
         assert!(row.contains(part), "{part:?} is not in {row}");
     }
     let overview = site.http.get("/queue").await.body;
-    let failures = overview.split("id=\"failures\"").nth(1).expect("the failures");
-    let failures = failures.split("id=\"timeline\"").next().unwrap_or_default();
+    let failures = overview.split("id=\"needs\"").nth(1).expect("what needs a person");
+    let failures = failures.split("id=\"runs\"").next().unwrap_or_default();
     for part in [
-        "Failed in the last 24 hours",
+        "Needs you",
+        "Its last run failed.",
+        "A task failed for good: connect: timed out",
         "/queue/schedules/code%3Ahourly\"",
         "/queue/schedules?state=failing",
         "1 failing schedule",

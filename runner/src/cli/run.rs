@@ -39,7 +39,7 @@ use crate::scheduler::{self, Differences, InstanceScope, SchedulerParts, coming}
 use crate::source::{self, Catalog};
 use crate::telemetry::{self, Telemetry};
 use crate::trigger::{self, AfterTriggers, Board, HookParts, Hooks, TriggerParts};
-use crate::upkeep::{broker_setup, known_types, lost_lines, rejections, run_counts};
+use crate::upkeep::{broker_setup, go_runs, known_types, lost_lines, rejections, run_counts};
 use crate::worker::{self, Worker, WorkerParts};
 use crate::workflow::{self, SettledSteps, WorkflowEnds, WorkflowParts};
 
@@ -450,6 +450,16 @@ impl Components {
         }
     }
 
+    /// Has runs counted over time.
+    fn count_runs(&self, settings: &Settings, stopping: &CancellationToken) {
+        let reports = (self.metrics.clone(), self.health.clone());
+        run_counts::watch(self.broker.clone(), reports.clone(), stopping.clone());
+        // Programs in Go share a Redis only.
+        if settings.roles.scheduler && matches!(settings.broker, BrokerSettings::Redis(_)) {
+            go_runs::watch(self.broker.clone(), reports, self.clock.clone(), stopping.clone());
+        }
+    }
+
     fn start(
         &self,
         settings: &Settings,
@@ -483,8 +493,7 @@ impl Components {
         let telemetry = send_spans(settings, self);
         notification::watch(watched_for_notifications(self, settings), stopping.clone());
         rejections::watch(self.catalog.clone(), self.events.clone(), stopping.clone());
-        let (metrics, health) = (self.metrics.clone(), self.health.clone());
-        run_counts::watch(self.broker.clone(), metrics, health, stopping.clone());
+        self.count_runs(settings, stopping);
         let steps = SettledSteps::default();
         let parts = WorkflowParts {
             broker: self.broker.clone(),

@@ -527,6 +527,12 @@ impl Metrics {
         self.leader.set(i64::from(leads));
     }
 
+    /// Whether this process leads.
+    #[must_use]
+    pub fn leads(&self) -> bool {
+        self.leader.get() > 0
+    }
+
     /// Whether the broker may delete keys by itself.
     pub fn set_unsafe_policy(&self, evicts: bool) {
         self.unsafe_policy.set(i64::from(evicts));

@@ -24,7 +24,7 @@ struct RunCountsLoop {
 }
 
 /// Adds counts until `stop`.
-pub fn watch(broker: Arc<dyn Broker>, metrics: Arc<Metrics>, health: Arc<Health>, stop: CancellationToken) {
+pub fn watch(broker: Arc<dyn Broker>, (metrics, health): (Arc<Metrics>, Arc<Health>), stop: CancellationToken) {
     let counts = RunCountsLoop {
         broker,
         metrics,

@@ -9,6 +9,7 @@ use runner_queue::{Broker, Caveat};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
+use super::backlog::Backlogs;
 use super::broker_answer::BrokerAnswerCache;
 use super::guard::attempts::Attempts;
 use super::guard::logouts::Logouts;
@@ -87,6 +88,7 @@ pub struct Inner {
     pub(super) recent_decisions: RecentDecisionsCache,
     pub(super) schedule_health: ScheduleHealthCache,
     pub(super) broker_answer: BrokerAnswerCache,
+    pub(super) backlogs: Backlogs,
 }
 
 /// Password hashes computed at once: each takes 19 MiB and about 20 ms of a core.
@@ -129,6 +131,7 @@ impl AppState {
             recent_decisions: RecentDecisionsCache::default(),
             schedule_health: ScheduleHealthCache::default(),
             broker_answer: BrokerAnswerCache::default(),
+            backlogs: Backlogs::default(),
         })))
     }
 }

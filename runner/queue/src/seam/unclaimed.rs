@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use futures_util::future::try_join_all;
 use jiff::Timestamp;
 use runner_core::task::QueueName;
 use serde::Serialize;
@@ -61,8 +62,11 @@ pub async fn unclaimed(broker: &dyn Broker, queues: &[QueueInfo]) -> BrokerResul
     let servers: Vec<KnowingServers> = servers.iter().map(KnowingServers::of).collect();
     let since = now.checked_sub(UNCLAIMED_AFTER).unwrap_or(Timestamp::MIN);
     let mut found = Vec::new();
-    for queue in late {
-        for waiting in broker.pending_types(&queue.name, LOOKED_AT).await? {
+    // Together: one after the other they would be as many round trips.
+    let looks = late.iter().map(|queue| broker.pending_types(&queue.name, LOOKED_AT));
+    let waiting = try_join_all(looks).await?;
+    for (queue, types) in late.iter().zip(waiting) {
+        for waiting in types {
             if let Some(oldest) = waiting.oldest.filter(|oldest| *oldest <= since)
                 && !is_taken(&servers, &queue.name, &waiting.kind)
             {

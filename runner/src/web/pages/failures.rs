@@ -1,4 +1,4 @@
-//! What failed lately, for the overview: schedules whose last run failed, and tasks that failed for good.
+//! What failed lately, for the first page: schedules whose last run failed, and tasks that failed for good.
 
 use std::time::Duration;
 
@@ -6,84 +6,101 @@ use futures_util::future::try_join_all;
 use jiff::Timestamp;
 use runner_core::schedule::{Definition, Plan, ScheduleId};
 use runner_core::task::TaskState;
-use runner_queue::{BrokerResult, Page, QueueInfo, TaskInfo};
-use serde::Serialize;
+use runner_queue::{BrokerResult, Decision, Page, QueueInfo, TaskInfo};
 
-use super::schedule_row::ScheduleRow;
 use crate::web::app_state::AppState;
-use crate::web::format::{self, IN_A_LIST, InstantText, Locale};
-use crate::web::run_strip;
+use crate::web::run_strip::failed_in_a_row;
+use crate::web::task_search::error_group;
 use crate::web::urls;
 
-/// Failing schedules listed; the list of schedules has all.
+/// Failing schedules that are named; the list of schedules has all.
 const SCHEDULES: usize = 5;
-/// Failed tasks listed.
-const TASKS: usize = 5;
+/// Decisions of each that are read: as many failures in a row are counted.
+const DECISIONS: usize = 20;
+/// Archived tasks that are read of a queue: some of them may belong to these schedules, others failed in the same way.
+const TASKS: usize = 10;
 /// Queues whose archives are read: those with the most failures today.
 const QUEUES: usize = 16;
 /// Older failures are stock, not news.
 const RECENT: Duration = Duration::from_secs(24 * 3600);
 
-/// A task that failed for good.
-#[derive(Debug, Serialize)]
-struct FailedTask {
-    id: String,
-    url: String,
-    kind: String,
-    queue: String,
-    archive_url: String,
-    at: InstantText,
-    error: String,
+/// A schedule whose last run failed for good.
+#[derive(Debug)]
+pub(super) struct FailingSchedule {
+    pub(super) id: ScheduleId,
+    /// As it is shown.
+    pub(super) name: String,
+    /// Failures since the last run that ended otherwise.
+    pub(super) in_a_row: usize,
+    /// When the last one ended.
+    pub(super) last: Option<Timestamp>,
+}
+
+/// Tasks of one type that failed for good in the same way.
+#[derive(Debug)]
+pub(super) struct FailedTasks {
+    pub(super) kind: String,
+    pub(super) n: u64,
+    /// When the last one failed.
+    pub(super) last: Timestamp,
+    /// How.
+    pub(super) error: String,
+    /// The task, or the list of them.
+    pub(super) url: String,
 }
 
 /// What failed lately.
-#[derive(Debug, Default, Serialize)]
+#[derive(Debug, Default)]
 pub(super) struct Failures {
-    schedules: Vec<ScheduleRow>,
+    pub(super) schedules: Vec<FailingSchedule>,
     schedule_count: usize,
-    schedules_url: String,
-    tasks: Vec<FailedTask>,
-    /// Further tasks failed today, in any queue.
-    any: bool,
+    pub(super) tasks: Vec<FailedTasks>,
 }
 
 impl Failures {
     /// Asks the broker: one call for the schedules, one for each of a few queues that have archived tasks.
-    pub(super) async fn look(app: &AppState, locale: &Locale, plan: &Plan, queues: &[QueueInfo]) -> BrokerResult<Self> {
+    pub(super) async fn look(app: &AppState, now: Timestamp, plan: &Plan, queues: &[QueueInfo]) -> BrokerResult<Self> {
         let health = app.schedule_health.look(&*app.broker, plan).await;
         let failing = health.failing.iter().filter_map(|id| plan.schedules.get(id));
         let failing: Vec<&Definition> = failing.filter(|d| d.enabled).collect();
         let listed: Vec<&Definition> = failing.iter().copied().take(SCHEDULES).collect();
-        let (schedules, tasks) = tokio::try_join!(
-            schedules(app, locale, plan, &listed),
-            newest_archived(app, locale.now, queues)
-        )?;
-        // The tasks of a listed schedule are one click away from it.
-        let others = tasks.iter().filter(|task| !belongs_to(task, &listed));
-        let tasks: Vec<FailedTask> = others.take(TASKS).map(|task| failed(locale, task)).collect();
+        let (schedules, tasks) = tokio::try_join!(schedules(app, &listed), newest_archived(app, now, queues))?;
+        // The tasks of a failing schedule are one click away from it.
+        let others = tasks.into_iter().filter(|task| !belongs_to(task, &failing));
         Ok(Self {
-            any: !schedules.is_empty() || !tasks.is_empty(),
             schedules,
             schedule_count: failing.len(),
-            schedules_url: format!("{}?state=failing", urls::schedules()),
-            tasks,
+            tasks: alike(others, now),
         })
+    }
+
+    /// Failing schedules that are not named.
+    pub(super) fn further(&self) -> usize {
+        self.schedule_count.saturating_sub(self.schedules.len())
+    }
+
+    /// Failing schedules.
+    pub(super) fn schedule_count(&self) -> usize {
+        self.schedule_count
     }
 }
 
-async fn schedules(
-    app: &AppState,
-    locale: &Locale,
-    plan: &Plan,
-    listed: &[&Definition],
-) -> BrokerResult<Vec<ScheduleRow>> {
+async fn schedules(app: &AppState, listed: &[&Definition]) -> BrokerResult<Vec<FailingSchedule>> {
     let ids: Vec<ScheduleId> = listed.iter().map(|d| d.id.clone()).collect();
     if ids.is_empty() {
         return Ok(Vec::new());
     }
-    let each = app.broker.decisions_each(&ids, run_strip::DRAWN).await?;
-    let row = |(d, decisions): (&&Definition, &Vec<_>)| {
-        ScheduleRow::new(locale, plan, d, None).with_decisions(locale, d, decisions)
+    let each = app.broker.decisions_each(&ids, DECISIONS).await?;
+    let row = |(d, decisions): (&&Definition, &Vec<Decision>)| FailingSchedule {
+        id: d.id.clone(),
+        name: Some(d.name.clone())
+            .filter(|name| !name.is_empty())
+            .unwrap_or_else(|| d.id.to_string()),
+        in_a_row: failed_in_a_row(decisions),
+        last: decisions
+            .iter()
+            .find_map(|decision| decision.end.as_ref())
+            .map(|end| end.ended_at),
     };
     Ok(listed.iter().zip(&each).map(row).collect())
 }
@@ -94,11 +111,7 @@ async fn newest_archived(app: &AppState, now: Timestamp, queues: &[QueueInfo]) -
     let mut asked: Vec<&QueueInfo> = queues.iter().filter(archived).collect();
     asked.sort_by_key(|q| std::cmp::Reverse(q.failed_today));
     asked.truncate(QUEUES);
-    let page = Page {
-        number: 1,
-        // Some of them may belong to the schedules listed above.
-        size: TASKS * 2,
-    };
+    let page = Page { number: 1, size: TASKS };
     let looks = asked
         .iter()
         .map(|q| app.broker.tasks(&q.name, TaskState::Archived, page));
@@ -120,16 +133,29 @@ fn belongs_to(task: &TaskInfo, schedules: &[&Definition]) -> bool {
         .any(|d| id.strip_prefix(d.id.as_str()).is_some_and(|rest| rest.starts_with('@')))
 }
 
-fn failed(locale: &Locale, task: &TaskInfo) -> FailedTask {
-    let record = &task.record;
-    let error = record.last_error.lines().next().unwrap_or_default();
-    FailedTask {
-        id: record.id.to_string(),
-        url: urls::task(record.queue.as_str(), record.id.as_str()),
-        kind: format::cut(&record.kind, IN_A_LIST),
-        queue: record.queue.to_string(),
-        archive_url: urls::tasks(record.queue.as_str(), TaskState::Archived.as_str()),
-        at: locale.moment(archived_at(task).unwrap_or(locale.now)),
-        error: format::cut(error, IN_A_LIST),
+/// Puts tasks of one type with the same error together. They are given newest first.
+fn alike(tasks: impl Iterator<Item = TaskInfo>, now: Timestamp) -> Vec<FailedTasks> {
+    let mut found: Vec<(String, FailedTasks)> = Vec::new();
+    for task in tasks {
+        let (record, group) = (&task.record, error_group(&task.record.last_error));
+        let same = found
+            .iter_mut()
+            .find(|(known, one)| *known == group && one.kind == record.kind);
+        if let Some((_, one)) = same {
+            one.n += 1;
+            let list = format!("{}/tasks?state={}", urls::root(), TaskState::Archived.as_str());
+            let (kind, error) = (urls::encoded(&record.kind), urls::encoded(&group));
+            one.url = format!("{list}&type={kind}&error={error}");
+            continue;
+        }
+        let one = FailedTasks {
+            kind: record.kind.clone(),
+            n: 1,
+            last: archived_at(&task).unwrap_or(now),
+            error: record.last_error.lines().next().unwrap_or_default().to_owned(),
+            url: urls::task(record.queue.as_str(), record.id.as_str()),
+        };
+        found.push((group, one));
     }
+    found.into_iter().map(|(_, one)| one).collect()
 }

@@ -11,6 +11,7 @@ mod foreign;
 pub mod function;
 pub mod functions;
 pub mod login;
+mod needs;
 pub mod notifications;
 pub mod overview;
 mod problem_groups;

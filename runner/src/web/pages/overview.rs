@@ -1,50 +1,45 @@
-//! The overview: queues, sources, next fires, recent decisions, problems.
+//! The first page: what needs a person, how runs ended and how long they took, queues, problems.
 
 use std::collections::BTreeMap;
 
 use axum::Extension;
 use axum::extract::{Query, State};
 use axum::response::Response;
-use jiff::Timestamp;
-use runner_core::schedule::{Definition, Plan};
+use runner_core::schedule::Plan;
 use runner_core::task::{QueueName, RunSeries};
-use runner_queue::{BrokerResult, Decision, QueueInfo, ServerView};
+use runner_queue::{BrokerResult, CountedBy, CountedPeriods, QueueInfo, ServerView, UnclaimedTypes};
 use serde::{Deserialize, Serialize};
 
 use super::failures::Failures;
+use super::needs::{LATE, NeedFacts, NeedList};
 use super::problem_groups::ProblemGroup;
-use super::rows::{self, ClockRow, DecisionRow, Pager, ProblemRow, StateCount};
+use super::rows::{self, ClockRow, Pager, ProblemRow, StateCount};
 use super::triggers::{AllTriggers, ConnectionRow, TriggerRow};
 use crate::diagnose::is_served;
 use crate::health::BrokerFault;
-use crate::scheduler::coming;
 use crate::source::{SourceState, SourceStatus};
 use crate::web::app_state::AppState;
+use crate::web::backlog::Forecast;
 use crate::web::format::{self, IN_A_LIST, InstantText, Locale};
 use crate::web::layout::{self, NavSection};
 use crate::web::page_error::PageError;
+use crate::web::queue_figures::{self, QueueFigures};
 use crate::web::render::PageTemplate;
 use crate::web::request_context::SharedContext;
 use crate::web::run_chart::{ChartRange, RunChart};
-use crate::web::timeline::{self, Timeline};
+use crate::web::timeline;
 use crate::web::unclaimed::UnclaimedRow;
 use crate::web::urls;
-use crate::worker::{LastSign, lost_workers};
+use crate::worker::lost_workers;
 
 /// Queues per page.
 const QUEUES: usize = 50;
 /// Up to this many queues are summed up; beyond that only those on the page.
 const SUMMED: usize = 500;
-/// Fires listed as next.
-const NEXT: usize = 8;
-/// Decisions listed.
-const DECISIONS: usize = 8;
+/// Causes of errors among what needs a person.
+const ERRORS: usize = 8;
 /// Types without a worker that are listed.
 const UNCLAIMED: usize = 5;
-/// How long the overview speaks of a lost worker; the page of servers does so for a day.
-const LOST_LATELY: std::time::Duration = std::time::Duration::from_secs(3600);
-/// The latency at which a queue needs attention.
-const LATE: std::time::Duration = std::time::Duration::from_secs(60);
 
 /// One queue.
 #[derive(Debug, Serialize)]
@@ -56,10 +51,60 @@ pub(crate) struct QueueRow {
     size: u64,
     latency: Option<String>,
     late: bool,
-    processed_today: u64,
-    failed_today: u64,
+    /// Its last hour, if any run ended and that can be read.
+    figures: Option<QueueFigures>,
+    forecast: Option<ForecastText>,
     /// It has tasks to run and no live server serves it.
     unserved: bool,
+}
+
+/// Where the backlog of a queue is going.
+#[derive(Debug, Serialize)]
+struct ForecastText {
+    /// `drains`, `minute`, `hour` or `steady`.
+    way: &'static str,
+    /// How long it takes.
+    span: String,
+    /// How many more a minute or an hour.
+    n: u64,
+}
+
+impl ForecastText {
+    fn new(locale: &Locale, forecast: Forecast) -> Self {
+        let (way, span, n) = match forecast {
+            Forecast::Drains(after) => (
+                "drains",
+                locale.span(std::time::Duration::from_secs(after.as_secs().max(1))),
+                0,
+            ),
+            Forecast::Grows(n) if n >= 60 => ("minute", String::new(), n / 60),
+            Forecast::Grows(n) => ("hour", String::new(), n),
+            Forecast::Steady => ("steady", String::new(), 0),
+        };
+        Self { way, span, n }
+    }
+}
+
+/// What all queues and servers do together.
+#[derive(Debug, Serialize)]
+struct Load {
+    servers: usize,
+    working: u64,
+    room: u64,
+    processed_today: u64,
+    failed_today: u64,
+}
+
+impl Load {
+    fn new(queues: &[QueueInfo], servers: &[ServerView]) -> Self {
+        Self {
+            servers: servers.len(),
+            working: servers.iter().map(|s| u64::from(s.info.active)).sum(),
+            room: servers.iter().map(|s| u64::from(s.info.concurrency)).sum(),
+            processed_today: queues.iter().map(|q| q.processed_today).sum(),
+            failed_today: queues.iter().map(|q| q.failed_today).sum(),
+        }
+    }
 }
 
 /// One source of schedules.
@@ -98,21 +143,17 @@ impl SourceRow {
     }
 }
 
-/// A future occurrence.
-#[derive(Debug, Serialize)]
-struct NextRow {
-    at: InstantText,
-    schedule: String,
-    url: String,
-    name: String,
-    kind: String,
-}
-
 /// The page.
 #[derive(Debug, Serialize)]
 struct Overview {
     totals: Vec<Total>,
-    failures: Failures,
+    needs: NeedList,
+    /// Errors among the problems: they need a person as well.
+    errors: Vec<usize>,
+    /// Everything that needs a person.
+    need_count: usize,
+    failing_count: usize,
+    failing_url: String,
     /// The number of queues in the sums, if not all.
     summed: Option<usize>,
     queues: Vec<QueueRow>,
@@ -121,24 +162,13 @@ struct Overview {
     filter: String,
     /// Whether there are more queues than fit on the page, so that it needs a search.
     many: bool,
-    sources: Vec<SourceRow>,
     triggers: Vec<TriggerRow>,
     connections: Vec<ConnectionRow>,
-    next: Vec<NextRow>,
-    decisions: Vec<DecisionRow>,
     problems: Vec<ProblemGroup>,
     problem_count: usize,
     clock: Option<ClockRow>,
     unclaimed: Vec<UnclaimedRow>,
-    schedule_count: usize,
-    server_count: usize,
-    /// Workers that were lost in the last hour.
-    lost_count: usize,
-    working: u64,
-    room: u64,
-    processed_today: u64,
-    failed_today: u64,
-    timeline: Timeline,
+    load: Load,
     /// How runs ended and how long they took; `None` if that cannot be read.
     chart: Option<RunChart>,
 }
@@ -213,62 +243,59 @@ pub async fn show(
     let filter = query.queues.unwrap_or_default();
     let filter = filter.trim();
     let plan = app.catalog.plan();
-    let (queues, servers, decisions, corrections, upcoming, triggers, chart) = tokio::join!(
+    let (queues, servers, corrections, triggers, chart) = tokio::join!(
         queues(&app, filter, number),
         app.broker.servers(),
-        app.broker.decisions(None, DECISIONS),
         app.broker.corrections(),
-        coming(&*app.broker, &plan, locale.now, NEXT),
         AllTriggers::look(&app),
         chart(&app, locale, range),
     );
     let queues = if_readable(&app, queues)?;
     let servers = if_readable(&app, servers)?;
-    let decisions = if_readable(&app, decisions)?;
-    let upcoming = if_readable(&app, upcoming)?;
-    let lost = if_readable(&app, lost_workers(&*app.broker, &servers).await)?;
     let clock = ClockRow::of(locale, if_readable(&app, corrections)?.as_ref());
-    let (problems, _) = rows::by_weight(&plan);
-    let mut shown: Vec<ProblemRow> = endangered(&app);
-    shown.extend(if_readable(&app, triggers)?.problems());
-    let failures = Failures::look(&app, locale, &plan, &queues.summed).await;
-    let failures = if_readable(&app, failures)?;
-    let recent = app
-        .recent_decisions
-        .look(&*app.broker, timeline::first_instant(locale.now));
-    let recent = if_readable(&app, recent.await)?;
-    let unclaimed = app.unclaimed.look(&*app.broker, &queues.summed).await;
-    let problem_count = shown.len() + problems.len() + unclaimed.types.len() + usize::from(clock.is_some());
-    shown.extend(problems.into_iter().map(ProblemRow::new));
+    // All that depends on the first answers, in one go.
+    let (lost, failures, recent, unclaimed, figures) = tokio::join!(
+        lost_workers(&*app.broker, &servers),
+        Failures::look(&app, locale.now, &plan, &queues.summed),
+        app.recent_decisions
+            .look(&*app.broker, timeline::first_instant(locale.now)),
+        app.unclaimed.look(&*app.broker, &queues.summed),
+        figures(&app, locale, &queues.listed),
+    );
+    let (lost, failures) = (if_readable(&app, lost)?, if_readable(&app, failures)?);
+    let recent = if_readable(&app, recent)?;
+    let facts = NeedFacts {
+        plan: &plan,
+        queues: &queues.summed,
+        servers: &servers,
+        lost: &lost,
+        failures: &failures,
+        unclaimed: &unclaimed,
+        recent: &recent.decisions,
+    };
+    let needs = NeedList::new(locale, &facts);
+    let shown = all_problems(&app, &plan, &if_readable(&app, triggers)?);
+    let problem_count = shown.len() + unclaimed.types.len() + usize::from(clock.is_some());
     let shown = ProblemGroup::all(shown);
+    let errors = (0..shown.len()).filter(|nth| shown[*nth].is_error());
+    let errors: Vec<usize> = errors.take(ERRORS).collect();
     let page = Overview {
         totals: totals(&queues.summed),
-        failures,
+        need_count: needs.count() + errors.len(),
+        needs,
+        errors,
+        failing_count: failures.schedule_count(),
+        failing_url: format!("{}?state=failing", urls::schedules()),
         summed: (queues.all > SUMMED).then_some(queues.summed.len()),
-        sources: SourceRow::all(locale, &app),
         triggers: TriggerRow::all(locale, &app),
         connections: ConnectionRow::all(locale, &app),
-        next: upcoming.iter().map(|(at, d)| next_row(locale, *at, d)).collect(),
         clock,
-        decisions: listed(locale, &plan, &decisions),
         problem_count,
         problems: shown,
-        unclaimed: unclaimed
-            .types
-            .iter()
-            .take(UNCLAIMED)
-            .map(|u| UnclaimedRow::new(locale, u))
-            .collect(),
-        schedule_count: plan.schedules.len(),
-        server_count: servers.len(),
-        lost_count: lost.iter().filter(|sign| lately(locale, sign)).count(),
-        working: servers.iter().map(|s| u64::from(s.info.active)).sum(),
-        room: servers.iter().map(|s| u64::from(s.info.concurrency)).sum(),
-        processed_today: queues.summed.iter().map(|q| q.processed_today).sum(),
-        failed_today: queues.summed.iter().map(|q| q.failed_today).sum(),
-        timeline: Timeline::new(locale, &plan, &recent),
+        unclaimed: unclaimed_rows(locale, &unclaimed),
+        load: Load::new(&queues.summed, &servers),
         chart,
-        queues: queues.listed.iter().map(|q| queue_row(locale, q, &servers)).collect(),
+        queues: queue_rows(&app, locale, &queues.listed, &servers, figures),
         pager: Pager::new(number, QUEUES, queues.matching as u64, |n| page_url(filter, n)),
         filter: format::cut(filter, IN_A_LIST),
         many: queues.all > QUEUES,
@@ -284,6 +311,24 @@ async fn chart(app: &AppState, locale: &Locale, range: ChartRange) -> Option<Run
     Some(RunChart::new(locale, range, counts.ok()?.first()?))
 }
 
+/// The last hour of each queue, in the same order. Without an answer rows have no figures.
+async fn figures(app: &AppState, locale: &Locale, queues: &[QueueInfo]) -> Vec<CountedPeriods> {
+    let series: Vec<RunSeries> = queues.iter().map(|q| RunSeries::Queue(q.name.to_string())).collect();
+    let edges = queue_figures::edges(locale.now);
+    let span = (edges.first().copied().unwrap_or(locale.now), locale.now);
+    let counts = app.broker.run_counts(&series, CountedBy::Minute, span).await;
+    counts.unwrap_or_default()
+}
+
+/// Problems of the broker, of events, of triggers, of definitions.
+fn all_problems(app: &AppState, plan: &Plan, triggers: &AllTriggers) -> Vec<ProblemRow> {
+    let (of_plan, _) = rows::by_weight(plan);
+    let mut all = endangered(app);
+    all.extend(triggers.problems());
+    all.extend(of_plan.into_iter().map(ProblemRow::new));
+    all
+}
+
 /// Problems of the broker: it refuses writes, or may delete tasks by itself; and of lifecycle events. Lesser caveats are in
 /// the log and at `/readyz`.
 fn endangered(app: &AppState) -> Vec<ProblemRow> {
@@ -297,11 +342,6 @@ fn endangered(app: &AppState) -> Vec<ProblemRow> {
     fault.into_iter().chain(grave).chain(events).collect()
 }
 
-/// Whether a worker was lost so lately that it is worth a look.
-fn lately(locale: &Locale, sign: &LastSign) -> bool {
-    locale.now.duration_since(sign.at).unsigned_abs() < LOST_LATELY
-}
-
 /// Replaces the error of a damaged broker by an empty result, so that the page can report the damage.
 fn if_readable<T: Default>(app: &AppState, answer: BrokerResult<T>) -> BrokerResult<T> {
     let damaged = |fault: BrokerFault| fault.code == "broker_corrupt";
@@ -309,6 +349,11 @@ fn if_readable<T: Default>(app: &AppState, answer: BrokerResult<T>) -> BrokerRes
         Err(_) if app.health.fault().is_some_and(damaged) => Ok(T::default()),
         answer => answer,
     }
+}
+
+fn unclaimed_rows(locale: &Locale, found: &UnclaimedTypes) -> Vec<UnclaimedRow> {
+    let listed = found.types.iter().take(UNCLAIMED);
+    listed.map(|one| UnclaimedRow::new(locale, one)).collect()
 }
 
 fn totals(queues: &[QueueInfo]) -> Vec<Total> {
@@ -325,6 +370,24 @@ fn totals(queues: &[QueueInfo]) -> Vec<Total> {
         .collect()
 }
 
+fn queue_rows(
+    app: &AppState,
+    locale: &Locale,
+    queues: &[QueueInfo],
+    servers: &[ServerView],
+    figures: Vec<CountedPeriods>,
+) -> Vec<QueueRow> {
+    let mut figures = figures.into_iter();
+    let forecasts = app.backlogs.look(locale.now, queues);
+    let each = queues.iter().zip(forecasts);
+    each.map(|(queue, forecast)| QueueRow {
+        figures: figures.next().and_then(|periods| QueueFigures::new(locale, &periods)),
+        forecast: forecast.map(|forecast| ForecastText::new(locale, forecast)),
+        ..queue_row(locale, queue, servers)
+    })
+    .collect()
+}
+
 fn queue_row(locale: &Locale, queue: &QueueInfo, servers: &[ServerView]) -> QueueRow {
     use runner_core::task::TaskState::{Pending, Retry, Scheduled};
     let waiting: u64 = [Pending, Scheduled, Retry]
@@ -339,29 +402,8 @@ fn queue_row(locale: &Locale, queue: &QueueInfo, servers: &[ServerView]) -> Queu
         size: queue.size(),
         latency: (!queue.latency.is_zero()).then(|| locale.span(queue.latency)),
         late: queue.latency >= LATE,
-        processed_today: queue.processed_today,
-        failed_today: queue.failed_today,
+        figures: None,
+        forecast: None,
         unserved: waiting > 0 && !is_served(servers, queue.name.as_str()),
     }
-}
-
-fn next_row(locale: &Locale, at: Timestamp, definition: &Definition) -> NextRow {
-    NextRow {
-        at: locale.moment(at),
-        schedule: definition.id.to_string(),
-        url: urls::schedule(definition.id.as_str()),
-        name: definition.name.clone(),
-        kind: definition.task.kind.clone(),
-    }
-}
-
-fn listed(locale: &Locale, plan: &Plan, decisions: &[Decision]) -> Vec<DecisionRow> {
-    decisions
-        .iter()
-        .take(DECISIONS)
-        .map(|decision| {
-            let queue = plan.schedules.get(&decision.schedule);
-            DecisionRow::new(locale, decision, queue.map(|d| d.task.queue.as_str()))
-        })
-        .collect()
 }

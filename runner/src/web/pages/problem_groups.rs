@@ -19,6 +19,11 @@ pub(super) struct ProblemGroup {
 }
 
 impl ProblemGroup {
+    /// Whether they are errors.
+    pub(super) fn is_error(&self) -> bool {
+        self.rows.first().is_some_and(ProblemRow::is_error)
+    }
+
     /// The problems by code, in the order in which the codes first appear.
     pub(super) fn all(problems: Vec<ProblemRow>) -> Vec<Self> {
         let mut groups: Vec<Self> = Vec::new();

@@ -205,6 +205,12 @@ impl ProblemRow {
         (&self.code, self.severity) == (&other.code, other.severity)
     }
 
+    /// Whether it is an error rather than a warning.
+    #[must_use]
+    pub fn is_error(&self) -> bool {
+        self.severity == "error"
+    }
+
     /// The problem that the broker at `place` refuses writes.
     #[must_use]
     pub fn of_fault(fault: BrokerFault, place: String) -> Self {

@@ -20,6 +20,7 @@ use crate::web::render::PageTemplate;
 use crate::web::request_context::SharedContext;
 use crate::web::run_strip;
 use crate::web::schedule_health::ScheduleHealth;
+use crate::web::timeline::{self, Timeline};
 use crate::web::urls;
 
 /// Rows per page.
@@ -54,6 +55,7 @@ struct SchedulesPage {
     state: &'static str,
     /// How many schedules were searched for failures and pauses, if there are more.
     looked_at: Option<usize>,
+    timeline: Timeline,
 }
 
 /// A state by which the list is narrowed down.
@@ -105,10 +107,12 @@ pub async fn show(
     let skip = (number - 1).saturating_mul(ROWS);
     let shown: Vec<&Definition> = chosen.iter().copied().skip(skip).take(ROWS).collect();
     let ids: Vec<ScheduleId> = shown.iter().map(|d| d.id.clone()).collect();
-    let (standings, decisions, corrections) = tokio::try_join!(
+    let (standings, decisions, corrections, recent) = tokio::try_join!(
         app.broker.standings(&ids),
         app.broker.decisions_each(&ids, run_strip::DRAWN),
         app.broker.corrections(),
+        app.recent_decisions
+            .look(&*app.broker, timeline::first_instant(locale.now)),
     )?;
     let clock = ClockRow::of(locale, corrections.as_ref());
     let (problems, by_hand) = rows::by_weight(&plan);
@@ -121,6 +125,7 @@ pub async fn show(
                 ScheduleRow::new(locale, &plan, d, standing.as_ref()).with_decisions(locale, d, decisions)
             })
             .collect(),
+        timeline: Timeline::new(locale, &plan, &recent),
         chips,
         state: state.as_str(),
         looked_at: health.looked_at,
