@@ -55,6 +55,8 @@ pub struct SettledSteps(Arc<Shared>);
 #[derive(Debug, Default)]
 struct Shared {
     ends: Mutex<Vec<SettledStep>>,
+    /// The last workflow whose ends could not be written: the next time begins behind it, so that it holds up no others.
+    behind: Mutex<Option<String>>,
     wake: Notify,
 }
 
@@ -65,6 +67,15 @@ struct SettledStep {
     end: StepEnd,
     /// How often it could not be written.
     tries: u8,
+}
+
+impl SettledStep {
+    fn tried(self) -> Self {
+        Self {
+            tries: self.tries.saturating_add(1),
+            ..self
+        }
+    }
 }
 
 impl SettledSteps {
@@ -109,8 +120,9 @@ impl SettledSteps {
         for step in self.take() {
             by_workflow.entry(step.step.workflow.clone()).or_default().push(step);
         }
-        let (mut unwritten, mut failed, mut in_a_row) = (Vec::new(), None, 0);
-        for (workflow, steps) in by_workflow {
+        let last = self.0.behind.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let (mut unwritten, mut failed, mut behind, mut in_a_row) = (Vec::new(), None, None, 0);
+        for (workflow, steps) in beginning_behind(by_workflow, last.as_deref()) {
             if in_a_row >= MOST_FAILURES {
                 unwritten.extend(steps);
                 continue;
@@ -120,13 +132,12 @@ impl SettledSteps {
                 Err((steps, error)) => {
                     in_a_row += 1;
                     failed = Some(error);
-                    unwritten.extend(steps.into_iter().map(|step| SettledStep {
-                        tries: step.tries.saturating_add(1),
-                        ..step
-                    }));
+                    unwritten.extend(steps);
+                    behind = Some(workflow);
                 }
             }
         }
+        *self.0.behind.lock().unwrap_or_else(PoisonError::into_inner) = behind;
         self.put_back(unwritten);
         failed.map_or(Ok(()), Err)
     }
@@ -155,24 +166,35 @@ impl SettledSteps {
     }
 }
 
-/// Writes down how steps of a workflow ended. On an error also returns those that are to be written again; an end counts once.
+/// All of them, from the one behind `last` on.
+fn beginning_behind<T>(by_workflow: BTreeMap<String, T>, last: Option<&str>) -> Vec<(String, T)> {
+    let mut all: Vec<_> = by_workflow.into_iter().collect();
+    let first = all.partition_point(|(id, _)| last.is_some_and(|last| id.as_str() <= last));
+    all.rotate_left(first);
+    all
+}
+
+/// Writes down how steps of a workflow ended. On an error also returns those that are to be written again, first those that were
+/// not tried; an end counts once.
 ///
 /// The workflow is read before the tasks: should a step be run again from now on, its failure no longer counts.
 async fn write_ends(
     broker: &dyn Broker,
     workflow: &str,
-    mut steps: Vec<SettledStep>,
+    steps: Vec<SettledStep>,
     observer: &dyn WorkflowObserver,
 ) -> Result<(), (Vec<SettledStep>, BrokerError)> {
     let head = match broker.workflow(workflow).await {
         Ok(Some(head)) => head,
         Ok(None) => return Ok(()),
-        Err(error) => return Err((steps, error)),
+        Err(error) => return Err((steps.into_iter().map(SettledStep::tried).collect(), error)),
     };
-    steps.retain(|settled| settled.step.is_of(&head));
-    let (mut over, mut unknown, mut failed) = (Vec::new(), Vec::new(), None);
-    while !steps.is_empty() {
-        let some: Vec<SettledStep> = steps.drain(..steps.len().min(ASKED_AT_ONCE)).collect();
+    let ours = steps.into_iter().filter(|settled| settled.step.is_of(&head));
+    let (mut over, mut asked): (Vec<_>, Vec<_>) = ours.partition(|step| matches!(step.end, StepEnd::Done(_)));
+    let (mut again, mut failed) = (Vec::new(), None);
+    // After an error no more are asked for: each call may take as long as one to a store that is gone.
+    while !asked.is_empty() && failed.is_none() {
+        let some: Vec<SettledStep> = asked.drain(..asked.len().min(ASKED_AT_ONCE)).collect();
         // At once: the broker sends them together.
         let found = join_all(some.iter().map(|step| is_over(broker, step))).await;
         for (step, found) in some.into_iter().zip(found) {
@@ -181,7 +203,7 @@ async fn write_ends(
                 Ok(false) => {}
                 Err(error) => {
                     failed = Some(error);
-                    unknown.push(step);
+                    again.push(step.tried());
                 }
             }
         }
@@ -189,16 +211,14 @@ async fn write_ends(
     let ends: Vec<_> = over.iter().map(|step| (step.step.number, step.end.clone())).collect();
     if let Err(error) = end_workflow_steps(broker, &head, &ends, Some(observer)).await {
         failed = Some(error);
-        unknown.append(&mut over);
+        again.extend(over.into_iter().map(SettledStep::tried));
     }
-    failed.map_or(Ok(()), |error| Err((unknown, error)))
+    asked.append(&mut again);
+    failed.map_or(Ok(()), |error| Err((asked, error)))
 }
 
-/// Whether this is the end of the step still: one that has failed may have been run again before that was written down.
+/// Whether a step has failed still: it may have been run again before that was written down.
 async fn is_over(broker: &dyn Broker, step: &SettledStep) -> BrokerResult<bool> {
-    if matches!(step.end, StepEnd::Done(_)) {
-        return Ok(true);
-    }
     let (queue, id) = &step.task;
     let found = broker.glance(queue, id).await?;
     Ok(found.is_none_or(|found| found.state == TaskState::Archived))
@@ -300,68 +320,4 @@ impl BackgroundLoop for WorkflowLoop {
 }
 
 #[cfg(test)]
-mod tests {
-    #![allow(clippy::unwrap_used)]
-    use bytes::Bytes;
-    use runner_core::clock::{Clock, SystemClock};
-    use runner_core::task::Task;
-    use runner_queue::embedded::EmbeddedBroker;
-    use runner_queue::{
-        Claims as _, NewWorkflow, WorkflowPlan, WorkflowState, WorkflowStep, Workflows as _, advance_workflow,
-    };
-
-    use super::*;
-    use crate::metrics::Metrics;
-
-    async fn open(directory: &tempfile::TempDir) -> EmbeddedBroker {
-        let path = directory.path().join("runner.db");
-        EmbeddedBroker::open(path, Arc::new(SystemClock)).await.unwrap()
-    }
-
-    #[tokio::test]
-    async fn what_could_not_be_written_is_written_again() {
-        let directory = tempfile::tempdir().unwrap();
-        let broker = open(&directory).await;
-        let new = NewWorkflow {
-            id: "w".to_owned(),
-            plan: WorkflowPlan {
-                name: "w".to_owned(),
-                stages: vec![1],
-                ..WorkflowPlan::default()
-            },
-            steps: vec![(WorkflowStep::of(&Task::new("s"), None), Bytes::new())],
-        };
-        assert!(broker.keep_workflow(&new).await.unwrap());
-        advance_workflow(&broker, "w", None).await.unwrap();
-        let claims = broker.claim(&[QueueName::default()], 1, Duration::from_secs(30)).await;
-        let settlement = Settlement {
-            claim: claims.unwrap().remove(0),
-            verdict: Verdict::Revoke,
-            result: None,
-            attempt: None,
-        };
-        broker.settle(std::slice::from_ref(&settlement)).await.unwrap();
-        let settled = SettledSteps::default();
-        settled.settled(&settlement);
-        let clock: Arc<dyn Clock> = Arc::new(SystemClock);
-        let ends = WorkflowEnds::new(&Default::default(), &clock, &Arc::<Metrics>::default());
-        broker.close().await;
-        for _ in 1..MOST_TRIES {
-            assert!(settled.write(&broker, &ends).await.is_err());
-            assert!(settled.has_some());
-        }
-        let opened = open(&directory).await;
-        settled.write(&opened, &ends).await.unwrap();
-        assert!(!settled.has_some());
-        let state = opened.workflow("w").await.unwrap().unwrap().place.state;
-        assert_eq!(state, WorkflowState::Done);
-        // It is bounded how often.
-        settled.settled(&settlement);
-        for _ in 0..MOST_TRIES {
-            assert!(settled.has_some());
-            assert!(settled.write(&broker, &ends).await.is_err());
-        }
-        assert!(!settled.has_some());
-        opened.close().await;
-    }
-}
+mod tests;
