@@ -6,15 +6,15 @@
 mod ends;
 
 use std::collections::{BTreeMap, HashMap, HashSet};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
 use futures_util::future::join_all;
 use runner_core::task::{QueueName, TaskId, TaskState};
 use runner_queue::{
-    Broker, BrokerError, BrokerResult, Settlement, StepEnd, StepOfTask, Verdict, WorkflowObserver, end_workflow_steps,
-    kept_result, look_at_workflow, step_of_task,
+    Broker, BrokerError, BrokerResult, Settlement, StepEnd, StepOfTask, Verdict, WorkflowObserver, continue_workflow,
+    kept_result, look_at_workflow, step_of_task, write_step_ends,
 };
 use tokio::sync::Notify;
 use tokio::time::Instant;
@@ -32,6 +32,9 @@ const WORKFLOWS_A_LOOK: usize = 50;
 
 /// Ends that wait to be written. Beyond that they are left to the look.
 const MOST_ENDS: usize = 20_000;
+
+/// Bytes of their results and errors. Beyond that they are left to the look too.
+const MOST_BYTES: usize = 64 << 20;
 
 /// How often an end is written that cannot be; after that it is left to the look.
 const MOST_TRIES: u8 = 60;
@@ -54,10 +57,30 @@ pub struct SettledSteps(Arc<Shared>);
 
 #[derive(Debug, Default)]
 struct Shared {
-    ends: Mutex<Vec<SettledStep>>,
+    ends: Mutex<Ends>,
     /// The last workflow whose ends could not be written: the next time begins behind it, so that it holds up no others.
     behind: Mutex<Option<String>>,
     wake: Notify,
+}
+
+/// Bounded by [`MOST_ENDS`] and [`MOST_BYTES`].
+#[derive(Debug, Default)]
+struct Ends {
+    steps: Vec<SettledStep>,
+    bytes: usize,
+}
+
+impl Ends {
+    /// Whether there was room.
+    fn push(&mut self, step: SettledStep) -> bool {
+        let bytes = self.bytes + step.size();
+        let has_room = self.steps.len() < MOST_ENDS && bytes <= MOST_BYTES;
+        if has_room {
+            self.bytes = bytes;
+            self.steps.push(step);
+        }
+        has_room
+    }
 }
 
 #[derive(Debug)]
@@ -76,6 +99,13 @@ impl SettledStep {
             ..self
         }
     }
+
+    fn size(&self) -> usize {
+        match &self.end {
+            StepEnd::Done(result) => result.len(),
+            StepEnd::Failed(error) => error.len(),
+        }
+    }
 }
 
 impl SettledSteps {
@@ -92,21 +122,22 @@ impl SettledSteps {
             Verdict::Archive { error } => StepEnd::Failed(error.clone()),
             Verdict::Retry { .. } | Verdict::HandBack | Verdict::Snooze { .. } => return,
         };
-        let mut ends = self.0.ends.lock().unwrap_or_else(PoisonError::into_inner);
-        if ends.len() < MOST_ENDS {
-            ends.push(SettledStep {
-                step,
-                task: (task.queue.clone(), task.id.clone()),
-                end,
-                tries: 0,
-            });
-        }
-        drop(ends);
+        // One for which there is no room is found by the look.
+        self.ends().push(SettledStep {
+            step,
+            task: (task.queue.clone(), task.id.clone()),
+            end,
+            tries: 0,
+        });
         self.0.wake.notify_one();
     }
 
+    fn ends(&self) -> MutexGuard<'_, Ends> {
+        self.0.ends.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn take(&self) -> Vec<SettledStep> {
-        std::mem::take(&mut *self.0.ends.lock().unwrap_or_else(PoisonError::into_inner))
+        std::mem::take(&mut *self.ends()).steps
     }
 
     /// Writes down what was settled so far, and continues the workflows that this allows. Once more after the worker has
@@ -143,15 +174,15 @@ impl SettledSteps {
     }
 
     /// Before those that have come meanwhile.
-    fn put_back(&self, mut steps: Vec<SettledStep>) {
-        let count = steps.len();
-        steps.retain(|step| step.tries < MOST_TRIES);
-        let given_up = count - steps.len();
-        let mut ends = self.0.ends.lock().unwrap_or_else(PoisonError::into_inner);
-        steps.append(&mut ends);
-        let left_out = given_up + steps.len().saturating_sub(MOST_ENDS);
-        steps.truncate(MOST_ENDS);
-        *ends = steps;
+    fn put_back(&self, steps: Vec<SettledStep>) {
+        let mut left_out = 0;
+        let mut ends = self.ends();
+        let since = std::mem::take(&mut *ends).steps;
+        for step in steps.into_iter().chain(since) {
+            if step.tries >= MOST_TRIES || !ends.push(step) {
+                left_out += 1;
+            }
+        }
         drop(ends);
         if left_out > 0 {
             tracing::warn!(
@@ -162,7 +193,7 @@ impl SettledSteps {
     }
 
     fn has_some(&self) -> bool {
-        !self.0.ends.lock().unwrap_or_else(PoisonError::into_inner).is_empty()
+        !self.ends().steps.is_empty()
     }
 }
 
@@ -209,9 +240,14 @@ async fn write_ends(
         }
     }
     let ends: Vec<_> = over.iter().map(|step| (step.step.number, step.end.clone())).collect();
-    if let Err(error) = end_workflow_steps(broker, &head, &ends, Some(observer)).await {
-        failed = Some(error);
-        again.extend(over.into_iter().map(SettledStep::tried));
+    match write_step_ends(broker, &head, &ends).await {
+        // Should this fail, the look does it: the ends are written, and need not be held.
+        Ok(Some(now)) => failed = continue_workflow(broker, &now, Some(observer)).await.err().or(failed),
+        Ok(None) => {}
+        Err(error) => {
+            failed = Some(error);
+            again.extend(over.into_iter().map(SettledStep::tried));
+        }
     }
     asked.append(&mut again);
     failed.map_or(Ok(()), |error| Err((asked, error)))

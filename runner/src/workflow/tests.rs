@@ -33,17 +33,17 @@ fn ends() -> WorkflowEnds {
     WorkflowEnds::new(&Default::default(), &clock, &Arc::<Metrics>::default())
 }
 
-/// Begins a workflow of one stage.
-async fn begin(broker: &EmbeddedBroker, id: &str, steps: u32) {
+/// Begins a workflow of stages with these numbers of steps.
+async fn begin(broker: &EmbeddedBroker, id: &str, stages: &[u32]) {
     let step = WorkflowStep::of(&Task::new("s"), None);
     let new = NewWorkflow {
         id: id.to_owned(),
         plan: WorkflowPlan {
             name: "w".to_owned(),
-            stages: vec![steps],
+            stages: stages.to_vec(),
             ..WorkflowPlan::default()
         },
-        steps: vec![(step, Bytes::new()); steps as usize],
+        steps: vec![(step, Bytes::new()); stages.iter().sum::<u32>() as usize],
     };
     assert!(broker.keep_workflow(&new).await.unwrap());
     advance_workflow(broker, id, None).await.unwrap();
@@ -73,7 +73,7 @@ async fn state(broker: &EmbeddedBroker, id: &str) -> WorkflowState {
 async fn what_could_not_be_written_is_written_again() {
     let directory = tempfile::tempdir().unwrap();
     let broker = open(&directory).await;
-    begin(&broker, "w", 1).await;
+    begin(&broker, "w", &[1]).await;
     let settlement = settle(&broker, Verdict::Revoke).await.remove(0);
     let (settled, ends) = (SettledSteps::default(), ends());
     settled.settled(&settlement);
@@ -101,7 +101,7 @@ async fn workflows_that_cannot_be_written_hold_up_no_others() {
     let directory = tempfile::tempdir().unwrap();
     let broker = open(&directory).await;
     for id in ["a", "b", "c", "d"] {
-        begin(&broker, id, 1).await;
+        begin(&broker, id, &[1]).await;
     }
     let (settled, ends) = (SettledSteps::default(), ends());
     for settlement in settle(&broker, Verdict::Done).await {
@@ -128,7 +128,7 @@ async fn workflows_that_cannot_be_written_hold_up_no_others() {
 async fn after_an_error_no_more_tasks_of_a_workflow_are_asked_for() {
     let directory = tempfile::tempdir().unwrap();
     let broker = open(&directory).await;
-    begin(&broker, "w", 120).await;
+    begin(&broker, "w", &[120]).await;
     let (settled, ends) = (SettledSteps::default(), ends());
     let archive = Verdict::Archive { error: "no".to_owned() };
     for settlement in settle(&broker, archive).await {
@@ -137,11 +137,55 @@ async fn after_an_error_no_more_tasks_of_a_workflow_are_asked_for() {
     spoil(&directory, "ALTER TABLE tasks RENAME TO away").await;
     assert!(settled.write(&broker, &ends).await.is_err());
     // Those that were asked for come last the next time.
-    let again: Vec<u8> = settled.0.ends.lock().unwrap().iter().map(|step| step.tries).collect();
+    let again: Vec<u8> = settled.ends().steps.iter().map(|step| step.tries).collect();
     assert_eq!(again, [vec![0; 120 - ASKED_AT_ONCE], vec![1; ASKED_AT_ONCE]].concat());
     spoil(&directory, "ALTER TABLE away RENAME TO tasks").await;
     settled.write(&broker, &ends).await.unwrap();
     assert!(!settled.has_some());
     assert_eq!(broker.workflow("w").await.unwrap().unwrap().failed, 120);
     broker.close().await;
+}
+
+#[tokio::test]
+async fn ends_are_not_written_again_when_only_the_continuing_failed() {
+    let directory = tempfile::tempdir().unwrap();
+    let broker = open(&directory).await;
+    begin(&broker, "w", &[1, 1]).await;
+    let (settled, ends) = (SettledSteps::default(), ends());
+    settled.settled(&settle(&broker, Verdict::Done).await.remove(0));
+    spoil(
+        &directory,
+        "CREATE TRIGGER full BEFORE INSERT ON tasks BEGIN SELECT RAISE(ABORT, 'full'); END",
+    )
+    .await;
+    assert!(settled.write(&broker, &ends).await.is_err());
+    assert!(!settled.has_some());
+    let place = broker.workflow("w").await.unwrap().unwrap();
+    assert_eq!((place.done, place.place.state), (1, WorkflowState::Running));
+    spoil(&directory, "DROP TRIGGER full").await;
+    advance_workflow(&broker, "w", None).await.unwrap();
+    assert_eq!(settle(&broker, Verdict::Done).await.len(), 1, "of the second stage");
+    broker.close().await;
+}
+
+#[test]
+fn what_waits_is_bounded_in_number_and_bytes() {
+    let step = |bytes: usize| SettledStep {
+        step: StepOfTask {
+            workflow: "w".to_owned(),
+            number: 0,
+            created_ms: 0,
+        },
+        task: (QueueName::default(), TaskId::random()),
+        end: StepEnd::Failed("x".repeat(bytes)),
+        tries: 0,
+    };
+    let mut ends = Ends::default();
+    assert!(ends.push(step(MOST_BYTES - 1)));
+    assert!(!ends.push(step(2)) && ends.push(step(1)));
+    let mut ends = Ends::default();
+    for _ in 0..MOST_ENDS {
+        assert!(ends.push(step(0)));
+    }
+    assert!(!ends.push(step(0)));
 }

@@ -107,7 +107,10 @@ pub use workflow::{
     WORKFLOW_HEADER, WORKFLOWS_KEPT_FOR, WorkflowCallback, WorkflowHead, WorkflowNotify, WorkflowPlace, WorkflowPlan,
     WorkflowState, WorkflowStep, WorkflowStepView, Workflows, is_workflow_id, kept_result, step_of_task, step_task_id,
 };
-pub use workflow_advance::{advance_workflow, cancel_workflow, end_workflow_steps, look_at_workflow, retry_workflow};
+pub use workflow_advance::{
+    advance_workflow, cancel_workflow, continue_workflow, end_workflow_steps, look_at_workflow, retry_workflow,
+    write_step_ends,
+};
 pub use workflow_observer::WorkflowObserver;
 
 /// A store of tasks: everything the program asks of it.

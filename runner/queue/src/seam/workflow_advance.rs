@@ -169,19 +169,37 @@ pub async fn end_workflow_steps(
     ends: &[(u32, StepEnd)],
     observer: Option<&dyn WorkflowObserver>,
 ) -> BrokerResult<()> {
-    let Some(now) = write_ends(broker, head, ends).await? else {
-        return Ok(());
-    };
+    match write_step_ends(broker, head, ends).await? {
+        Some(now) => continue_workflow(broker, &now, observer).await,
+        None => Ok(()),
+    }
+}
+
+/// Continues a workflow, as it was read just after ends were written, if they allow it. What fails here is found again by
+/// the next look at the workflow: the ends are written.
+///
+/// # Errors
+///
+/// As [`advance_workflow`].
+pub async fn continue_workflow(
+    broker: &dyn Broker,
+    now: &WorkflowHead,
+    observer: Option<&dyn WorkflowObserver>,
+) -> BrokerResult<()> {
     let place = now.place;
     let stage_is_over = place.state == WorkflowState::Running && now.done >= now.plan.steps_of(place.sent);
     if stage_is_over || place.is_unreported() {
-        advance_workflow(broker, &head.id, observer).await?;
+        advance_workflow(broker, &now.id, observer).await?;
     }
     Ok(())
 }
 
 /// Writes ends down, without the results that no step is given. Returns the workflow as it is then, if there is one.
-async fn write_ends(
+///
+/// # Errors
+///
+/// When the broker could not be asked: some may be written nevertheless. An end counts once, however often it is written.
+pub async fn write_step_ends(
     broker: &dyn Broker,
     head: &WorkflowHead,
     ends: &[(u32, StepEnd)],
@@ -413,7 +431,7 @@ pub async fn retry_workflow(
         from += BATCH;
     }
     if !ends.is_empty() {
-        write_ends(broker, &head, &ends).await?;
+        write_step_ends(broker, &head, &ends).await?;
     }
     if !again.is_empty() {
         let now = broker.reopen_workflow(id, &again).await?;
