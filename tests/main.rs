@@ -64,6 +64,7 @@ mod story_code;
 mod story_crash;
 mod story_embedded;
 mod story_groups;
+mod story_night;
 mod story_original;
 mod story_sources;
 mod story_versions;
@@ -151,6 +152,7 @@ fn wholes() -> Vec<Vec<kit::Trial>> {
         story_crash::tests(),
         story_embedded::tests(),
         story_groups::tests(),
+        story_night::tests(),
         story_original::tests(),
         story_sources::tests(),
         story_versions::tests(),

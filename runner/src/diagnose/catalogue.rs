@@ -75,7 +75,7 @@ reasons! {
         "Name it there, or correct its name.";
     ServersStopped "W110" Warning
         "Every server that serves the queue {queue} has stopped claiming tasks: {servers}."
-        "They are shutting down or received SIGTSTP; start another worker.";
+        "They are paused (`runner worker resume`), received SIGTSTP or are shutting down. Resume one, or start another.";
     QueueNotServed "W211" Warning
         "No live server serves the queue {queue}; its tasks wait for one."
         "Add it to `worker.queues` of a worker, or correct its name.";

@@ -1,4 +1,5 @@
-//! Whether a worker claims new tasks: an operator may want it to finish what it has and take no more.
+//! Whether a worker claims new tasks: an operator may want it to finish what it has and take no more. Notifications are
+//! sent nevertheless.
 //!
 //! Three switches, because each has its own end: a signal to the process, an order from anywhere, and the start, until
 //! the orders were read once.

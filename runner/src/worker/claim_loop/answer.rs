@@ -128,10 +128,8 @@ impl ClaimLoop {
     pub(super) fn take_claims(&mut self, mut claims: Vec<Claim>, began: Instant) {
         // There may be fewer free slots than were requested: verdicts of the same call were refused and keep their
         // slots, or the worker was stopped or quieted while the call was under way.
-        let (mut free, mut spare) = match self.takes_tasks() {
-            true => (self.slots.free(), self.spare.free_after(0)),
-            false => (0, 0),
-        };
+        let mut free = if self.takes_tasks() { self.slots.free() } else { 0 };
+        let mut spare = if self.is_open() { self.spare.free_after(0) } else { 0 };
         let refused = claims.extract_if(.., |claim| {
             let left = if self.spare.is_own(claim) {
                 &mut spare

@@ -1,6 +1,6 @@
 //! The steps of slots that only notifications use: how many are asked for, and the wait for one.
 //!
-//! Part of the one loop, because what it knows of calls without an answer and of suspects concerns the whole process.
+//! A paused worker sends them too: people are to hear of what the pause delays. Part of the one loop, because what it knows of calls without an answer and of suspects concerns the whole process.
 
 use std::time::Duration;
 
@@ -37,7 +37,7 @@ impl ClaimLoop {
 
     /// How many notifications a call that ends `ending` of them may claim.
     fn room_for_notifications(&self, ending: usize) -> usize {
-        if !self.takes_tasks() || !self.spare.may_have_tasks || self.suspects.blocks_claims() {
+        if !self.is_open() || !self.spare.may_have_tasks || self.suspects.blocks_claims() {
             return 0;
         }
         let freed = if self.spare.pause.has_failures() { 0 } else { ending };
@@ -46,7 +46,7 @@ impl ClaimLoop {
 
     /// Waits for a notification while there is a slot for it.
     fn wait_for_notifications(&mut self) {
-        let idle = self.takes_tasks() && !self.spare.may_have_tasks && self.spare.free_after(0) > 0;
+        let idle = self.is_open() && !self.spare.may_have_tasks && self.spare.free_after(0) > 0;
         if !idle || self.spare.wake_up.is_some() || self.suspects.blocks_claims() {
             return;
         }
