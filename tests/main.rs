@@ -55,6 +55,7 @@ mod redis_storm;
 mod redis_streams;
 mod reload;
 mod rotation;
+mod run_counts;
 mod run_files;
 mod service_manager;
 mod sql_functions;
@@ -143,6 +144,7 @@ fn wholes() -> Vec<Vec<kit::Trial>> {
         readiness::tests(),
         readme::tests(),
         rotation::tests(),
+        run_counts::tests(),
         run_files::tests(),
         service_manager::tests(),
         sql_functions::tests(),

@@ -115,6 +115,9 @@ impl NeedList {
         };
         let types = unclaimed(locale, facts.unclaimed).filter(|line| !unserved(&line.what));
         let types: Vec<NeedLine> = types.collect();
+        // That says why such a queue is slow.
+        let explained = |line: &NeedLine| types.iter().any(|one| one.what == line.about);
+        lines.retain(|line| line.kind != NeedKind::Late || !explained(line));
         lines.extend(types);
         lines.extend(facts.failures.schedules.iter().map(|one| failing(locale, one)));
         let recent = facts.lost.iter().filter(|sign| is_recent(locale, sign));
