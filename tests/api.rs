@@ -1,12 +1,15 @@
 //! The API over HTTP: every call of its document, with every kind of credential, on both stores; answers compared with their
 //! schemas. The program runs as a process.
 
+mod story;
+
 use std::collections::BTreeMap;
 
 use reqwest::Method;
 use serde_json::{Value, json};
 
 use crate::kit;
+use story::{everything_is_read_and_done_in_a_file, everything_is_read_and_done_in_redis};
 
 /// The root of the API.
 const ROOT: &str = "/queue/api/v1";
@@ -22,10 +25,10 @@ const TOKENS: [(&str, &str, &str); 5] = [
 
 pub fn tests() -> Vec<kit::Trial> {
     kit::trials![
-        needs(): every_call_asks_for_its_right_in_a_file, tasks_are_enqueued_once_in_a_file, refusals_are_problems, tasks_that_cannot_be_are_refused,
+        needs(): every_call_asks_for_its_right_in_a_file, everything_is_read_and_done_in_a_file, tasks_are_enqueued_once_in_a_file, refusals_are_problems, tasks_that_cannot_be_are_refused,
             a_browser_reads_by_its_session, an_open_dashboard_takes_no_foreign_forms, tokens_are_made_and_reloaded,
             the_document_names_the_address;
-        needs(Redis): every_call_asks_for_its_right_in_redis, tasks_are_enqueued_once_in_redis
+        needs(Redis): every_call_asks_for_its_right_in_redis, everything_is_read_and_done_in_redis, tasks_are_enqueued_once_in_redis
     ]
 }
 
@@ -64,10 +67,17 @@ impl Api {
 
     async fn start(db: Option<kit::RedisDb>) -> Self {
         let store = db.as_ref().map_or_else(String::new, kit::RedisDb::yaml);
-        let site = kit::Site::new(&(settings(&store) + "worker: {queues: {other: 1}}\n"));
+        let site = kit::Site::new(
+            &(settings(&store)
+                + "worker: {queues: {other: 1}}\nnotify: {channels: {ops: 'https://ops.example.com/'}}\n"),
+        );
         site.write(
             "manifests/report.yaml",
             "name: report\nexec: {command: ['true']}\nqueue: reports\npayload: {month: 1}\nschedule: '@yearly'\n",
+        );
+        site.write(
+            "manifests/broken.yaml",
+            "name: broken\nhandler: task:x\nschedule: '0 25 * * *'\n",
         );
         let runner = site.start().await;
         Self {
@@ -308,6 +318,16 @@ async fn lists_and_commands_have_one_form(api: &Api) {
         (&json!(3), &json!(3)),
         "{queue}"
     );
+    let asked = async |tag: &str| {
+        let http = api.fresh();
+        let request = http
+            .request(Method::GET, &format!("{ROOT}/functions"))
+            .header("authorization", format!("Bearer {}", secret("all")))
+            .header("if-none-match", tag);
+        http.send(request).await.unwrap()
+    };
+    let tagged = asked("\"other\"").await;
+    assert_eq!((tagged.status, asked(tagged.header("etag")).await.status), (200, 304));
     let printed = api.site.cli(["ls", "queues", "--json"]).await.json();
     let printed = printed
         .as_array()

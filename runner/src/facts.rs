@@ -4,7 +4,10 @@ use std::collections::BTreeSet;
 
 use runner_core::schedule::{Definition, Plan};
 use runner_core::task::{QueueName, TaskId, priority_of};
-use runner_queue::{Broker, BrokerError, BrokerResult, Decision, ServerView, Standing};
+use runner_queue::{
+    Broker, BrokerError, BrokerResult, Decision, MAX_RUNS_KEPT, RunRecord, ServerView, Standing, StepEnd, WorkflowHead,
+    WorkflowStepView, add_seen_runs, runs_of_type,
+};
 
 use crate::diagnose::{BrokerFacts, Reason, ScheduleFacts, TaskFacts, why_damaged, why_schedule, why_task};
 use crate::health::{BrokerFault, fault_now};
@@ -128,6 +131,68 @@ pub async fn of_schedule(
         last_task: last.as_ref().map(|(task, error)| (task, error.as_str())),
     };
     Ok(why_schedule(&facts_of_schedule, &facts))
+}
+
+/// Steps of a workflow that are shown at most; failed ones come first.
+const STEPS_SHOWN: usize = 50;
+
+/// Steps of a workflow that are read in one call.
+const STEPS_READ: u32 = 500;
+
+/// The steps of a workflow that have failed, then the first that were enqueued and have not ended; at most fifty.
+///
+/// # Errors
+///
+/// Those of the broker.
+pub async fn unfinished_steps(broker: &dyn Broker, head: &WorkflowHead) -> BrokerResult<Vec<WorkflowStepView>> {
+    let (mut failed, mut open) = (Vec::new(), Vec::new());
+    let sent = head.plan.steps_of(head.place.sent);
+    // A step may have failed while its stage was being enqueued.
+    let (mut from, to) = (0, head.plan.steps_of(head.place.sent.saturating_add(1)));
+    while from < to && failed.len() < STEPS_SHOWN {
+        for step in broker.workflow_steps(&head.id, from, STEPS_READ.min(to - from)).await? {
+            let list = match step.end {
+                Some(StepEnd::Done(_)) => continue,
+                Some(StepEnd::Failed(_)) => &mut failed,
+                None if step.number < sent => &mut open,
+                None => continue,
+            };
+            if list.len() < STEPS_SHOWN {
+                list.push(step);
+            }
+        }
+        from += STEPS_READ;
+    }
+    failed.append(&mut open);
+    failed.truncate(STEPS_SHOWN);
+    Ok(failed)
+}
+
+/// Before a name that is only that of a task type.
+pub const TYPE: &str = "type:";
+
+/// The runs of a function that are kept, newest first; of a task type, which is returned too, if no function of this name has any,
+/// or if the name is [`TYPE`] and the type.
+///
+/// # Errors
+///
+/// Those of the broker.
+pub async fn runs_named(
+    broker: &dyn Broker,
+    name: &str,
+    queues: &[QueueName],
+) -> BrokerResult<(Vec<RunRecord>, Option<String>)> {
+    let only_type = name.strip_prefix(TYPE);
+    if only_type.is_none() {
+        let runs = broker.runs(name, queues, MAX_RUNS_KEPT).await?;
+        if !runs.is_empty() {
+            return Ok((runs, None));
+        }
+    }
+    let kind = only_type.unwrap_or(name);
+    let mut runs = broker.runs(&runs_of_type(kind), queues, MAX_RUNS_KEPT).await?;
+    add_seen_runs(broker, kind, queues, MAX_RUNS_KEPT, &mut runs).await?;
+    Ok((runs, Some(kind.to_owned())))
 }
 
 /// This queue with each server that serves it and takes tasks of others first.

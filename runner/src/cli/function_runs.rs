@@ -4,15 +4,14 @@ use clap::Args;
 use runner_core::function::Functions;
 use runner_core::schedule::ScheduleId;
 use runner_core::task::QueueName;
-use runner_queue::{Broker, MAX_RUNS_KEPT, RunRecord, Trigger, TypeRuns, add_seen_runs, runs_of_type, type_runs};
+use runner_queue::{Broker, RunRecord, Trigger, TypeRuns, type_runs};
 
 use super::exit::Usage;
 use super::{CommandContext, assemble, print};
+pub(super) use crate::facts::TYPE;
+use crate::facts::runs_named;
 use crate::source::{self, Catalog};
 use crate::text::nearest;
-
-/// Before a name that is only that of a task type.
-pub(super) const TYPE: &str = "type:";
 
 /// Queues in which the runs of a function are searched; name one with --queue where there are more.
 const QUEUES_SEARCHED: usize = 200;
@@ -82,21 +81,15 @@ impl KnownRuns {
 /// is `type:` and the type.
 pub(super) async fn runs_of(broker: &dyn Broker, name: &str, queue: &QueueArg) -> anyhow::Result<KnownRuns> {
     let queues = queue.searched(broker).await?;
-    let only_type = name.strip_prefix(TYPE);
-    if only_type.is_none() {
-        let runs = broker.runs(name, &queues, MAX_RUNS_KEPT).await?;
-        if !runs.is_empty() {
-            return Ok(KnownRuns::of_function(runs));
-        }
-    }
-    let kind = only_type.unwrap_or(name);
-    let mut runs = broker.runs(&runs_of_type(kind), &queues, MAX_RUNS_KEPT).await?;
-    add_seen_runs(broker, kind, &queues, MAX_RUNS_KEPT, &mut runs).await?;
+    let (runs, kind) = runs_named(broker, name, &queues).await?;
+    let Some(kind) = kind else {
+        return Ok(KnownRuns::of_function(runs));
+    };
     let mut said = type_runs(broker).await?;
     said.retain(|(_, runs)| runs.kind == kind);
     Ok(KnownRuns {
         runs,
-        kind: Some(kind.to_owned()),
+        kind: Some(kind),
         said,
     })
 }

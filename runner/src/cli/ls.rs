@@ -10,7 +10,7 @@ use super::ls_schedules::ListSchedules;
 use super::ls_tasks::Tasks;
 use super::ls_triggers::ListTriggers;
 use super::{CommandContext, print};
-use crate::objects::QueueObject;
+use crate::objects::{QueueObject, WorkerObject};
 
 /// Queues that the broker is asked about in one call.
 const CHUNK: usize = 500;
@@ -165,12 +165,8 @@ impl Servers {
         let servers = context.looked_at().await?.servers().await?;
         let zone = &context.settings()?.source.zone;
         if self.json {
-            let servers = serde_json::to_value(&servers)?;
-            return Ok(print::json(&print::with_moments(
-                servers,
-                &["started_at", "deadline"],
-                zone,
-            ))?);
+            let objects = servers.iter().map(|server| WorkerObject::of(server, zone));
+            return Ok(print::json(&objects.collect::<Vec<_>>())?);
         }
         let rows: Vec<Vec<String>> = servers
             .iter()

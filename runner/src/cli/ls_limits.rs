@@ -3,10 +3,10 @@
 use clap::Args;
 use runner_core::task::QueueName;
 use runner_queue::MAX_LIMITS_SHOWN;
-use serde_json::json;
 
 use super::exit::Usage;
 use super::{CommandContext, print};
+use crate::objects::LimitObject;
 
 /// List limits at which tasks run or wait
 #[derive(Debug, Args)]
@@ -48,10 +48,7 @@ impl ListLimits {
                     most,
                     limit.waiting.to_string(),
                 ]);
-                objects.push(json!({
-                    "queue": queue, "limit": limit.name, "key": limit.key, "running": limit.running,
-                    "most": limit.most, "waiting": limit.waiting,
-                }));
+                objects.push(LimitObject::of(&queue, limit));
             }
         }
         if self.json {

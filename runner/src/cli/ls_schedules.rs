@@ -6,15 +6,14 @@ use std::collections::BTreeSet;
 use clap::Args;
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
-use runner_core::schedule::{Definition, Plan, Problem, Source, defined_names};
+use runner_core::schedule::{Definition, Plan, Problem, Source};
 use runner_queue::{Corrections, Decision, Standing};
-use serde_json::{Value, json};
 
 use super::exit::{self, Unavailable};
-use super::print::{JsonField, Object};
-use super::schedule_foreign::{foreign_object, foreign_row};
+use super::schedule_foreign::foreign_row;
 use super::schedule_named::{self, unread};
 use super::{CommandContext, print};
+use crate::objects::{ScheduleFactsNow, ScheduleObject, schedule_state};
 use crate::scheduler::last_by_hand;
 use crate::source::{LAST_GOOD, Loaded, Rejected, SourceState};
 
@@ -50,8 +49,12 @@ impl ListSchedules {
             let objects = listed.map(|(d, s)| self.object(context, &loaded.plan, d, s.as_ref(), by_hand.get(&d.id)));
             print::json(
                 &objects
-                    .chain(loaded.rejected.iter().map(rejected_object))
-                    .chain(foreign.iter().map(|entry| foreign_object(&settings.source.zone, entry)))
+                    .chain(loaded.rejected.iter().map(ScheduleObject::rejected))
+                    .chain(
+                        foreign
+                            .iter()
+                            .map(|entry| ScheduleObject::foreign(entry, &settings.source.zone)),
+                    )
                     .collect::<Vec<_>>(),
             )?;
         } else {
@@ -73,23 +76,9 @@ impl ListSchedules {
         d: &Definition,
         standing: Option<&Standing>,
         by_hand: Option<&Decision>,
-    ) -> Object {
-        let zone = &d.timing.zone;
-        let next = upcoming(context, d, standing, usize::from(self.next));
-        let next: Vec<String> = next.into_iter().map(|at| print::instant(at, zone)).collect();
-        let last = standing.and_then(|s| s.last.as_ref());
-        let payload = d.task.payload.as_ref();
-        let state = json!({
-            "paused": standing.is_some_and(|s| s.paused.is_some()),
-            "paused_by": standing.and_then(|s| s.paused.as_ref()).map(|pause| print::pause_words(pause, zone)),
-            "next": next,
-            "last": last.map(|(at, task)| json!({"nominal": print::instant(*at, zone), "task": task})),
-            "last_by_hand": by_hand.map(|run| json!({"at": print::instant(run.nominal, zone), "task": run.task, "by": run.instance})),
-            "problems": plan.problems_of(&d.id).collect::<Vec<_>>(),
-        });
-        Object::from_iter(d.pairs())
-            .and(state)
-            .with("payload", payload.map_or(JsonField::Value(Value::Null), print::payload))
+    ) -> ScheduleObject {
+        let facts = ScheduleFactsNow { standing, by_hand };
+        ScheduleObject::of(plan, d, facts, context.clock.now(), usize::from(self.next))
     }
 }
 
@@ -148,25 +137,6 @@ fn complete(loaded: &Loaded) -> anyhow::Result<()> {
     Err(anyhow::Error::new(Unavailable).context(text))
 }
 
-/// The keys of a schedule that cannot be read, as far as they are known.
-pub(super) fn rejected_object(rejected: &Rejected) -> Object {
-    Object::from_iter(defined_names().map(|name| (name, Value::Null))).and(json!({
-        "id": rejected.id,
-        "name": rejected.name,
-        "description": "",
-        "source": rejected.origin.source,
-        "origin": rejected.origin.place,
-        "payload": null,
-        "enabled": false,
-        "paused": false,
-        "paused_by": null,
-        "next": [],
-        "last": null,
-        "last_by_hand": null,
-        "problems": rejected.problems,
-    }))
-}
-
 fn rejected_row(rejected: &Rejected) -> Vec<String> {
     let mut row = vec![String::new(); 8];
     row[0] = rejected.id.as_ref().map_or_else(|| "-".to_owned(), ToString::to_string);
@@ -184,17 +154,6 @@ fn upcoming(context: &CommandContext, d: &Definition, standing: Option<&Standing
     }
 }
 
-/// Whether it is in force, in a word or two.
-pub(super) fn state(plan: &Plan, d: &Definition, standing: Option<&Standing>) -> &'static str {
-    match (d.enabled, standing.is_some_and(|s| s.paused.is_some())) {
-        (false, _) => "disabled",
-        (true, true) => "paused",
-        (true, false) if plan.problems_of(&d.id).any(|p| p.code == LAST_GOOD) => "last good",
-        (true, false) if plan.problems_of(&d.id).next().is_some() => "warned",
-        (true, false) => "on",
-    }
-}
-
 fn row(
     context: &CommandContext,
     plan: &Plan,
@@ -203,7 +162,7 @@ fn row(
     by_hand: Option<&Decision>,
 ) -> Vec<String> {
     let zone = &d.timing.zone;
-    let state = state(plan, d, standing);
+    let state = schedule_state(plan, d, standing);
     let comes = !matches!(state, "disabled" | "paused");
     let next = comes.then(|| upcoming(context, d, standing, 1).pop()).flatten();
     let last = standing.and_then(|s| s.last.as_ref()).map(|(at, _)| *at);

@@ -3,12 +3,11 @@
 use std::time::Duration;
 
 use clap::Args;
-use jiff::Timestamp;
 use runner_core::trigger::TriggerDefinition;
-use serde_json::{Value, json};
 
 use super::state_store::BrokerStateStore;
 use super::{CommandContext, assemble, print};
+use crate::objects::TriggerObject;
 use crate::source::{self, Catalog};
 use crate::trigger::{self, InstanceReport, TriggerReport};
 
@@ -41,7 +40,7 @@ impl ListTriggers {
             let objects = loaded
                 .triggers
                 .iter()
-                .map(|definition| object(&reports, definition, now));
+                .map(|definition| TriggerObject::of(definition, &reports, now, zone));
             let objects: Vec<_> = objects.collect();
             return Ok(print::json(&objects)?);
         }
@@ -82,26 +81,6 @@ impl ListTriggers {
         ];
         Ok(print::text(&print::table(&heading, &rows))?)
     }
-}
-
-fn object(reports: &[InstanceReport], definition: &TriggerDefinition, now: Timestamp) -> Value {
-    let instances = of_trigger(reports, definition).map(|(instance, report)| {
-        let mut object = serde_json::to_value(report).unwrap_or_default();
-        object["instance"] = instance.instance.as_str().into();
-        object["silent_seconds"] = json!(instance.silent_for(now).map(|silent| silent.as_secs()));
-        object
-    });
-    json!({
-        "id": definition.id.as_str(),
-        "function": definition.function,
-        "kind": definition.kind.key(),
-        "listens_to": definition.describe(),
-        "enabled": definition.enabled,
-        "origin": definition.origin.place,
-        "type": definition.task.kind,
-        "queue": definition.task.queue,
-        "instances": instances.collect::<Vec<_>>(),
-    })
 }
 
 fn of_trigger<'a>(

@@ -14,7 +14,7 @@ use serde::Serialize;
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
 
-pub use crate::objects::{JsonField, instant, payload};
+pub use crate::objects::{JsonField, instant, pause_words, payload};
 use crate::text::signs;
 
 /// Columns; a longer cell is cut so that a row stays a row.
@@ -346,22 +346,6 @@ pub(super) fn task_count(tasks: u64) -> String {
 pub(super) fn counted<N: fmt::Display + PartialEq + From<u8>>(count: N, word: &str) -> String {
     let plural = if count == N::from(1) { "" } else { "s" };
     format!("{count} {word}{plural}")
-}
-
-/// Since when it is paused, by whom, until when and why.
-pub(super) fn pause_words(pause: &runner_queue::Pause, zone: &TimeZone) -> String {
-    let at = |at| instant(at, zone);
-    let since = pause
-        .at
-        .map_or_else(String::new, |since| format!("since {} ", at(since)));
-    let until = pause
-        .until
-        .map_or_else(String::new, |until| format!(", until {}", at(until)));
-    let note = pause
-        .note
-        .as_deref()
-        .map_or_else(String::new, |note| format!(": {note}"));
-    format!("{since}by {}{until}{note}", pause.by)
 }
 
 #[cfg(test)]

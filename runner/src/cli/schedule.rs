@@ -9,7 +9,6 @@ use runner_queue::{Broker, Decision, MAX_RUNS_KEPT, ManualRun, ManuallyRun, RunR
 use serde_json::json;
 
 use super::function_runs::started_by;
-use super::ls_schedules::{rejected_object, state};
 use super::print::{JsonField, Object};
 use super::reasons::ReasonPrinter;
 use super::schedule_named::{self, NamedSchedule, in_force, named};
@@ -18,6 +17,7 @@ use super::task::actor;
 use super::{CommandContext, print, schedule_foreign};
 use crate::diagnose::{Reason, why_broken};
 use crate::facts;
+use crate::objects::{DecisionObject, ScheduleObject, schedule_state};
 use crate::scheduler::resume;
 use crate::source::{Loaded, Rejected};
 
@@ -207,8 +207,13 @@ impl Show {
         let reasons = [why_broken(&broken.origin.place, &broken.problems)];
         let printer = ReasonPrinter { now, zone };
         if self.json {
-            let decisions = decisions.iter().map(|d| decision_json(d, zone)).collect();
-            let object = rejected_object(broken)
+            let decisions = json!(
+                decisions
+                    .iter()
+                    .map(|d| DecisionObject::of(d, zone))
+                    .collect::<Vec<_>>()
+            );
+            let object = Object::of_serialized(&ScheduleObject::rejected(broken))
                 .with("state", JsonField::Value(json!("broken")))
                 .with("reasons", JsonField::Value(printer.json(&reasons)))
                 .with("runs", JsonField::Value(json!([])))
@@ -253,12 +258,12 @@ impl Shown<'_> {
         let zone = &definition.timing.zone;
         let runs = serde_json::to_value(self.runs)?;
         Ok(Object::from_iter(definition.pairs()).and(json!({
-            "state": state(self.plan, definition, self.standing),
+            "state": schedule_state(self.plan, definition, self.standing),
             "paused": paused(self.standing, zone),
             "next": print::maybe(self.next, zone),
             "problems": self.plan.problems_of(&definition.id).collect::<Vec<_>>(),
             "reasons": self.printer().json(self.reasons),
-            "decisions": self.decisions.iter().map(|d| decision_json(d, zone)).collect::<Vec<_>>(),
+            "decisions": self.decisions.iter().map(|d| DecisionObject::of(d, zone)).collect::<Vec<_>>(),
             "runs": print::with_moments(runs, &["planned", "started_at", "ended_at"], zone),
         })))
     }
@@ -266,7 +271,7 @@ impl Shown<'_> {
     fn text(&self) -> String {
         let definition = self.definition;
         let zone = &definition.timing.zone;
-        let state = state(self.plan, definition, self.standing);
+        let state = schedule_state(self.plan, definition, self.standing);
         let fact = |name: &str, value: &str| vec![name.to_owned(), value.to_owned()];
         let mut facts = vec![fact("state", state)];
         facts.extend(defined(definition));
@@ -340,22 +345,6 @@ fn decision_row(decision: &Decision, zone: &TimeZone) -> Vec<String> {
         decision.task.as_ref().map(ToString::to_string).unwrap_or_default(),
         decision.reason.clone(),
     ]
-}
-
-fn decision_json(decision: &Decision, zone: &TimeZone) -> serde_json::Value {
-    json!({
-        "nominal": print::instant(decision.nominal, zone),
-        "decision": decision.kind,
-        "count": decision.count,
-        "reason": decision.reason,
-        "task": decision.task,
-        "queue": decision.queue,
-        "decided_at": print::instant(decision.decided_at, zone),
-        "instance": decision.instance,
-        "outcome": decision.end.map(|end| end.outcome),
-        "started_at": print::maybe(decision.end.map(|end| end.started_at), zone),
-        "ended_at": print::maybe(decision.end.map(|end| end.ended_at), zone),
-    })
 }
 
 fn run_row(run: &RunRecord, zone: &TimeZone) -> Vec<String> {

@@ -8,6 +8,7 @@ use runner_queue::{EnqueueEventPage, Entries, ForeignEntry, Page};
 use serde_json::json;
 
 use super::print::{self, JsonField, Object};
+use crate::objects::ScheduleObject;
 
 /// An entry with the last tasks that it enqueued, newest first.
 pub(super) struct Shown {
@@ -45,7 +46,7 @@ impl Shown {
     pub(super) fn json(&self, zone: &TimeZone) -> Object {
         let events = self.enqueued.events.iter();
         let enqueued = events.map(|event| json!({"at": print::instant(event.at, zone), "task": event.task}));
-        foreign_object(zone, &self.entry)
+        Object::of_serialized(&ScheduleObject::foreign(&self.entry, zone))
             .with("state", JsonField::Value("go".into()))
             .with("enqueued", JsonField::Value(enqueued.collect()))
             .with("enqueued_total", JsonField::Value(self.enqueued.total.into()))
@@ -73,32 +74,6 @@ impl Shown {
         let facts = print::facts(["SCHEDULE", entry.id.as_str()], &facts);
         format!("{facts}\n{}", print::table(&["ENQUEUED", "TASK"], &rows))
     }
-}
-
-/// The keys of a schedule that an entry of a Go scheduler has.
-pub(super) fn foreign_object(zone: &TimeZone, entry: &ForeignEntry) -> Object {
-    let shown = |at: Option<Timestamp>| at.map(|at| print::instant(at, zone));
-    Object::of(json!({
-        "id": entry.id,
-        "name": "",
-        "description": "",
-        "source": "go",
-        "origin": entry.scheduler,
-        "spec": entry.spec,
-        "timezone": entry.zone,
-        "type": entry.kind,
-        "queue": entry.queue(),
-        "options": entry.options,
-        "enabled": true,
-        "paused": false,
-        "paused_by": null,
-        "overlap": null,
-        "next": shown(entry.next).into_iter().collect::<Vec<_>>(),
-        "last": entry.last.map(|at| json!({"nominal": shown(Some(at)), "task": null})),
-        "last_by_hand": null,
-        "problems": [],
-    }))
-    .with("payload", print::payload(&entry.payload))
 }
 
 pub(super) fn foreign_row(zone: &TimeZone, entry: &ForeignEntry) -> Vec<String> {

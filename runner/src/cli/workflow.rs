@@ -2,16 +2,11 @@
 
 use anyhow::bail;
 use clap::{Args, Subcommand};
-use runner_queue::{StepEnd, WorkflowHead, WorkflowState, cancel_workflow, retry_workflow, step_task_id};
-use serde_json::{Value, json};
+use runner_queue::{WorkflowState, cancel_workflow, retry_workflow};
 
 use super::{CommandContext, print};
-
-/// Steps that `show` lists at most; failed ones come first.
-const SHOWN: usize = 50;
-
-/// Steps of one call.
-const BATCH: u32 = 500;
+use crate::facts::unfinished_steps;
+use crate::objects::{StepObject, WorkflowDetailsObject, WorkflowObject};
 
 /// List, show, cancel or retry workflows: stages of tasks that are one thing
 #[derive(Debug, Args)]
@@ -106,15 +101,6 @@ fn unknown(id: &str) -> anyhow::Error {
     anyhow::anyhow!("no workflow {id}; `runner workflow ls` lists those that are kept (7 days after their last change)")
 }
 
-fn object(head: &WorkflowHead) -> Value {
-    json!({
-        "id": head.id, "name": head.plan.name, "state": head.place.state.as_str(),
-        "done": head.done, "failed": head.failed, "steps": head.plan.steps(),
-        "stage": head.place.sent, "stages": head.plan.stages.len(), "error": head.error,
-        "created_at": head.created_at.to_string(), "changed_at": head.changed_at.to_string(),
-    })
-}
-
 impl List {
     async fn run(self, context: &CommandContext) -> anyhow::Result<()> {
         let broker = context.looked_at().await?;
@@ -125,7 +111,9 @@ impl List {
             heads.extend(broker.workflow(&id).await?);
         }
         if self.json {
-            return Ok(print::json(&heads.iter().map(object).collect::<Vec<_>>())?);
+            let zone = &context.settings()?.source.zone;
+            let objects = heads.iter().map(|head| WorkflowObject::of(head, zone));
+            return Ok(print::json(&objects.collect::<Vec<_>>())?);
         }
         let rows: Vec<Vec<String>> = heads
             .iter()
@@ -151,36 +139,14 @@ impl Show {
         let Some(head) = broker.workflow(&self.id).await? else {
             return Err(unknown(&self.id));
         };
-        let (mut failed, mut open) = (Vec::new(), Vec::new());
-        let sent = head.plan.steps_of(head.place.sent);
-        // A step may have failed while its stage was being enqueued.
-        let (mut from, to) = (0, head.plan.steps_of(head.place.sent.saturating_add(1)));
-        while from < to && failed.len() < SHOWN {
-            for step in broker.workflow_steps(&self.id, from, BATCH.min(to - from)).await? {
-                let (list, said) = match step.end {
-                    Some(StepEnd::Done(_)) => continue,
-                    Some(StepEnd::Failed(error)) => (&mut failed, error),
-                    None if step.number < sent => (&mut open, String::new()),
-                    None => continue,
-                };
-                if list.len() < SHOWN {
-                    let task = step_task_id(&self.id, step.number).map_or_else(String::new, |id| id.to_string());
-                    list.push((step.number, step.step.kind, step.step.queue, task, said));
-                }
-            }
-            from += BATCH;
-        }
-        let state = |place: usize| if place < failed.len() { "failed" } else { "open" };
-        let steps: Vec<_> = failed.iter().chain(&open).take(SHOWN).enumerate().collect();
+        let steps = unfinished_steps(&*broker, &head).await?.into_iter();
+        let steps: Vec<StepObject> = steps.filter_map(|step| StepObject::of(&self.id, step)).collect();
         if self.json {
-            let mut shown = object(&head);
-            shown["unfinished"] = steps
-                .iter()
-                .map(|(place, (number, kind, queue, task, error))| {
-                    json!({"number": number, "type": kind, "queue": queue, "task": task, "state": state(*place), "error": error})
-                })
-                .collect();
-            return Ok(print::json(&shown)?);
+            let zone = &context.settings()?.source.zone;
+            return Ok(print::json(&WorkflowDetailsObject {
+                workflow: WorkflowObject::of(&head, zone),
+                unfinished: steps,
+            })?);
         }
         let mut text = format!(
             "{} {}: {}, {} of {} steps done, {} failed, stage {} of {}\n",
@@ -196,14 +162,14 @@ impl Show {
         if !steps.is_empty() {
             let rows: Vec<Vec<String>> = steps
                 .iter()
-                .map(|(place, (number, kind, queue, task, error))| {
-                    let line = error.lines().next().unwrap_or_default().to_owned();
+                .map(|step| {
+                    let line = step.error.lines().next().unwrap_or_default().to_owned();
                     vec![
-                        number.to_string(),
-                        state(*place).to_owned(),
-                        kind.clone(),
-                        queue.to_string(),
-                        task.clone(),
+                        step.number.to_string(),
+                        step.state.clone(),
+                        step.kind.clone(),
+                        step.queue.clone(),
+                        step.task.clone(),
                         line,
                     ]
                 })

@@ -3,15 +3,31 @@
 //! Made from what the broker and the sources say; asks nothing itself. Not here: tables for people (`cli`), pages (`web`).
 
 mod enqueued;
+mod function;
+mod limit;
+mod problem;
 mod queue;
 mod reason;
 mod run;
+mod schedule;
 mod task;
+mod trigger;
 mod value;
+mod worker;
+mod workflow;
 
 pub use enqueued::EnqueuedObject;
+pub use function::FunctionObject;
+pub use limit::LimitObject;
+pub use problem::ProblemObject;
 pub use queue::QueueObject;
 pub use reason::{ReasonObject, ReasonWriter};
 pub use run::RunObject;
+pub use schedule::{
+    DecisionObject, ScheduleDetailsObject, ScheduleFactsNow, ScheduleObject, pause_words, schedule_state,
+};
 pub use task::{AttemptObject, LiveObject, TaskDetailsObject, TaskListItem, TaskObject, UnreadableTaskObject};
+pub use trigger::TriggerObject;
 pub use value::{JsonField, WrittenInstant, instant, payload};
+pub use worker::WorkerObject;
+pub use workflow::{StepObject, WorkflowDetailsObject, WorkflowObject};

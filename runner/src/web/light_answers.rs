@@ -1,4 +1,4 @@
-//! Pages are sent small, and only when they changed: gzip, and a tag that lets a browser ask whether anything is new.
+//! Pages, and answers of the API, are sent small, and only when they changed: gzip, and a tag that lets a browser ask whether anything is new.
 //!
 //! Not here: how long files are cached (`assets`).
 
@@ -36,7 +36,8 @@ pub async fn lighten(request: Request, next: Next) -> Response {
     let kind = response.headers().get(header::CONTENT_TYPE);
     let kind = kind.and_then(|kind| kind.to_str().ok()).unwrap_or_default();
     let page = kind.starts_with("text/html");
-    if !page && !kind.starts_with("text/css") && !kind.starts_with("text/javascript") {
+    let data = kind.starts_with("application/json");
+    if !page && !data && !kind.starts_with("text/css") && !kind.starts_with("text/javascript") {
         return response;
     }
     // Pages and assets are rendered as a whole, so their length is known.
@@ -53,7 +54,7 @@ pub async fn lighten(request: Request, next: Next) -> Response {
         return StatusCode::INTERNAL_SERVER_ERROR.into_response();
     };
     // A page that sets a cookie shows something once.
-    if page && !parts.headers.contains_key(header::SET_COOKIE) {
+    if (page || data) && !parts.headers.contains_key(header::SET_COOKIE) {
         let tag = tag(&String::from_utf8_lossy(&bytes));
         let known = asked.tag.as_deref() == Some(tag.as_str());
         if let Ok(value) = HeaderValue::from_str(&tag) {

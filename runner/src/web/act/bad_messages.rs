@@ -5,7 +5,7 @@ use std::sync::Arc;
 use axum::Extension;
 use axum::extract::{Path, State};
 use axum::response::Response;
-use runner_core::task::TaskId;
+use runner_core::task::{QueueName, TaskId};
 use runner_core::trigger::TriggerDefinition;
 use runner_queue::Refusal;
 
@@ -36,8 +36,7 @@ pub async fn one(
     if verb == "run" {
         return run(&app, &cx, &message, &form).await;
     }
-    let audit = Audit::intent(&cx, "message.delete", &message.name);
-    settled(audit, message.forget(&*app.broker).await)?;
+    forget(&app, &cx, &message).await?;
     let list = urls::bad_messages(Some(message.trigger()));
     Ok(redirect_with(
         &app,
@@ -46,8 +45,43 @@ pub async fn one(
     ))
 }
 
-/// Enqueues the task, then forgets the message: if that fails, it is listed until it is deleted, and a second run is refused.
 async fn run(app: &AppState, cx: &RequestContext, message: &SavedMessage, form: &Form) -> Result<Response, PageError> {
+    Ok(match run_function(app, cx, message).await? {
+        RunMessage::Refused(why) => redirect_with(app, &form.back(), &not_done(why)),
+        RunMessage::Done { queue, id, .. } => {
+            let page = urls::task(queue.as_str(), id.as_str());
+            redirect_with(app, &page, &done("notice.message.run", message.trigger()))
+        }
+    })
+}
+
+/// What a run of a message has led to.
+pub(crate) enum RunMessage {
+    /// Its task is on its queue.
+    Done {
+        /// The queue.
+        queue: QueueName,
+        /// The task.
+        id: TaskId,
+        /// Whether this call enqueued it; else an earlier one did.
+        new: bool,
+    },
+    /// Nothing was enqueued; why.
+    Refused(String),
+}
+
+/// Deletes a message, with its audit lines.
+pub(crate) async fn forget(app: &AppState, cx: &RequestContext, message: &SavedMessage) -> Result<(), PageError> {
+    let audit = Audit::intent(cx, "message.delete", &message.name);
+    settled(audit, message.forget(&*app.broker).await)
+}
+
+/// Enqueues the task, then forgets the message: if that fails, it is listed until it is deleted, and a second run is refused.
+pub(crate) async fn run_function(
+    app: &AppState,
+    cx: &RequestContext,
+    message: &SavedMessage,
+) -> Result<RunMessage, PageError> {
     let triggers = app.catalog.triggers();
     let trigger = triggers.iter().find(|trigger| trigger.id.as_str() == message.trigger());
     let trigger: &TriggerDefinition =
@@ -57,11 +91,10 @@ async fn run(app: &AppState, cx: &RequestContext, message: &SavedMessage, form: 
         Ok(delivery) => delivery,
         Err(why) => {
             audit.outcome("refused");
-            return Ok(redirect_with(app, &form.back(), &not_done(why)));
+            return Ok(RunMessage::Refused(why));
         }
     };
-    let queue = delivery.task.queue.clone();
-    let id = delivery.task.id.as_ref().map(TaskId::to_string).unwrap_or_default();
+    let (queue, given) = (delivery.task.queue.clone(), delivery.task.id.clone());
     let answer = app.broker.enqueue_once(&[delivery]).await;
     let answer = answer.map(|all| all.into_iter().next());
     audit.outcome(match &answer {
@@ -69,20 +102,15 @@ async fn run(app: &AppState, cx: &RequestContext, message: &SavedMessage, form: 
         Ok(_) => "refused",
         Err(_) => "unknown",
     });
-    match answer? {
+    let (id, new) = match (answer?, given) {
+        (Some(Ok(enqueued)), _) => (enqueued.id, true),
         // The first click of two was answered while this one was on its way.
-        Some(Ok(_) | Err(Refusal::Received | Refusal::IdTaken)) => {}
-        refused => {
+        (Some(Err(Refusal::Received | Refusal::IdTaken)), Some(id)) => (id, false),
+        (refused, _) => {
             let why = refused.and_then(Result::err);
-            let why = why.map_or_else(String::new, |why| why.to_string());
-            return Ok(redirect_with(app, &form.back(), &not_done(why)));
+            return Ok(RunMessage::Refused(why.map_or_else(String::new, |why| why.to_string())));
         }
-    }
+    };
     message.forget(&*app.broker).await?;
-    let page = urls::task(queue.as_str(), &id);
-    Ok(redirect_with(
-        app,
-        &page,
-        &done("notice.message.run", message.trigger()),
-    ))
+    Ok(RunMessage::Done { queue, id, new })
 }

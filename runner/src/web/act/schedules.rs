@@ -7,6 +7,7 @@ use axum::Extension;
 use axum::extract::{Path, State};
 use axum::response::Response;
 use runner_core::schedule::{Definition, Overlap, ScheduleId, manual_task};
+use runner_core::task::Task;
 use runner_queue::{ManualRun, ManuallyRun, Pause};
 
 use super::{Audit, done, not_done, redirect_with, settled};
@@ -38,22 +39,61 @@ pub async fn one(
     let key = match verb.as_str() {
         "run" => return run(&app, &cx, definition, form.get("force").is_some()).await,
         "pause" => {
-            let audit = Audit::intent(&cx, "schedule.pause", &id);
-            settled(
-                audit,
-                scheduler::pause(&*app.broker, definition, &pause(&app, &cx, &form)?).await,
-            )?;
+            hold(&app, &cx, definition, &pause(&app, &cx, &form)?).await?;
             "notice.schedule.pause"
         }
         "resume" => {
-            let audit = Audit::intent(&cx, "schedule.resume", &id);
-            settled(audit, resume(&*app.broker, definition, None, cx.name()).await)?;
+            release(&app, &cx, definition).await?;
             "notice.schedule.resume"
         }
         _ => return Err(PageError::NoPage),
     };
-    app.schedule_health.forget();
     Ok(redirect_with(&app, &form.back(), &done(key, text)))
+}
+
+/// Pauses a schedule, with its audit lines.
+pub(crate) async fn hold(
+    app: &AppState,
+    cx: &RequestContext,
+    definition: &Definition,
+    pause: &Pause,
+) -> Result<(), PageError> {
+    let audit = Audit::intent(cx, "schedule.pause", &definition.id);
+    settled(audit, scheduler::pause(&*app.broker, definition, pause).await)?;
+    app.schedule_health.forget();
+    Ok(())
+}
+
+/// Resumes a schedule from now on, with its audit lines.
+pub(crate) async fn release(app: &AppState, cx: &RequestContext, definition: &Definition) -> Result<(), PageError> {
+    let audit = Audit::intent(cx, "schedule.resume", &definition.id);
+    settled(audit, resume(&*app.broker, definition, None, cx.name()).await)?;
+    app.schedule_health.forget();
+    Ok(())
+}
+
+/// Enqueues a schedule's task now, with its audit lines.
+pub(crate) async fn run_now(
+    app: &AppState,
+    cx: &RequestContext,
+    definition: &Definition,
+    task: Task,
+    force: bool,
+) -> Result<ManuallyRun, PageError> {
+    let run = ManualRun {
+        id: definition.id.clone(),
+        task,
+        overlap: if force { Overlap::Allow } else { definition.overlap },
+        by: cx.name().to_owned(),
+    };
+    let audit = Audit::intent(cx, "schedule.run", &definition.id);
+    let answer = app.broker.run_now(&run).await;
+    audit.outcome(match &answer {
+        Ok(ManuallyRun::Done(_)) => "done",
+        Ok(_) => "refused",
+        Err(_) => "unknown",
+    });
+    Ok(answer?)
 }
 
 /// The reason and the length from the form.
@@ -78,25 +118,11 @@ fn pause(app: &AppState, cx: &RequestContext, form: &Form) -> Result<Pause, Page
 /// the page of the schedule asks for confirmation.
 async fn run(app: &AppState, cx: &RequestContext, definition: &Definition, force: bool) -> Result<Response, PageError> {
     let page = urls::schedule(definition.id.as_str());
-    let run = ManualRun {
-        id: definition.id.clone(),
-        task: manual_task(definition),
-        overlap: if force { Overlap::Allow } else { definition.overlap },
-        by: cx.name().to_owned(),
-    };
-    let audit = Audit::intent(cx, "schedule.run", &definition.id);
-    let answer = app.broker.run_now(&run).await;
-    audit.outcome(match &answer {
-        Ok(ManuallyRun::Done(_)) => "done",
-        Ok(_) => "refused",
-        Err(_) => "unknown",
-    });
-    Ok(match answer? {
+    let task = manual_task(definition);
+    let queue = task.queue.clone();
+    Ok(match run_now(app, cx, definition, task, force).await? {
         ManuallyRun::Done(decision) => {
-            let task = decision
-                .task
-                .as_ref()
-                .map(|id| urls::task(run.task.queue.as_str(), id.as_str()));
+            let task = decision.task.as_ref().map(|id| urls::task(queue.as_str(), id.as_str()));
             let notice = done("notice.schedule.run", definition.id.as_str());
             redirect_with(app, task.as_deref().unwrap_or(&page), &notice)
         }

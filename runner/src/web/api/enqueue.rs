@@ -106,7 +106,8 @@ pub async fn enqueue(call: ApiCall, new: NewTask) -> Result<Created<EnqueuedObje
         ));
     }
     if let (None, Some(key)) = (&task.id, call.idempotency_key()?) {
-        task.id = Some(id_of(&call, key)?);
+        let id = TaskId::new(derived_id(&call, key));
+        task.id = Some(id.map_err(|why| ApiProblem::bad_value("Idempotency-Key", why))?);
     }
     let id = task.id.clone();
     let queue = task.queue.clone();
@@ -124,20 +125,16 @@ pub async fn enqueue(call: ApiCall, new: NewTask) -> Result<Created<EnqueuedObje
         Ok(_) => "refused",
         Err(_) => "unknown",
     });
-    let at = |id: &TaskId| {
-        let segment = |text: &str| crate::access::segment(text.as_bytes());
-        format!("/tasks/{}/{}", segment(queue.as_str()), segment(id.as_str()))
-    };
     match (answer?, id) {
         (Some(Ok(enqueued)), _) => Ok(Created {
-            at: at(&enqueued.id),
+            at: task_address(&queue, &enqueued.id),
             body: EnqueuedObject::new(&enqueued, &call.app.settings.zone),
             new: true,
         }),
         (Some(Err(Refusal::Received | Refusal::IdTaken)), Some(id)) => {
             let state = call.app.broker.glance(&queue, &id).await?.map(|task| task.state);
             Ok(Created {
-                at: at(&id),
+                at: task_address(&queue, &id),
                 body: EnqueuedObject::repeated(&queue, &id, state),
                 new: false,
             })
@@ -151,14 +148,20 @@ pub async fn enqueue(call: ApiCall, new: NewTask) -> Result<Created<EnqueuedObje
     }
 }
 
-/// The id that follows from a key: another one for each caller.
-fn id_of(call: &ApiCall, key: &str) -> Result<TaskId, ApiProblem> {
+/// What follows from a key: another text for each caller.
+pub(super) fn derived_id(call: &ApiCall, key: &str) -> String {
     let digest = Sha256::new()
         .chain_update(call.cx.name())
         .chain_update([0])
         .chain_update(key)
         .finalize();
-    TaskId::new(format!("api-{}", hex(&digest[..16]))).map_err(|why| ApiProblem::bad_value("Idempotency-Key", why))
+    format!("api-{}", hex(&digest[..16]))
+}
+
+/// Where a task is, below the root of the API.
+pub(super) fn task_address(queue: &QueueName, id: &TaskId) -> String {
+    let segment = |text: &str| crate::access::segment(text.as_bytes());
+    format!("/tasks/{}/{}", segment(queue.as_str()), segment(id.as_str()))
 }
 
 fn task_of(call: &ApiCall, new: NewTask) -> Result<Task, ApiProblem> {
@@ -241,7 +244,7 @@ fn name<N, E: std::fmt::Display>(
         .transpose()
 }
 
-fn seconds(name: &str, seconds: u64) -> Result<Duration, ApiProblem> {
+pub(super) fn seconds(name: &str, seconds: u64) -> Result<Duration, ApiProblem> {
     match seconds {
         0..=LONGEST => Ok(Duration::from_secs(seconds)),
         _ => Err(ApiProblem::bad_value(
@@ -251,7 +254,7 @@ fn seconds(name: &str, seconds: u64) -> Result<Duration, ApiProblem> {
     }
 }
 
-fn written(name: &str, text: &str) -> Result<Timestamp, ApiProblem> {
+pub(super) fn written(name: &str, text: &str) -> Result<Timestamp, ApiProblem> {
     text.parse()
         .map_err(|_| ApiProblem::bad_value(name, "it must be an instant such as 2026-11-22T10:00:00+08:00"))
 }

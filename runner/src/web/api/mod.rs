@@ -3,14 +3,21 @@
 //! Below `/queue` because that is what proxies of the dashboard pass on. Nothing here answers with a page or a login.
 //! Facts are [`crate::objects`], as `--json` of commands prints them; actions are those of `act`.
 
+mod bad_messages;
 mod caller;
 mod document;
 mod endpoint;
 mod enqueue;
+mod functions;
+mod limits;
+mod notifications;
 mod paging;
 mod problem;
 mod queues;
+mod schedules;
 mod tasks;
+mod workers;
+mod workflows;
 
 use std::sync::Arc;
 
@@ -32,10 +39,18 @@ pub fn is_api(path: &str) -> bool {
 
 /// All calls.
 fn endpoints() -> Vec<Endpoint> {
-    [queues::endpoints(), tasks::endpoints()]
-        .into_iter()
-        .flatten()
-        .collect()
+    let all = [
+        queues::endpoints(),
+        tasks::endpoints(),
+        schedules::endpoints(),
+        functions::endpoints(),
+        workers::endpoints(),
+        limits::endpoints(),
+        workflows::endpoints(),
+        bad_messages::endpoints(),
+        notifications::endpoints(),
+    ];
+    all.into_iter().flatten().collect()
 }
 
 /// The address of each call, and of the document.

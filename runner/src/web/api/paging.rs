@@ -61,6 +61,18 @@ pub fn bad_cursor() -> ApiProblem {
         .hint("take `next` of the answer before, with the same query; leave cursor out for the beginning")
 }
 
+/// The same where a place is a number of items.
+///
+/// # Errors
+///
+/// As [`place`].
+pub fn skipped(kind: &str, cursor: Option<&str>) -> Result<usize, ApiProblem> {
+    let Some(place) = place(kind, cursor)? else {
+        return Ok(0);
+    };
+    place.parse().map_err(|_| bad_cursor())
+}
+
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
@@ -75,6 +87,8 @@ mod tests {
             assert!(place(other, Some(&given)).is_err(), "{other}");
         }
         assert!(place("queues", Some("%%")).is_err());
+        assert_eq!(skipped("t", Some(&cursor("t", "50"))).unwrap(), 50);
+        assert!(skipped("t", Some(&cursor("t", "-1"))).is_err());
     }
 
     #[test]

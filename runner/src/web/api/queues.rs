@@ -34,8 +34,10 @@ pub struct QueuesQuery {
     #[serde(rename = "match")]
     pattern: Option<String>,
     /// Items of a part, 1 to 500; 50 if left out.
+    #[param(minimum = 1, maximum = 500)]
     limit: Option<usize>,
     /// `next` of the part before.
+    #[param(min_length = 1)]
     cursor: Option<String>,
 }
 

@@ -84,16 +84,20 @@ impl Done {
 pub struct TaskListQuery {
     /// Only tasks in this state: `pending`, `active`, `scheduled`, `retry`, `archived`, `completed` or `aggregating`; `pending` if
     /// left out.
+    #[param(pattern = "^(pending|active|scheduled|retry|archived|completed|aggregating)$")]
     state: Option<String>,
     /// Only tasks in this queue.
+    #[param(min_length = 1)]
     queue: Option<String>,
     /// Only tasks of this type; `*` stands for any characters. Each call searches 5,000 tasks at most, so a part may have few items,
     /// or none, and `next` nevertheless.
     #[serde(rename = "type")]
     kind: Option<String>,
     /// Items of a part, 1 to 500; 50 if left out.
+    #[param(minimum = 1, maximum = 500)]
     limit: Option<usize>,
     /// `next` of the part before. Tasks that move between two calls may be listed twice or be left out.
+    #[param(min_length = 1)]
     cursor: Option<String>,
 }
 

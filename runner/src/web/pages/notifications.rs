@@ -72,17 +72,7 @@ impl PageTemplate for NotificationsPage {
 
 /// `GET /queue/notifications`
 pub async fn show(State(app): State<AppState>, Extension(cx): Extension<SharedContext>) -> Result<Response, PageError> {
-    let mut found = Vec::new();
-    // The name is ours.
-    if let Ok(queue) = QueueName::new(NOTIFICATION_QUEUE) {
-        for state in STATES {
-            let page = Page { number: 1, size: ROWS };
-            for task in app.broker.tasks(&queue, state, page).await?.tasks {
-                found.extend(whole(&app, task).await?);
-            }
-        }
-    }
-    found.sort_by_key(|(notification, _)| std::cmp::Reverse(notification.at));
+    let found = found(&app).await?;
     let mut counts: BTreeMap<&str, (usize, usize)> = BTreeMap::new();
     for (notification, task) in &found {
         let (sent, failed) = counts.entry(notification.channel.as_str()).or_default();
@@ -110,6 +100,41 @@ pub async fn show(State(app): State<AppState>, Extension(cx): Extension<SharedCo
     layout::show(&app, &cx, NavSection::Notifications, &page)
 }
 
+/// Those of each state, newest first.
+async fn found(app: &AppState) -> Result<Vec<(Notification, TaskInfo)>, PageError> {
+    let mut found = Vec::new();
+    // The name is ours.
+    if let Ok(queue) = QueueName::new(NOTIFICATION_QUEUE) {
+        for state in STATES {
+            let page = Page { number: 1, size: ROWS };
+            for task in app.broker.tasks(&queue, state, page).await?.tasks {
+                found.extend(whole(app, task).await?);
+            }
+        }
+    }
+    found.sort_by_key(|(notification, _)| std::cmp::Reverse(notification.at));
+    Ok(found)
+}
+
+/// The latest notifications with the tasks that send them, newest first.
+pub(crate) async fn latest(app: &AppState) -> Result<Vec<(Notification, TaskInfo)>, PageError> {
+    let mut found = found(app).await?;
+    found.truncate(ROWS);
+    Ok(found)
+}
+
+/// What has become of a notification, in a word.
+pub(crate) fn outcome_of(task: &TaskInfo) -> &'static str {
+    match task.state {
+        TaskState::Completed if is_put_off(task) => "combined",
+        TaskState::Completed => "sent",
+        TaskState::Archived => "failed",
+        TaskState::Retry => "again",
+        TaskState::Active => "active",
+        TaskState::Pending | TaskState::Scheduled | TaskState::Aggregating => "waits",
+    }
+}
+
 /// The notification of a task; `None` of one that is none. Lists have the beginning of a payload only.
 async fn whole(app: &AppState, task: TaskInfo) -> Result<Option<(Notification, TaskInfo)>, PageError> {
     let read = |task: &TaskInfo| serde_json::from_slice::<Notification>(&task.record.payload).ok();
@@ -125,13 +150,14 @@ fn is_put_off(task: &TaskInfo) -> bool {
 }
 
 fn row(locale: &Locale, notification: &Notification, task: &TaskInfo) -> NotificationRow {
-    let (outcome, icon, tone) = match task.state {
-        TaskState::Completed if is_put_off(task) => ("combined", "aggregating", "plain"),
-        TaskState::Completed => ("sent", "check", "good"),
-        TaskState::Archived => ("failed", "cross", "bad"),
-        TaskState::Retry => ("again", "retry", "warn"),
-        TaskState::Active => ("active", "active", "plain"),
-        TaskState::Pending | TaskState::Scheduled | TaskState::Aggregating => ("waits", "pending", "plain"),
+    let outcome = outcome_of(task);
+    let (icon, tone) = match outcome {
+        "combined" => ("aggregating", "plain"),
+        "sent" => ("check", "good"),
+        "failed" => ("cross", "bad"),
+        "again" => ("retry", "warn"),
+        "active" => ("active", "plain"),
+        _ => ("pending", "plain"),
     };
     let failed = matches!(task.state, TaskState::Archived | TaskState::Retry);
     let error = if failed { task.record.last_error.as_str() } else { "" };
