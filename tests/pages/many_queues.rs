@@ -28,6 +28,9 @@ async fn ten_thousand_queues_are_paged_and_counted() {
     assert_eq!(first.status, 200);
     assert!(first.body.len() < LONGEST, "{} bytes", first.body.len());
     assert!(first.body.contains("10,001") && first.body.contains("too many queues to add up"));
+    // What was not looked at is not said to be well.
+    assert!(first.body.contains("Only the 50 queues of this page were looked at"));
+    assert!(!first.body.contains("Nothing needs you."));
     let last = site.http.get("/queue?page=201").await.body;
     assert!(last.contains("tenant-09999") && !last.contains("tenant-00001"));
     let some = site.http.get("/queue?queues=-0777").await.body;

@@ -136,7 +136,7 @@ async fn queues_have_figures_of_their_last_hour() {
     let first = row().await;
     for part in [
         "In the last hour 285 done, 15 failed",
-        "20/min",
+        "21/min",
         "5.0 %",
         "ms</td>",
         "class=\"spark\"",

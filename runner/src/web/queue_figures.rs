@@ -9,7 +9,7 @@ use runner_queue::CountedPeriods;
 use serde::Serialize;
 
 use super::format::{Locale, grouped};
-use super::run_chart::{between, round_above};
+use super::run_chart::{between, round_above, within};
 
 /// Bars of the chart, of five minutes each: more would make long lists large.
 const BARS: i64 = 12;
@@ -20,9 +20,7 @@ const WIDE: u64 = 8;
 /// The highest bar.
 const HIGH: u64 = 16;
 /// Bars from which the present rate is taken: a quarter of an hour.
-const LATELY: usize = 3;
-/// The same in minutes.
-const LATELY_MINUTES: u64 = 15;
+const LATELY: i64 = 3;
 
 /// The last hour of a queue.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
@@ -56,7 +54,7 @@ impl QueueFigures {
             width: WIDE * BARS.unsigned_abs(),
             done_n: hour.done,
             failed_n: hour.failed,
-            p95: hour.took_within(95).map_or_else(String::new, |took| locale.span(took)),
+            p95: within(locale, &hour, 95),
             ..Self::default()
         };
         for (place, sum) in (0_u64..).zip(&sums) {
@@ -71,19 +69,19 @@ impl QueueFigures {
                 let _infallible = write!(figures.done, "M{x} {}h7v{done}h-7z", HIGH.saturating_sub(failed + done));
             }
         }
-        figures.note_rates(&hour, &sums);
+        // The last bar is not over yet.
+        let since = locale.now.as_second().rem_euclid(STEP) + STEP * (LATELY - 1);
+        figures.note_rates(&hour, &sums, since.unsigned_abs().max(1));
         Some(figures)
     }
 
-    fn note_rates(&mut self, hour: &RunCounts, sums: &[RunCounts]) {
-        let lately = sums.iter().rev().take(LATELY);
+    /// `seconds`: how long the last bars have lasted.
+    fn note_rates(&mut self, hour: &RunCounts, sums: &[RunCounts], seconds: u64) {
+        let lately = sums.iter().rev().take(usize::try_from(LATELY).unwrap_or(1));
         let ended: u64 = lately.map(RunCounts::ended).sum();
-        self.a_minute = ended >= LATELY_MINUTES;
-        self.rate = grouped(if self.a_minute {
-            ended / LATELY_MINUTES
-        } else {
-            hour.ended()
-        });
+        let a_minute = (ended.saturating_mul(60) + seconds / 2) / seconds;
+        self.a_minute = a_minute > 0;
+        self.rate = grouped(if self.a_minute { a_minute } else { hour.ended() });
         let tenths = hour.failed.saturating_mul(1000) / hour.ended().max(1);
         self.errors = match (hour.failed, tenths) {
             (0, _) => "0 %".to_owned(),
@@ -134,7 +132,7 @@ mod tests {
         let of = figures(&[(3200, 100, 0), (0, 28, 2), (9000, 9, 9)]).unwrap();
         assert_eq!(
             (of.done_n, of.failed_n, of.rate.as_str(), of.a_minute),
-            (128, 2, "2", true)
+            (128, 2, "3", true)
         );
         assert_eq!(of.done, "M0 0h7v16h-7zM88 11h7v4h-7z");
         assert_eq!(of.failed, "M88 15h7v1h-7z");

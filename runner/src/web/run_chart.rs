@@ -347,10 +347,18 @@ fn ticks(locale: &Locale, range: ChartRange, edges: &[Timestamp]) -> Vec<ChartTi
     ticks.take(TICKS).collect()
 }
 
-fn within(locale: &Locale, counts: &RunCounts, percent: u32) -> String {
-    counts
-        .took_within(percent)
-        .map_or_else(String::new, |took| locale.span(took))
+/// The time within which `percent` per cent of the runs ended; empty if no run time is known.
+pub(super) fn within(locale: &Locale, counts: &RunCounts, percent: u32) -> String {
+    let Some(took) = counts.took_within(percent) else {
+        return String::new();
+    };
+    // How long the longest took is not known.
+    let sign = if took >= run_time_bound(RUN_TIME_BUCKETS - 2) {
+        "> "
+    } else {
+        ""
+    };
+    format!("{sign}{}", locale.span(took))
 }
 
 /// The drawing of run times: rows are buckets from the shortest to the longest that occur. `None` if no run time is known.

@@ -67,7 +67,7 @@ impl RunCounts {
     }
 
     /// The time within which `percent` per cent of the runs ended, from 1 to 100: exact to its bucket, and between its
-    /// bounds in proportion. `None` if no run time is known.
+    /// bounds in proportion. Of the last bucket, which has no end, it is the beginning. `None` if no run time is known.
     #[must_use]
     pub fn took_within(&self, percent: u32) -> Option<Duration> {
         let known: u64 = self.took.iter().fold(0, |sum, n| sum.saturating_add(*n));
@@ -81,8 +81,13 @@ impl RunCounts {
         for (bucket, n) in self.took.iter().enumerate().filter(|(_, n)| **n > 0) {
             if below.saturating_add(*n) >= rank {
                 let from = bucket.checked_sub(1).map_or(Duration::ZERO, run_time_bound);
+                if bucket + 1 == RUN_TIME_BUCKETS {
+                    return Some(from);
+                }
                 let width = run_time_bound(bucket).saturating_sub(from);
-                let share = u128::from(rank - below) * width.as_micros() / u128::from(*n);
+                // Each run is taken to be in the middle of its part of the bucket: a single one is not at the upper end.
+                let parts = u128::from(rank - below) * 2 - 1;
+                let share = parts * width.as_micros() / (u128::from(*n) * 2);
                 return Some(from + Duration::from_micros(u64::try_from(share).unwrap_or(u64::MAX)));
             }
             below = below.saturating_add(*n);
@@ -128,6 +133,20 @@ mod tests {
         assert!(within(99) <= Duration::from_millis(128));
         assert!((65..=132).contains(&within(100).as_secs()));
         assert!(within(50) < within(95));
+    }
+
+    #[test]
+    fn a_single_run_is_in_the_middle_of_its_bucket_and_a_very_long_one_at_its_beginning() {
+        let one = |bucket: usize| {
+            let mut counts = RunCounts::default();
+            counts.took[bucket] = 1;
+            [1, 50, 99].map(|percent| counts.took_within(percent))
+        };
+        assert_eq!(one(11), [Some(Duration::from_millis(1536)); 3]);
+        assert_eq!(
+            one(RUN_TIME_BUCKETS - 1),
+            [Some(run_time_bound(RUN_TIME_BUCKETS - 2)); 3]
+        );
     }
 
     #[test]

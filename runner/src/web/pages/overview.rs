@@ -35,7 +35,7 @@ use crate::worker::lost_workers;
 /// Queues per page.
 const QUEUES: usize = 50;
 /// Up to this many queues are summed up; beyond that only those on the page.
-const SUMMED: usize = 500;
+const SUMMED: usize = 1_000;
 /// Causes of errors among what needs a person.
 const ERRORS: usize = 8;
 /// Types without a worker that are listed.
