@@ -278,16 +278,7 @@ async fn tasks_are_enqueued_once(api: &Api) {
         function.body
     );
 
-    let keyed = async |key: &str, body: Value| {
-        let http = api.fresh();
-        let request = http
-            .request(Method::POST, &format!("{ROOT}/tasks"))
-            .header("authorization", format!("Bearer {}", secret("all")))
-            .header("content-type", "application/json")
-            .header("idempotency-key", key)
-            .body(body.to_string());
-        http.send(request).await.unwrap()
-    };
+    let keyed = async |key: &str, body: Value| keyed_as(api, key, &body.to_string()).await;
     let body = json!({"type": "order:ship", "queue": "orders"});
     let (one, two) = (keyed("k-1", body.clone()).await, keyed("k-1", body.clone()).await);
     assert_eq!((one.status, two.status), (201, 200), "{} {}", one.body, two.body);
@@ -301,6 +292,8 @@ async fn tasks_are_enqueued_once(api: &Api) {
     assert_eq!(other.status, 201);
     assert_ne!(other.json()["id"], one.json()["id"]);
 
+    keys_are_for_one_request(api, (&document, enqueue)).await;
+
     // A stated id is a key too.
     let stated = json!({"type": "order:ship", "queue": "orders", "id": "order-7"});
     let statuses = [
@@ -308,7 +301,62 @@ async fn tasks_are_enqueued_once(api: &Api) {
         api.post("/tasks", stated).await.status,
     ];
     assert_eq!(statuses, [201, 200]);
+    for other in [
+        json!({"type": "order:bill", "queue": "orders", "id": "order-7"}),
+        json!({"type": "order:ship", "queue": "orders", "id": "order-7", "payload": 1}),
+    ] {
+        refused(&api.post("/tasks", other).await, 409, "api_id_taken", "order-7");
+    }
     lists_and_commands_have_one_form(api).await;
+    a_tag_is_of_the_whole_answer(api).await;
+}
+
+async fn keys_are_for_one_request(api: &Api, (document, enqueue): (&Value, &Documented)) {
+    let written = async |body: &str| keyed_as(api, "k-3", body).await;
+    let one = written(r#"{"type":"order:ship","queue":"parcels","payload":{"a":1,"b":2}}"#).await;
+    let two = written(r#"{"type":"order:ship","queue":"parcels","payload":{ "b": 2, "a": 1 }}"#).await;
+    assert_eq!((one.status, two.status), (201, 200), "{} {}", one.body, two.body);
+    let bill = written(r#"{"type":"order:bill","queue":"parcels","payload":{"a":1,"b":2}}"#).await;
+    assert_eq!(bill.status, 201, "{}", bill.body);
+    let reused = written(r#"{"type":"order:ship","queue":"parcels","payload":{"a":2}}"#).await;
+    enqueue.compare(document, &reused);
+    refused(&reused, 422, "api_key_reused", one.json()["id"].as_str().unwrap());
+    let none = written(r#"{"type":"order:ship","queue":"parcels"}"#).await;
+    refused(&none, 422, "api_key_reused", "payload");
+    let of_function = r#"{"function":"report","queue":"parcels"}"#;
+    let statuses = [written(of_function).await.status, written(of_function).await.status];
+    assert_eq!(statuses, [201, 200]);
+}
+
+async fn keyed_as(api: &Api, key: &str, body: &str) -> kit::Reply {
+    let http = api.fresh();
+    let request = http
+        .request(Method::POST, &format!("{ROOT}/tasks"))
+        .header("authorization", format!("Bearer {}", secret("all")))
+        .header("content-type", "application/json")
+        .header("idempotency-key", key)
+        .body(body.to_owned());
+    http.send(request).await.unwrap()
+}
+
+/// What a task contains must not hide what follows it in a list.
+async fn a_tag_is_of_the_whole_answer(api: &Api) {
+    let task = json!({"type": "a", "queue": "tagged", "headers": {"x": "<footer"}, "payload": "<span class=\"ago\">"});
+    let tag = async |known: &str| {
+        let http = api.fresh();
+        let request = http
+            .request(Method::GET, &format!("{ROOT}/tasks?queue=tagged"))
+            .header("authorization", format!("Bearer {}", secret("all")))
+            .header("if-none-match", known);
+        http.send(request).await.unwrap()
+    };
+    api.post("/tasks", task.clone()).await;
+    let first = tag("").await;
+    assert_eq!(tag(first.header("etag")).await.status, 304);
+    api.post("/tasks", task).await;
+    let second = tag(first.header("etag")).await;
+    assert_eq!(second.status, 200);
+    assert_eq!(second.json()["items"].as_array().unwrap().len(), 2, "{}", second.body);
 }
 
 async fn lists_and_commands_have_one_form(api: &Api) {
@@ -372,6 +420,11 @@ async fn tasks_that_cannot_be_are_refused() {
         (json!({"type": "a", "queue": ""}), value, "queue"),
         (
             json!({"type": "a", "headers": {"runner-schedule-id": "m:x"}}),
+            value,
+            "only this program",
+        ),
+        (
+            json!({"type": "runner:notification", "queue": "runner-notifications"}),
             value,
             "only this program",
         ),

@@ -12,6 +12,9 @@ use axum::response::{IntoResponse, Response};
 use flate2::Compression;
 use flate2::write::GzEncoder;
 use runner_core::schedule::stable_hash;
+use sha2::{Digest as _, Sha256};
+
+use crate::text::hex;
 
 /// Larger answers are sent as they are: a page with a task of several megabytes.
 const LONGEST: usize = 4 << 20;
@@ -55,7 +58,11 @@ pub async fn lighten(request: Request, next: Next) -> Response {
     };
     // A page that sets a cookie shows something once.
     if (page || data) && !parts.headers.contains_key(header::SET_COOKIE) {
-        let tag = tag(&String::from_utf8_lossy(&bytes));
+        let tag = if page {
+            page_tag(&String::from_utf8_lossy(&bytes))
+        } else {
+            data_tag(&bytes)
+        };
         let known = asked.tag.as_deref() == Some(tag.as_str());
         if let Ok(value) = HeaderValue::from_str(&tag) {
             parts.headers.insert(header::ETAG, value);
@@ -114,8 +121,14 @@ fn accepts_gzip(list: &str) -> bool {
     })
 }
 
+/// A tag of all bytes: what data contains may look like the parts of a page.
+fn data_tag(data: &[u8]) -> String {
+    let digest = Sha256::digest(data);
+    format!("\"{}\"", hex(&digest[..16]))
+}
+
 /// A tag of everything in a page that is not [`VOLATILE`].
-fn tag(page: &str) -> String {
+fn page_tag(page: &str) -> String {
     let mut kept = Vec::new();
     let mut rest = page;
     while let Some((at, end)) = VOLATILE
@@ -146,10 +159,24 @@ mod tests {
         let page = |ago: &str, n: u32, clock: &str| {
             format!("<p><time><span class=\"ago\">{ago}</span></time> {n}</p><footer>{clock}</footer></html>")
         };
-        let first = tag(&page("1 s ago", 1, "14:00:01"));
-        assert_eq!(first, tag(&page("5 min 03 s ago", 1, "14:05:03")));
-        assert_ne!(first, tag(&page("1 s ago", 2, "14:00:01")));
-        assert_ne!(tag("<footer"), tag(""));
+        let first = page_tag(&page("1 s ago", 1, "14:00:01"));
+        assert_eq!(first, page_tag(&page("5 min 03 s ago", 1, "14:05:03")));
+        assert_ne!(first, page_tag(&page("1 s ago", 2, "14:00:01")));
+        assert_ne!(page_tag("<footer"), page_tag(""));
+    }
+
+    #[test]
+    fn the_tag_of_data_is_of_all_its_bytes() {
+        for (begin, end) in VOLATILE {
+            let of = |rest: &str| data_tag(format!("[{begin} 1{end}, {rest}]").as_bytes());
+            assert_eq!(of("2"), of("2"));
+            assert_ne!(of("2"), of("3"));
+            assert_ne!(
+                data_tag(format!("{begin} 1").as_bytes()),
+                data_tag(format!("{begin} 2").as_bytes())
+            );
+        }
+        assert_ne!(data_tag(&[0xff]), data_tag(&[0xfe]));
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! Enqueues a task: a function of the manifests by its name, or a task of a type. A call with an `Idempotency-Key` may be
-//! repeated: its id follows from the key, and the broker accepts an id once.
+//! repeated: its id follows from the key, and the broker accepts an id once. A key that comes again with something else is refused,
+//! as far as the first task is there to compare it with.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -9,7 +10,7 @@ use bytes::Bytes;
 use jiff::Timestamp;
 use runner_core::function::FunctionOptions;
 use runner_core::task::{BY_HAND, OnConflict, QueueName, Run, Task, TaskId, Unique, UniqueKey, UniqueScope};
-use runner_queue::{Delivery, Refusal};
+use runner_queue::{Delivery, Refusal, TaskInfo};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 use sha2::{Digest as _, Sha256};
@@ -28,6 +29,9 @@ const REMEMBERED: Duration = Duration::from_secs(24 * 3600);
 /// Headers of tasks that only this program writes begin so.
 const OWN_HEADERS: &str = "runner-";
 
+/// Types of tasks that only this program enqueues begin so: what they may do needs another right than that of tasks.
+const OWN_TYPES: &str = "runner:";
+
 /// The longest duration, in seconds: a hundred years.
 const LONGEST: u64 = 100 * 366 * 86_400;
 
@@ -37,7 +41,7 @@ const LONGEST: u64 = 100 * 366 * 86_400;
 pub struct NewTask {
     /// A function of the manifests, by its name.
     function: Option<String>,
-    /// A task type.
+    /// A task type; none may begin with `runner:`.
     #[serde(rename = "type")]
     kind: Option<String>,
     /// The payload, any JSON; left out, that of the function's manifest, or none.
@@ -87,28 +91,23 @@ pub struct UniqueTask {
 
 /// `POST /tasks`
 pub async fn enqueue(call: ApiCall, new: NewTask) -> Result<Created<EnqueuedObject>, ApiProblem> {
+    // The payload that a manifest gives may have changed since the first call.
+    let compared = new.payload.is_some() || new.function.is_none();
     let mut task = task_of(&call, new)?;
-    let now = call.cx.locale.now;
-    if let Some(reason) = TaskFacts::to_enqueue(&task, now).never_runs(now) {
-        let writer = ReasonWriter {
-            now,
-            zone: &call.app.settings.zone,
-        };
-        let detail = writer.sentence(&reason);
-        return Err(ApiProblem::new(StatusCode::UNPROCESSABLE_ENTITY, "", detail).code(reason.code.as_str()));
-    }
-    let payload = task.payload.clone().unwrap_or_default();
-    if let Some(fault) = call.app.catalog.payload_fault(&task.kind, &payload) {
-        return Err(ApiProblem::new(
-            StatusCode::UNPROCESSABLE_ENTITY,
-            "api_payload",
-            format!("{}: {fault}", task.kind),
-        ));
-    }
-    if let (None, Some(key)) = (&task.id, call.idempotency_key()?) {
-        let id = TaskId::new(derived_id(&call, key));
-        task.id = Some(id.map_err(|why| ApiProblem::bad_value("Idempotency-Key", why))?);
-    }
+    can_run(&call, &task)?;
+    let by_key = match (&task.id, call.idempotency_key()?) {
+        (None, Some(key)) => {
+            let id = TaskId::new(derived_id(&call, &task.kind, key));
+            task.id = Some(id.map_err(|why| ApiProblem::bad_value("Idempotency-Key", why))?);
+            true
+        }
+        _ => false,
+    };
+    let before = EarlierCall {
+        kind: task.kind.clone(),
+        payload: compared.then(|| task.payload.clone().unwrap_or_default()),
+        by_key,
+    };
     let id = task.id.clone();
     let queue = task.queue.clone();
     let shown = id.as_ref().map_or("(new)", TaskId::as_str);
@@ -131,14 +130,7 @@ pub async fn enqueue(call: ApiCall, new: NewTask) -> Result<Created<EnqueuedObje
             body: EnqueuedObject::new(&enqueued, &call.app.settings.zone),
             new: true,
         }),
-        (Some(Err(Refusal::Received | Refusal::IdTaken)), Some(id)) => {
-            let state = call.app.broker.glance(&queue, &id).await?.map(|task| task.state);
-            Ok(Created {
-                at: task_address(&queue, &id),
-                body: EnqueuedObject::repeated(&queue, &id, state),
-                new: false,
-            })
-        }
+        (Some(Err(Refusal::Received | Refusal::IdTaken)), Some(id)) => before.answer(&call, &queue, &id).await,
         (Some(Err(refusal)), _) => Err(refusal.into()),
         (None, _) => Err(ApiProblem::new(
             StatusCode::SERVICE_UNAVAILABLE,
@@ -148,10 +140,96 @@ pub async fn enqueue(call: ApiCall, new: NewTask) -> Result<Created<EnqueuedObje
     }
 }
 
-/// What follows from a key: another text for each caller.
-pub(super) fn derived_id(call: &ApiCall, key: &str) -> String {
+/// Refuses a task that would never run, or whose payload does not fit its function.
+fn can_run(call: &ApiCall, task: &Task) -> Result<(), ApiProblem> {
+    let now = call.cx.locale.now;
+    if let Some(reason) = TaskFacts::to_enqueue(task, now).never_runs(now) {
+        let writer = ReasonWriter {
+            now,
+            zone: &call.app.settings.zone,
+        };
+        let detail = writer.sentence(&reason);
+        return Err(ApiProblem::new(StatusCode::UNPROCESSABLE_ENTITY, "", detail).code(reason.code.as_str()));
+    }
+    let payload = task.payload.clone().unwrap_or_default();
+    if let Some(fault) = call.app.catalog.payload_fault(&task.kind, &payload) {
+        return Err(ApiProblem::new(
+            StatusCode::UNPROCESSABLE_ENTITY,
+            "api_payload",
+            format!("{}: {fault}", task.kind),
+        ));
+    }
+    Ok(())
+}
+
+/// What is compared with the task that an earlier call enqueued under the same id.
+struct EarlierCall {
+    kind: String,
+    /// Not compared if `None`.
+    payload: Option<Bytes>,
+    /// Whether the id follows from a key; else it was stated.
+    by_key: bool,
+}
+
+impl EarlierCall {
+    /// The answer to a call that repeats it.
+    ///
+    /// # Errors
+    ///
+    /// The task that has the id is another one: 422 for a key, 409 for a stated id.
+    async fn answer(
+        &self,
+        call: &ApiCall,
+        queue: &QueueName,
+        id: &TaskId,
+    ) -> Result<Created<EnqueuedObject>, ApiProblem> {
+        let found = call.app.broker.glance(queue, id).await?;
+        if let Some(found) = &found
+            && let Some(what) = self.difference(found)
+        {
+            return Err(match self.by_key {
+                true => ApiProblem::new(
+                    StatusCode::UNPROCESSABLE_ENTITY,
+                    "api_key_reused",
+                    format!("an earlier call with this Idempotency-Key enqueued task {id}, with another {what}"),
+                )
+                .hint("a key is for one task: repeat it with the same body, or take another key"),
+                false => ApiProblem::conflict(format!("queue {queue} has a task {id}, with another {what}"))
+                    .code("api_id_taken"),
+            });
+        }
+        Ok(Created {
+            at: task_address(queue, id),
+            body: EnqueuedObject::repeated(queue, id, found.map(|task| task.state)),
+            new: false,
+        })
+    }
+
+    /// In what the task that was found is another one.
+    fn difference(&self, found: &TaskInfo) -> Option<&'static str> {
+        let record = &found.record;
+        let whole = record.payload.len() as u64 == found.payload_bytes;
+        let other = |payload: &Bytes| !whole || !same_json(payload, &record.payload);
+        match &self.payload {
+            _ if record.kind != self.kind => Some("type"),
+            Some(payload) if other(payload) => Some("payload"),
+            _ => None,
+        }
+    }
+}
+
+/// Whether two payloads say the same; blanks and the order of keys do not count.
+fn same_json(one: &[u8], other: &[u8]) -> bool {
+    let parsed = |bytes| serde_json::from_slice::<serde_json::Value>(bytes).ok();
+    one == other || matches!((parsed(one), parsed(other)), (Some(one), Some(other)) if one == other)
+}
+
+/// What follows from a key: another text for each caller, and for each type of tasks or schedule that it is for.
+pub(super) fn derived_id(call: &ApiCall, purpose: &str, key: &str) -> String {
     let digest = Sha256::new()
         .chain_update(call.cx.name())
+        .chain_update([0])
+        .chain_update(purpose)
         .chain_update([0])
         .chain_update(key)
         .finalize();
@@ -185,6 +263,10 @@ fn task_of(call: &ApiCall, new: NewTask) -> Result<Task, ApiProblem> {
             return Err(ApiProblem::bad_value("function", "name either a function or a type"));
         }
     };
+    if task.kind.starts_with(OWN_TYPES) {
+        let why = format!("{:?} is one that only this program enqueues", task.kind);
+        return Err(ApiProblem::bad_value("type", why));
+    }
     if let Some(payload) = new.payload {
         task.payload = Some(Bytes::from(String::from(Box::<str>::from(payload))));
     }
@@ -276,4 +358,17 @@ fn word<T: Copy + Default>(name: &str, given: Option<String>, words: &[(&str, T)
         let all: Vec<&str> = words.iter().map(|(word, _)| *word).collect();
         ApiProblem::bad_value(name, format!("{given:?} is not one of {}", all.join(", ")))
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn payloads_are_compared_by_what_they_say() {
+        assert!(same_json(b"", b"") && same_json(br#"{"a":1,"b":[2]}"#, br#"{ "b": [2], "a": 1 }"#));
+        assert!(!same_json(b"1", b"2") && !same_json(b"", b"null") && !same_json(b"[1,2]", b"[2,1]"));
+        let deep = "[".repeat(100_000);
+        assert!(same_json(deep.as_bytes(), deep.as_bytes()) && !same_json(deep.as_bytes(), b"["));
+    }
 }

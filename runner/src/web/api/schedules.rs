@@ -291,7 +291,7 @@ async fn run(call: ApiCall, body: RunSchedule) -> Result<Created<EnqueuedObject>
     let keyed = match call.idempotency_key()? {
         None => None,
         Some(key) => Some(
-            TaskId::new(format!("{id}@manual-{}", derived_id(&call, key)))
+            TaskId::new(format!("{id}@manual-{}", derived_id(&call, id.as_str(), key)))
                 .map_err(|why| ApiProblem::bad_value("Idempotency-Key", why))?,
         ),
     };
