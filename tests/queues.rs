@@ -4,13 +4,16 @@ use runner_core::task::Task;
 use runner_queue::redis::{RedisBroker, RedisSettings};
 use runner_queue::{InspectQueues as _, Producer as _};
 use serde_json::Value;
+use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader};
+use tokio::net::TcpStream;
 
 use crate::kit::{self, RedisServer, Site};
 
 pub fn tests() -> Vec<kit::Trial> {
     kit::trials![
         needs(): a_pattern_serves_queues_that_come_later;
-        needs(Redis): very_many_queues_are_served_over_redis, lists_query_only_the_queues_that_they_show
+        needs(Redis): very_many_queues_are_served_over_redis, lists_query_only_the_queues_that_they_show,
+            a_look_at_queues_reads_a_bounded_number_of_groups_at_once
     ]
 }
 
@@ -178,4 +181,58 @@ async fn lists_query_only_the_queues_that_they_show() {
     let all = site.cli(["ls", "queues", "--json", "--size", "10000"]).await;
     assert!(all.stderr.is_empty(), "{}", all.stderr);
     assert_eq!(all.json().as_array().map(Vec::len), Some(VERY_MANY));
+}
+
+/// Queues, groups of each, and one with more than a call reads; and the most groups that one call may read.
+const WITH_GROUPS: usize = 30;
+const GROUPS: usize = 60;
+const LARGE: usize = 400;
+const AT_ONCE: usize = 250;
+
+async fn a_look_at_queues_reads_a_bounded_number_of_groups_at_once() {
+    let server = RedisServer::start(&[]);
+    let db = server.fresh_db();
+    let mut settings = RedisSettings::at(format!("127.0.0.1:{}", db.port));
+    settings.database = i64::from(db.number);
+    let broker = RedisBroker::connect(settings).await.expect("a broker");
+    let queue = |n: usize| format!("tenant-{n:02}");
+    let groups_of = |n: usize| if n == 7 { LARGE } else { GROUPS };
+    for n in 0..WITH_GROUPS {
+        let task = |group| Task::new("echo").queue(queue(n)).group(format!("g{group}"));
+        let tasks: Vec<_> = (0..groups_of(n)).map(task).collect();
+        for answer in broker.enqueue(&tasks).await.expect("an answer") {
+            answer.expect("a task");
+        }
+    }
+    let mut stream = BufReader::new(TcpStream::connect(("127.0.0.1", db.port)).await.expect("a link"));
+    stream.get_mut().write_all(b"MONITOR\r\n").await.expect("sent");
+    let mut lines = stream.lines();
+    let mut line = async || lines.next_line().await.expect("a line").expect("a line");
+    assert_eq!(line().await, "+OK");
+    let infos = broker.queues().await.expect("figures");
+    let found: Vec<_> = infos.iter().map(|info| (info.name.to_string(), info.size())).collect();
+    let all: Vec<_> = (0..WITH_GROUPS).map(|n| (queue(n), groups_of(n) as u64)).collect();
+    assert_eq!(found, all);
+    let _: String = redis::cmd("ECHO")
+        .arg("the end")
+        .query_async(&mut db.connect().await)
+        .await
+        .expect("an answer");
+    let mut reads: Vec<usize> = Vec::new();
+    loop {
+        let line = line().await;
+        match () {
+            () if line.contains("\"the end\"") => break,
+            () if line.contains("\"EVALSHA\"") => reads.push(0),
+            () if line.contains("\"ZCARD\"") && line.contains("}:g:") => *reads.last_mut().expect("a call") += 1,
+            () => {}
+        }
+    }
+    assert_eq!(
+        reads.iter().sum::<usize>(),
+        (WITH_GROUPS - 1) * GROUPS + LARGE,
+        "{reads:?}"
+    );
+    let over = reads.iter().filter(|n| **n > AT_ONCE).count();
+    assert_eq!(over, 1, "only a call for one queue: {reads:?}");
 }

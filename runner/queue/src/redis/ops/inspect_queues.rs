@@ -10,6 +10,7 @@ use runner_core::task::{QueueName, TaskState};
 use crate::redis::RedisBroker;
 use crate::redis::format::scripts::Script;
 use crate::redis::format::{keys, reply};
+use crate::redis::net::conn::RoundTrip;
 use crate::redis::net::fault;
 use crate::redis::ops::partial::PartialFailure;
 use crate::redis::ops::task_views::nanoseconds;
@@ -18,8 +19,18 @@ use crate::{
     PendingType, QueueInfo,
 };
 
-/// Queues that one call of the script looks at: it blocks the server for about a third of a millisecond.
+/// What is done, in errors.
+const LOOKING: &str = "look at the queues";
+
+/// Queues that one call of the script looks at. The server runs about ten calls before it serves other clients, which is what
+/// it reads of a connection at once.
 const LOOKED_AT: usize = 25;
+
+/// Groups that such a call reads. A queue with more than what is left gets a call of its own.
+const GROUPS: usize = 250;
+
+/// Calls of one queue each, with up to about a thousand groups, that travel together: a few milliseconds of the server.
+const LARGE: usize = 8;
 
 #[async_trait]
 impl InspectQueues for RedisBroker {
@@ -91,47 +102,72 @@ impl RedisBroker {
     /// `known`: only queues on the list of queues.
     async fn infos_of(&self, names: impl IntoIterator<Item = QueueName>, known: bool) -> BrokerResult<Vec<QueueInfo>> {
         let names: Vec<QueueName> = names.into_iter().collect();
-        let mut trip = self.pages.trip("look at the queues").await?;
-        if known && !names.is_empty() {
+        let known = known && !names.is_empty();
+        let mut trip = self.pages.trip(LOOKING).await?;
+        if known {
             trip.command("SMISMEMBER").arg(keys::QUEUES);
             // Membership in the same trip: a queue that was removed must not be listed because its script finds empty keys.
             for name in &names {
                 trip.arg(name.as_str());
             }
         }
-        // Each is in a slot of its own.
-        let together = if trip.is_apart() { 1 } else { LOOKED_AT };
+        // In a cluster each is in a slot of its own.
+        let (together, groups) = match trip.is_apart() {
+            true => (1, None),
+            false => (LOOKED_AT, Some(GROUPS)),
+        };
         for some in names.chunks(together) {
-            let lists: Vec<String> = some.iter().map(|name| keys::part(name.as_str(), "pending")).collect();
-            trip.script(Script::Queues, &lists);
-            for name in some {
-                trip.arg(keys::queue(name.as_str()));
-            }
+            add_look(&mut trip, some, groups);
         }
         let mut answers = trip.each().await?.into_iter();
-        let listed = match known && !names.is_empty() {
-            true => reply::list(
-                answers
-                    .next()
-                    .ok_or_else(|| fault::odd_answer("look at the queues"))??,
-            ),
+        let listed = match known {
+            true => reply::list(answers.next().ok_or_else(|| fault::odd_answer(LOOKING))??),
             false => Vec::new(),
         };
-        let is_listed = |place: usize| !known || listed.get(place) == Some(&Value::Int(1));
+        let is_listed = |place: &usize| !known || listed.get(*place) == Some(&Value::Int(1));
         let mut failures = PartialFailure::default();
-        let (mut infos, mut looked) = (Vec::with_capacity(names.len()), false);
-        for (nth, (some, answer)) in names.chunks(together).zip(answers).enumerate() {
+        let (mut rows, mut looked) = (vec![None; names.len()], false);
+        for ((some, place), answer) in names.chunks(together).zip((0..).step_by(together)).zip(answers) {
             let Some(answer) = failures.part(&some[0], answer) else {
                 continue;
             };
             looked = true;
-            for (place, row) in (nth * together..).zip(some.iter().zip(reply::list(answer))) {
-                let (name, row) = row;
-                infos.extend(is_listed(place).then(|| queue_info((name.clone(), row))));
+            for (row, answer) in rows[place..].iter_mut().zip(reply::list(answer)) {
+                *row = Some(answer);
             }
         }
+        let left = (0..names.len())
+            .filter(is_listed)
+            .filter(|at| is_empty(rows[*at].as_ref()));
+        let left: Vec<usize> = left.collect();
+        self.look_at_large(&names, &left, &mut rows, &mut failures).await?;
         failures.unless(looked)?;
-        Ok(infos)
+        let rows = names.into_iter().zip(rows).enumerate();
+        let listed = rows.filter(|(place, _)| is_listed(place));
+        Ok(listed
+            .filter_map(|(_, (name, row))| Some(queue_info((name, row?))))
+            .collect())
+    }
+
+    /// Asks again for the rows of queues with very many groups, a few at a time so that the server serves others in between.
+    async fn look_at_large(
+        &self,
+        names: &[QueueName],
+        places: &[usize],
+        rows: &mut [Option<Value>],
+        failures: &mut PartialFailure,
+    ) -> BrokerResult<()> {
+        for some in places.chunks(LARGE) {
+            let mut trip = self.pages.trip(LOOKING).await?;
+            for place in some {
+                add_look(&mut trip, std::slice::from_ref(&names[*place]), None);
+            }
+            for (place, answer) in some.iter().zip(trip.each().await?) {
+                let answer = failures.part(&names[*place], answer);
+                rows[*place] = answer.and_then(|answer| reply::list(answer).into_iter().next());
+            }
+        }
+        Ok(())
     }
 
     pub(in crate::redis) async fn all_names(&self) -> BrokerResult<BTreeSet<QueueName>> {
@@ -142,6 +178,21 @@ impl RedisBroker {
             .filter_map(|name| QueueName::new(reply::text(name)?).ok())
             .collect())
     }
+}
+
+/// See `queues.lua`. `groups`: how many the call may read in all.
+fn add_look(trip: &mut RoundTrip<'_>, names: &[QueueName], groups: Option<usize>) {
+    let lists: Vec<String> = names.iter().map(|name| keys::part(name.as_str(), "pending")).collect();
+    trip.script(Script::Queues, &lists)
+        .arg(groups.map(|most| most.to_string()).unwrap_or_default());
+    for name in names {
+        trip.arg(keys::queue(name.as_str()));
+    }
+}
+
+/// Whether the script did not look at the queue of this row.
+fn is_empty(row: Option<&Value>) -> bool {
+    matches!(row, Some(Value::Array(values)) if values.is_empty())
 }
 
 /// See `queues.lua`.
