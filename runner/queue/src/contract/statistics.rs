@@ -144,7 +144,9 @@ async fn counts_of_runs_are_read_for_a_range_that_is_bounded(fresh: Fresh) {
 
 async fn on_one_day_a_bounded_number_of_series_is_counted(fresh: Fresh) {
     let broker = &fresh.broker;
-    let series: Vec<RunSeries> = (0..=MAX_RUN_SERIES).map(|n| RunSeries::Type(format!("t{n}"))).collect();
+    let series: Vec<RunSeries> = (0..MAX_RUN_SERIES + 300)
+        .map(|n| RunSeries::Type(format!("t{n}")))
+        .collect();
     let added = |some: &[RunSeries]| -> Vec<_> {
         let each = some.iter().cloned().map(|one| (one, counts(1, 0, 1)));
         [all(counts(1, 0, 1))].into_iter().chain(each).collect()
@@ -156,10 +158,15 @@ async fn on_one_day_a_bounded_number_of_series_is_counted(fresh: Fresh) {
         .await
         .unwrap();
     let range = (fresh.now(), fresh.now());
-    let asked = [&series[..1], &series[MAX_RUN_SERIES - 1..], &[RunSeries::All]].concat();
+    let asked = [
+        &series[..1],
+        &series[MAX_RUN_SERIES - 1..=MAX_RUN_SERIES],
+        &series[MAX_RUN_SERIES + 299..],
+    ];
+    let asked = [&asked.concat()[..], &[RunSeries::All]].concat();
     let read = broker.run_counts(&asked, CountedBy::Hour, range).await.unwrap();
     let done: Vec<Option<u64>> = read.iter().map(|list| Some(list.first()?.1.done)).collect();
-    assert_eq!(done, [Some(2), Some(1), None, Some(2)]);
+    assert_eq!(done, [Some(2), Some(1), None, None, Some(2)]);
     // The next day has room of its own.
     fresh.clock.advance(secs(24 * 3600));
     broker
