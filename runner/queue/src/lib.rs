@@ -4,6 +4,8 @@
 //! in a signature of it, and the wire types of each broker never leave it. Every broker passes the same
 //! contract suite (feature `contract`).
 
+// Parts of it serve the stores alone, of which a client that brings its own broker has none.
+#[cfg_attr(not(any(feature = "redis", feature = "embedded")), allow(dead_code, unused_imports))]
 mod seam;
 
 #[cfg(feature = "contract")]

@@ -136,7 +136,7 @@ impl BrokerError {
     }
 
     /// The same error for another caller that waited for the same call; its causes are kept as text.
-    #[cfg_attr(not(any(feature = "redis", feature = "embedded")), allow(dead_code))]
+    #[cfg_attr(not(feature = "redis"), allow(dead_code))]
     pub(crate) fn for_another(&self) -> Self {
         let source = || {
             let causes = std::iter::successors(std::error::Error::source(self), |error| error.source());
