@@ -27,7 +27,7 @@ pub fn tests() -> Vec<kit::Trial> {
     kit::trials![
         needs(): every_call_asks_for_its_right_in_a_file, everything_is_read_and_done_in_a_file, tasks_are_enqueued_once_in_a_file, refusals_are_problems, tasks_that_cannot_be_are_refused,
             a_browser_reads_by_its_session, an_open_dashboard_takes_no_foreign_forms, tokens_are_made_and_reloaded,
-            the_document_names_the_address;
+            the_document_names_the_address, keys_are_taken_where_the_document_says;
         needs(Redis): every_call_asks_for_its_right_in_redis, everything_is_read_and_done_in_redis, tasks_are_enqueued_once_in_redis
     ]
 }
@@ -491,10 +491,70 @@ async fn refusals_are_problems() {
     refused(&api.get("/queues?limit=501").await, 400, "api_bad_query", "500");
     refused(&api.get("/queues?size=5").await, 400, "api_bad_query", "size");
     refused(&api.get("/queues?cursor=x").await, 400, "api_bad_cursor", "next");
+    odd_queries_are_refused(&api, &http).await;
+    credentials_for_proxies_are_not_judged(&http).await;
     let none = api.call(Method::GET, "/queues", None, None).await;
     refused(&none, 401, "api_no_token", "runner token new");
     assert!(none.header("www-authenticate").starts_with("Bearer"));
     assert_eq!(none.header("location"), "", "no redirect to a login");
+}
+
+async fn odd_queries_are_refused(api: &Api, http: &kit::Http) {
+    // `workflows:18446744073709551615`
+    let far = api
+        .get("/workflows?cursor=d29ya2Zsb3dzOjE4NDQ2NzQ0MDczNzA5NTUxNjE1")
+        .await;
+    refused(&far, 400, "api_bad_cursor", "next");
+    refused(&api.get("/bad-messages?limit=65").await, 400, "api_bad_query", "64");
+    let runs = api.get("/functions/report/runs?limit=101").await;
+    refused(&runs, 400, "api_bad_query", "100");
+    let much = api.get("/schedules?limit=500&next=6").await;
+    refused(&much, 400, "api_bad_query", "2500");
+    assert_eq!(api.get("/schedules?limit=500").await.status, 200);
+    let act = api.post("/queues/default/pause?for=1h", json!({})).await;
+    refused(&act, 400, "api_bad_query", "for");
+    for path in ["/queue/api", "/queue/api/v2/queues"] {
+        refused(&http.get(path).await, 404, "api_no_path", "no such path");
+    }
+}
+
+async fn credentials_for_proxies_are_not_judged(http: &kit::Http) {
+    for _ in 0..7 {
+        let request = http.request(Method::GET, &format!("{ROOT}/queues"));
+        let basic = http
+            .send(request.header("authorization", "Basic YW5uOng="))
+            .await
+            .unwrap();
+        refused(&basic, 401, "api_no_token", "Bearer");
+    }
+}
+
+/// Fails unless the document promises a key exactly where one is read.
+async fn keys_are_taken_where_the_document_says() {
+    let api = Api::in_a_file().await;
+    let mut taken = Vec::new();
+    for call in Documented::all(&api.document().await) {
+        if call.method != Method::POST {
+            continue;
+        }
+        let parameters = call.operation["parameters"].to_string();
+        let http = api.fresh();
+        let request = http
+            .request(Method::POST, &format!("{ROOT}{}", call.at(&BTreeMap::new())))
+            .header("authorization", format!("Bearer {}", secret("all")))
+            .header("idempotency-key", "k");
+        let reply = http.send(request).await.unwrap();
+        let promised = parameters.contains("Idempotency-Key");
+        assert_eq!(
+            reply.json()["code"] != "api_bad_key",
+            promised,
+            "{}: {}",
+            call.path,
+            reply.body
+        );
+        taken.extend(promised.then_some(call.path));
+    }
+    assert_eq!(taken, ["/schedules/{id}/run", "/tasks"]);
 }
 
 async fn a_browser_reads_by_its_session() {
@@ -561,6 +621,8 @@ async fn an_open_dashboard_takes_no_foreign_forms() {
         http.send(request).await.unwrap()
     };
     assert_eq!(send("application/json", &[]).await.status, 201);
+    let of_proxy = send("application/json", &[("authorization", "Basic YW5uOng=")]).await;
+    assert_eq!(of_proxy.status, 201, "{}", of_proxy.body);
     for (kind, headers, code) in [
         ("text/plain", &[][..], "api_form_token"),
         ("application/x-www-form-urlencoded", &[], "api_form_token"),

@@ -180,6 +180,11 @@ async fn schedules_are_acted_on(checked: &Checked<'_>) {
         (&json!("paused"), &json!(true)),
         "{shown}"
     );
+    let again = json!({"note": "new disks", "until": "2099-01-01T00:00:00Z"});
+    for changed in [true, false] {
+        let answer = checked.done("/schedules/{id}/pause", &id, again.clone()).await;
+        assert_eq!(answer["changed"], changed, "another end changes a pause");
+    }
     assert!(shown["paused_by"].as_str().unwrap().contains("token all"), "{shown}");
     for changed in [true, false] {
         assert_eq!(

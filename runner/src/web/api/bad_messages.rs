@@ -74,7 +74,7 @@ impl From<SavedMessage> for BadMessageObject {
 }
 
 async fn list(call: ApiCall, query: BadMessageListQuery) -> Result<ListPart<BadMessageObject>, ApiProblem> {
-    let limit = paging::limit(query.limit)?.min(MAX_DOCUMENTS);
+    let limit = paging::limit_to(query.limit, MAX_DOCUMENTS)?;
     let skip = paging::skipped(MESSAGES, query.cursor.as_deref())?;
     let broker = &*call.app.broker;
     let names = SavedNames::all(broker).await?.of(query.trigger.as_deref());

@@ -1,7 +1,7 @@
 //! Who calls the API, and what that allows: a token, the session of a browser, or anyone where the dashboard is open.
 //!
 //! A session reads. To act it also needs the token of the dashboard's forms, which no other site knows. A credential that was
-//! presented is always judged, even where none is needed.
+//! presented as a bearer token is always judged, even where none is needed; other schemes of `Authorization` are for proxies.
 
 use axum::http::{HeaderMap, Method, StatusCode, Uri, header};
 
@@ -34,8 +34,10 @@ impl ApiCaller {
     /// action of a browser without proof that it comes from the dashboard.
     pub fn of(app: &AppState, method: &Method, uri: &Uri, headers: &HeaderMap) -> Result<Self, ApiProblem> {
         let (mut cx, _) = admit::cx(app, uri, headers);
-        if let Some(value) = headers.get(header::AUTHORIZATION) {
-            let token = judge(app, bearer(value.to_str().unwrap_or_default()), &cx)?;
+        let presented = headers.get(header::AUTHORIZATION);
+        let presented = presented.map(|value| value.to_str().unwrap_or_default());
+        if let Some(value) = presented.filter(|value| !is_of_proxy(value)) {
+            let token = judge(app, bearer(value), &cx)?;
             cx.user = Some(format!("token {}", token.name));
             // Only tokens say what this call may do.
             cx.role = None;
@@ -82,6 +84,13 @@ fn role_for(right: TokenRight) -> UserRole {
         TokenRight::Act => UserRole::Operator,
         TokenRight::Delete => UserRole::Admin,
     }
+}
+
+/// Whether a value of `Authorization` has another scheme than `Bearer`, such as `Basic`, which a proxy asks for.
+fn is_of_proxy(value: &str) -> bool {
+    value
+        .split_once(' ')
+        .is_some_and(|(scheme, _)| !scheme.is_empty() && !scheme.eq_ignore_ascii_case("bearer"))
 }
 
 /// The token of `Bearer TOKEN`.
@@ -158,6 +167,10 @@ mod tests {
         assert_eq!(bearer("bearer  abc "), Some("abc"));
         for odd in ["", "abc", "Bearer", "Bearer  ", "Basic abc"] {
             assert_eq!(bearer(odd), None, "{odd}");
+        }
+        assert!(is_of_proxy("Basic YTpi") && is_of_proxy("Digest a=b"));
+        for own in ["", "abc", "Bearer", "bearer  ", "Bearer abc", " abc"] {
+            assert!(!is_of_proxy(own), "{own}");
         }
     }
 

@@ -53,10 +53,10 @@ fn operation(endpoint: &Endpoint) -> Value {
         .map(|name| json!({"name": name, "in": "path", "required": true, "schema": {"type": "string"}}))
         .collect();
     parameters.extend(endpoint.query.iter().map(json));
-    if endpoint.form == AnswerForm::Created {
+    if let Some(key) = endpoint.key {
         parameters.push(json!({
             "name": "Idempotency-Key", "in": "header",
-            "description": "Makes the call repeatable for a day: a second one with the same key adds nothing.",
+            "description": key,
             "schema": {"type": "string", "minLength": 1, "maxLength": LONGEST_KEY},
         }));
     }

@@ -8,6 +8,7 @@ use std::future::Future;
 
 use axum::Json;
 use axum::body::to_bytes;
+use axum::extract::rejection::QueryRejection;
 use axum::extract::{FromRequestParts as _, Path, Query, Request, State};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
 use axum::response::{IntoResponse, Response};
@@ -80,6 +81,8 @@ pub struct Endpoint {
     pub answer: NamedSchema,
     /// Its form.
     pub form: AnswerForm,
+    /// What an `Idempotency-Key` does; `None`: the call takes none.
+    pub key: Option<&'static str>,
     /// What answers it.
     pub route: MethodRouter<AppState>,
 }
@@ -205,8 +208,7 @@ impl Endpoint {
             let handler = handler.clone();
             async move {
                 let (call, request) = admitted(app, request, right, path).await?;
-                let query = Query::<Q>::try_from_uri(request.uri())
-                    .map_err(|error| ApiProblem::new(StatusCode::BAD_REQUEST, "api_bad_query", error.body_text()))?;
+                let query = Query::<Q>::try_from_uri(request.uri()).map_err(|error| bad_query(&error))?;
                 handler(call, query.0).await
             }
         };
@@ -219,6 +221,7 @@ impl Endpoint {
             body: None,
             answer,
             form,
+            key: None,
             route: get(serve),
         }
     }
@@ -235,10 +238,11 @@ impl Endpoint {
             let answer = handler(call, body);
             async { Ok(Json(answer.await?)) }
         };
-        Self::acting(path, summary, (NamedSchema::of::<T>(), AnswerForm::One), answered)
+        let answer = (NamedSchema::of::<T>(), AnswerForm::One);
+        Self::acting((path, summary), answer, None, answered)
     }
 
-    /// A call that makes something.
+    /// A call that makes something, and takes no key.
     pub fn create<B, T, F, H>(path: &'static str, summary: &'static str, handler: H) -> Self
     where
         B: DeserializeOwned + ToSchema + Send + 'static,
@@ -246,13 +250,26 @@ impl Endpoint {
         F: Future<Output = Result<Created<T>, ApiProblem>> + Send + 'static,
         H: Fn(ApiCall, B) -> F + Clone + Send + Sync + 'static,
     {
-        Self::acting(path, summary, (NamedSchema::of::<T>(), AnswerForm::Created), handler)
+        let answer = (NamedSchema::of::<T>(), AnswerForm::Created);
+        Self::acting((path, summary), answer, None, handler)
+    }
+
+    /// A call that makes something; `key` says what an `Idempotency-Key` does.
+    pub fn create_once<B, T, F, H>(path: &'static str, summary: &'static str, key: &'static str, handler: H) -> Self
+    where
+        B: DeserializeOwned + ToSchema + Send + 'static,
+        T: Serialize + ToSchema,
+        F: Future<Output = Result<Created<T>, ApiProblem>> + Send + 'static,
+        H: Fn(ApiCall, B) -> F + Clone + Send + Sync + 'static,
+    {
+        let answer = (NamedSchema::of::<T>(), AnswerForm::Created);
+        Self::acting((path, summary), answer, Some(key), handler)
     }
 
     fn acting<B, A, F, H>(
-        path: &'static str,
-        summary: &'static str,
+        (path, summary): (&'static str, &'static str),
         (answer, form): (NamedSchema, AnswerForm),
+        key: Option<&'static str>,
         handler: H,
     ) -> Self
     where
@@ -270,6 +287,12 @@ impl Endpoint {
             let handler = handler.clone();
             async move {
                 let (call, request) = admitted(app, request, right, path).await?;
+                Query::<Nothing>::try_from_uri(request.uri()).map_err(|error| bad_query(&error))?;
+                if key.is_none() && call.headers.contains_key(IDEMPOTENCY_KEY) {
+                    let detail = "this call takes no Idempotency-Key";
+                    return Err(ApiProblem::new(StatusCode::BAD_REQUEST, "api_bad_key", detail)
+                        .hint("openapi.json says which calls take one"));
+                }
                 let bytes = to_bytes(request.into_body(), FORM_LIMIT)
                     .await
                     .map_err(|_| ApiProblem::of_page(&crate::web::page_error::PageError::TooLarge))?;
@@ -286,6 +309,7 @@ impl Endpoint {
             body: Some(NamedSchema::of::<B>()),
             answer,
             form,
+            key,
             route: post(serve),
         }
     }
@@ -294,6 +318,10 @@ impl Endpoint {
 /// The first segment of a path: what scopes of tokens name.
 pub fn resource(path: &str) -> &str {
     path.split('/').nth(1).unwrap_or_default()
+}
+
+fn bad_query(error: &QueryRejection) -> ApiProblem {
+    ApiProblem::new(StatusCode::BAD_REQUEST, "api_bad_query", error.body_text())
 }
 
 /// Judges who calls, and reads the names of the path.

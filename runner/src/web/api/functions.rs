@@ -121,7 +121,7 @@ pub struct RunListQuery {
 
 async fn runs(call: ApiCall, query: RunListQuery) -> Result<ListPart<RunObject>, ApiProblem> {
     let name = call.name("name");
-    let limit = paging::limit(query.limit)?.min(MAX_RUNS_KEPT);
+    let limit = paging::limit_to(query.limit, MAX_RUNS_KEPT)?;
     let broker = &*call.app.broker;
     let queues = match query.queue {
         Some(queue) => vec![queue.try_into().map_err(|why| ApiProblem::bad_value("queue", why))?],

@@ -31,10 +31,16 @@ use super::reached_by;
 use endpoint::{Endpoint, ROOT};
 pub use problem::ApiProblem;
 
+/// All versions are below.
+const ALL_VERSIONS: &str = "/queue/api";
+
+/// Below it: how a server reports the end of a task, in another form.
+const COMPLETE: &str = "/tasks/";
+
 /// Whether a path is one of the API, whatever its version: refusals there are in JSON.
 pub fn is_api(path: &str) -> bool {
-    path.strip_prefix(ROOT)
-        .is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+    let of_api = |rest: &str| rest.is_empty() || rest.starts_with('/') && !rest.starts_with(COMPLETE);
+    path.strip_prefix(ALL_VERSIONS).is_some_and(of_api)
 }
 
 /// All calls.
@@ -76,4 +82,25 @@ fn document_at(document: &serde_json::Value) -> impl IntoResponse + use<> {
     let root = format!("{}{ROOT}", reached_by::current().base);
     document["servers"] = serde_json::json!([{ "url": root }]);
     ([(header::CONTENT_TYPE, "application/json")], document.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_version_is_the_api() {
+        for path in [
+            "/queue/api",
+            "/queue/api/",
+            ROOT,
+            "/queue/api/v1/tasks/q/1",
+            "/queue/api/v2/queues",
+        ] {
+            assert!(is_api(path), "{path}");
+        }
+        for path in ["/queue", "/queue/apis", "/queue/api/tasks/it/complete", "/queue/tasks"] {
+            assert!(!is_api(path), "{path}");
+        }
+    }
 }

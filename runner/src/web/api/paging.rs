@@ -12,19 +12,31 @@ const USUAL: usize = 50;
 /// The most items of a part.
 pub const MOST: usize = 500;
 
+/// The furthest place at which a part may begin; brokers can count further.
+const FURTHEST: u64 = 1 << 40;
+
 /// The number of items that a query asks for.
 ///
 /// # Errors
 ///
 /// 400 if it is out of bounds.
 pub fn limit(asked: Option<usize>) -> Result<usize, ApiProblem> {
+    limit_to(asked, MOST)
+}
+
+/// The same for a list of which a part has at most this many.
+///
+/// # Errors
+///
+/// 400 if it is out of bounds.
+pub fn limit_to(asked: Option<usize>, most: usize) -> Result<usize, ApiProblem> {
     match asked {
-        None => Ok(USUAL),
-        Some(limit) if (1..=MOST).contains(&limit) => Ok(limit),
+        None => Ok(USUAL.min(most)),
+        Some(limit) if (1..=most).contains(&limit) => Ok(limit),
         Some(_) => Err(ApiProblem::new(
             StatusCode::BAD_REQUEST,
             "api_bad_query",
-            format!("limit must be a whole number from 1 to {MOST}"),
+            format!("limit must be a whole number from 1 to {most}"),
         )),
     }
 }
@@ -70,7 +82,19 @@ pub fn skipped(kind: &str, cursor: Option<&str>) -> Result<usize, ApiProblem> {
     let Some(place) = place(kind, cursor)? else {
         return Ok(0);
     };
-    place.parse().map_err(|_| bad_cursor())
+    number(&place)
+}
+
+/// A number of items in a cursor.
+///
+/// # Errors
+///
+/// 400 if it is none, or further than any list is long.
+pub fn number(text: &str) -> Result<usize, ApiProblem> {
+    let number = text.parse::<u64>().ok().filter(|number| *number <= FURTHEST);
+    number
+        .and_then(|number| usize::try_from(number).ok())
+        .ok_or_else(bad_cursor)
 }
 
 #[cfg(test)]
@@ -88,7 +112,9 @@ mod tests {
         }
         assert!(place("queues", Some("%%")).is_err());
         assert_eq!(skipped("t", Some(&cursor("t", "50"))).unwrap(), 50);
-        assert!(skipped("t", Some(&cursor("t", "-1"))).is_err());
+        for odd in ["-1", "", "1.5", "1099511627777", "18446744073709551615"] {
+            assert!(skipped("t", Some(&cursor("t", odd))).is_err(), "{odd}");
+        }
     }
 
     #[test]
@@ -96,5 +122,7 @@ mod tests {
         assert_eq!(limit(None).unwrap(), USUAL);
         assert_eq!(limit(Some(MOST)).unwrap(), MOST);
         assert!(limit(Some(0)).is_err() && limit(Some(MOST + 1)).is_err());
+        assert_eq!((limit_to(None, 9).unwrap(), limit_to(Some(64), 64).unwrap()), (9, 64));
+        assert!(limit_to(Some(65), 64).is_err());
     }
 }

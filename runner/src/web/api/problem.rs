@@ -102,7 +102,7 @@ impl ApiProblem {
     pub fn of_page(fault: &PageError) -> Self {
         let new = |status, code| Self::new(status, code, fault.to_string());
         match fault {
-            PageError::NoPage => new(StatusCode::NOT_FOUND, "api_no_path")
+            PageError::NoPage => Self::new(StatusCode::NOT_FOUND, "api_no_path", "there is no such path")
                 .hint("the paths are in openapi.json, beside this version's root"),
             PageError::Gone(what, name) => Self::gone(what, name),
             PageError::BadQuery(..) | PageError::BadForm => new(StatusCode::BAD_REQUEST, "api_bad_request"),
@@ -112,7 +112,11 @@ impl ApiProblem {
                 "api_too_large",
                 "the body is larger than this call takes",
             ),
-            PageError::Method => new(StatusCode::METHOD_NOT_ALLOWED, "api_method"),
+            PageError::Method => Self::new(
+                StatusCode::METHOD_NOT_ALLOWED,
+                "api_method",
+                "the method is not allowed for this path",
+            ),
             PageError::Forged | PageError::NoCookie => new(StatusCode::FORBIDDEN, "api_form_token"),
             PageError::CrossSite(_) | PageError::OtherOrigin { .. } => {
                 new(StatusCode::FORBIDDEN, "api_other_site").hint("call with a token, and from no page of another site")

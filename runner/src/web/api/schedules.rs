@@ -31,6 +31,13 @@ const MOST_NEXT: usize = 100;
 /// The most decisions of an answer.
 const MOST_DECISIONS: usize = 200;
 
+/// The most future occurrences of an answer: each takes a search in the calendar.
+const MOST_NEXT_OF_ALL: usize = 2_500;
+
+/// What a key does when a schedule is run.
+const RUN_KEY: &str = "Makes the call repeatable: a second one with the same key adds nothing while the run is among the newest 200 \
+    decisions of the schedule, or its task is there. A key counts for one token and schedule.";
+
 /// What these calls are.
 pub fn endpoints() -> Vec<Endpoint> {
     vec![
@@ -45,9 +52,10 @@ pub fn endpoints() -> Vec<Endpoint> {
             "Lists the decisions about its occurrences, newest first.",
             decisions_of_one,
         ),
-        Endpoint::create(
+        Endpoint::create_once(
             "/schedules/{id}/run",
             "Enqueues its task now, beside its occurrences.",
+            RUN_KEY,
             run,
         ),
         Endpoint::act(
@@ -75,7 +83,7 @@ pub struct ScheduleListQuery {
     /// Only schedules whose ids or names match; `*` stands for any characters.
     #[serde(rename = "match")]
     pattern: Option<String>,
-    /// Future occurrences of each, 0 to 100; 5 if left out.
+    /// Future occurrences of each, 0 to 100; 5 if left out. Times `limit`, at most 2,500.
     #[param(minimum = 0, maximum = 100)]
     next: Option<usize>,
     /// Items of a part, 1 to 500; 50 if left out.
@@ -101,6 +109,14 @@ async fn list(call: ApiCall, query: ScheduleListQuery) -> Result<ListPart<Schedu
             ));
         }
     };
+    if limit * next > MOST_NEXT_OF_ALL {
+        let detail = format!(
+            "limit times next is {}; at most {MOST_NEXT_OF_ALL} is possible",
+            limit * next
+        );
+        return Err(ApiProblem::new(StatusCode::BAD_REQUEST, "api_bad_query", detail)
+            .hint("ask for smaller parts, or for fewer occurrences of each"));
+    }
     let broker = &*call.app.broker;
     let wanted = |id: &str, name: &str| {
         let pattern = query.pattern.as_deref();
@@ -244,13 +260,7 @@ async fn decided(
     id: Option<&ScheduleId>,
     query: &DecisionListQuery,
 ) -> Result<ListPart<DecisionObject>, ApiProblem> {
-    let limit = match query.limit.unwrap_or(50) {
-        limit @ 1..=MOST_DECISIONS => limit,
-        _ => {
-            let detail = format!("limit must be a whole number from 1 to {MOST_DECISIONS}");
-            return Err(ApiProblem::new(StatusCode::BAD_REQUEST, "api_bad_query", detail));
-        }
-    };
+    let limit = paging::limit_to(query.limit, MOST_DECISIONS)?;
     let only = match query.only.as_deref() {
         None => None,
         Some(word) => Some(
@@ -376,7 +386,11 @@ async fn pause(call: ApiCall, body: SchedulePause) -> Result<Done, ApiProblem> {
         ..Pause::by(call.cx.name())
     };
     let pause = pause.because(body.note.as_deref());
-    let changed = !is_paused(&call, definition).await?;
+    let before = paused(&call, definition).await?;
+    let changed = before.is_none_or(|before| {
+        let other_note = pause.note.is_some() && pause.note != before.note;
+        other_note || pause.until != before.until
+    });
     act::schedules::hold(&call.app, &call.cx, definition, &pause).await?;
     Ok(Done {
         changed,
@@ -387,7 +401,7 @@ async fn pause(call: ApiCall, body: SchedulePause) -> Result<Done, ApiProblem> {
 async fn resume(call: ApiCall, _: Nothing) -> Result<Done, ApiProblem> {
     let plan = call.app.catalog.plan();
     let definition = in_force(&plan, &id_of(&call))?;
-    let changed = is_paused(&call, definition).await?;
+    let changed = paused(&call, definition).await?.is_some();
     if changed {
         act::schedules::release(&call.app, &call.cx, definition).await?;
     }
@@ -397,8 +411,8 @@ async fn resume(call: ApiCall, _: Nothing) -> Result<Done, ApiProblem> {
     })
 }
 
-async fn is_paused(call: &ApiCall, definition: &Definition) -> Result<bool, ApiProblem> {
+async fn paused(call: &ApiCall, definition: &Definition) -> Result<Option<Pause>, ApiProblem> {
     let standings = call.app.broker.standings(std::slice::from_ref(&definition.id)).await?;
     let standing = standings.into_iter().next().flatten();
-    Ok(standing.is_some_and(|standing| standing.paused.is_some()))
+    Ok(standing.and_then(|standing| standing.paused))
 }

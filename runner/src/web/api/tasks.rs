@@ -25,6 +25,11 @@ const LOOKED_AT: usize = 5_000;
 /// Queues that the broker is asked about in one call.
 const CHUNK: usize = 500;
 
+/// What a key does when a task is enqueued.
+const ENQUEUE_KEY: &str = "Makes the call repeatable for a day: a second one with the same key adds nothing. A key counts for one \
+    token, queue and type; with another payload it is refused (`api_key_reused`) as long as the first task is there. Not used if \
+    the body has an `id`.";
+
 /// What these calls are.
 pub fn endpoints() -> Vec<Endpoint> {
     vec![
@@ -33,7 +38,7 @@ pub fn endpoints() -> Vec<Endpoint> {
             "Lists tasks of one state, queue by queue, in the order of each list.",
             list,
         ),
-        Endpoint::create("/tasks", "Enqueues a task.", enqueue),
+        Endpoint::create_once("/tasks", "Enqueues a task.", ENQUEUE_KEY, enqueue),
         Endpoint::get(
             "/tasks/{queue}/{id}",
             "Shows one task with its attempts, and why it waits.",
@@ -118,7 +123,7 @@ impl Position {
         let (skip, queue) = place.split_once(' ').unwrap_or_default();
         Ok(Self {
             queue: Some(queue.to_owned()),
-            skip: skip.parse().map_err(|_| paging::bad_cursor())?,
+            skip: paging::number(skip)?,
         })
     }
 
