@@ -18,7 +18,7 @@ pub fn tests() -> Vec<kit::Trial> {
     kit::trials![
         needs(): a_whole_list_is_acted_on, a_whole_list_is_acted_on_only_when_it_is_meant, a_payload_is_replaced,
             one_group_is_acted_on, a_queue_is_removed, the_history_of_a_queue_is_printed, a_measurement_leaves_nothing_behind,
-            decided_and_paused_occurrences_do_not_come_next, an_unclaimed_type_is_listed;
+            decided_and_paused_occurrences_do_not_come_next, what_commands_did_is_listed, an_unclaimed_type_is_listed;
         needs(Redis): lists_and_queues_in_redis;
     ]
 }
@@ -33,6 +33,24 @@ async fn lists_and_queues_in_redis() {
     acts_on_lists(&site).await;
     removes(&site).await;
     groups(&site).await;
+}
+
+async fn what_commands_did_is_listed() {
+    let site = Site::new("");
+    prints(&site, &["enqueue", "t", "--queue", "low", "--id", "a"]).await;
+    prints(&site, &["queue", "pause", "low"]).await;
+    prints(&site, &["task", "delete", "a"]).await;
+    let all = json(&site, &["ls", "audit", "--json"]).await;
+    let actions: Vec<&str> = all
+        .as_array()
+        .unwrap()
+        .iter()
+        .filter_map(|e| e["action"].as_str())
+        .collect();
+    assert_eq!(actions, ["task.delete", "queue.pause"], "{all}");
+    let some = prints(&site, &["ls", "audit", "--target", "LOW", "--action", "queue."]).await;
+    assert!(some.contains("queue.pause") && !some.contains("task.delete"), "{some}");
+    assert!(some.contains("is paused"), "{some}");
 }
 
 async fn counts(site: &Site, state: &str) -> serde_json::Value {

@@ -56,6 +56,7 @@ mod diagnose;
 mod events;
 mod facts;
 
+pub mod audit;
 pub mod health;
 mod log;
 mod messaging;

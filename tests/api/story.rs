@@ -82,6 +82,7 @@ async fn everything_is_read_and_done(api: &Api) {
         "/bad-messages",
         "/triggers",
         "/decisions?only=manual",
+        "/audit?action=none",
     ] {
         let answer = checked.get(list, &[]).await;
         assert!(

@@ -8,7 +8,7 @@ use crate::kit;
 
 pub fn tests() -> Vec<kit::Trial> {
     kit::trials![
-        needs(): tasks_are_run_archived_and_deleted, a_task_of_a_worker_in_go_cannot_be_stopped, refused_actions_are_reported, queues_are_paused_and_resumed, workers_and_hosts_take_orders,
+        needs(): tasks_are_run_archived_and_deleted, a_task_of_a_worker_in_go_cannot_be_stopped, refused_actions_are_reported, queues_are_paused_and_resumed, what_was_done_is_in_the_audit_list, workers_and_hosts_take_orders,
             a_channel_is_tested, a_workflow_is_shown_and_cancelled, bad_messages_are_run_and_deleted, schedules_are_paused_and_resumed, a_schedule_runs_by_hand, a_run_beside_another_one_requires_confirmation, sources_are_read_on_demand
     ]
 }
@@ -207,6 +207,49 @@ async fn queues_are_paused_and_resumed() {
     says(&site, "/queue/queues/default/resume", "Queue default is resumed").await;
     says(&site, "/queue/queues/mail/resume", "Queue mail is resumed").await;
     assert_eq!(paused().await, 0);
+}
+
+async fn what_was_done_is_in_the_audit_list() {
+    let site = Site::full().await;
+    site.act("/queue/queues/mail/pause", &[]).await;
+    site.act("/queue/tasks/default/dead/run", &[]).await;
+    site.act("/queue/tasks/default/dead/run", &[]).await;
+    let rows = |body: &str| body.matches("<tr data-key=").count();
+    let page = kit::eventually("the entries", async || {
+        let body = site.http.get("/queue/audit").await.body;
+        if rows(&body) == 3 { Ok(body) } else { Err(body) }
+    })
+    .await;
+    for words in [
+        "queue.pause",
+        "default/dead",
+        "127.0.0.1",
+        "local",
+        "refused",
+        "2026-11-22",
+    ] {
+        assert!(page.contains(words), "{words}: {page}");
+    }
+    for (query, found) in [
+        ("action=queue.", 1),
+        ("target=DEAD", 2),
+        ("by=ann", 0),
+        ("from=2026-11-22+14:39&to=2026-11-22+14:40", 3),
+        ("to=2026-11-22+14:39", 0),
+    ] {
+        let body = site.http.get(&format!("/queue/audit?{query}")).await.body;
+        assert_eq!(rows(&body), found, "{query}: {body}");
+    }
+    assert_eq!(site.http.get("/queue/audit?from=x").await.status, 400);
+    let file = site.http.get("/queue/audit.csv?target=mail").await;
+    assert!(file.header("content-type").starts_with("text/csv"), "{}", file.body);
+    let lines: Vec<&str> = file.body.lines().collect();
+    assert_eq!(lines[0], "at,by,from,action,target,note,before,after,outcome");
+    assert!(
+        lines.len() == 2 && lines[1].contains(",queue.pause,mail,"),
+        "{}",
+        file.body
+    );
 }
 
 async fn workers_and_hosts_take_orders() {

@@ -21,7 +21,7 @@ pub fn tests() -> Vec<kit::Trial> {
 }
 
 /// Every address of an empty dashboard.
-pub const EMPTY: [&str; 9] = [
+pub const EMPTY: [&str; 10] = [
     "/queue",
     "/queue/schedules",
     "/queue/servers",
@@ -31,6 +31,7 @@ pub const EMPTY: [&str; 9] = [
     "/queue/notifications",
     "/queue/workflows",
     "/queue/bad-messages",
+    "/queue/audit",
 ];
 
 /// Further addresses of a full one.
@@ -70,6 +71,7 @@ async fn every_page_of_an_empty_store_explains_the_next_step() {
         "Nothing was reported",
         "No workflow yet",
         "No bad messages",
+        "No actions yet",
     ]) {
         let page = site.http.get(path).await;
         assert_eq!(page.status, 200, "{path}: {}", page.body);

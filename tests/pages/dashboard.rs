@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
+use runner::audit::{self, AuditLog};
 use runner::health::Health;
 use runner::metrics::Metrics;
 use runner::source::{Catalog, ManifestSettings, SourceSettings};
@@ -171,7 +172,10 @@ impl Site {
         let health = Arc::new(Health::new(shared.clone(), metrics.clone()));
         let board = Arc::new(Board::new(shared.clone()));
         let hooks = no_hooks(broker.clone(), health.clone(), board.clone(), &stop, shared.clone());
+        let audit = AuditLog::new(metrics.clone());
+        audit::watch(&audit, broker.clone(), health.clone(), stop.clone());
         let app = AppState::new(AppStateParts {
+            audit,
             health,
             broker: broker.clone(),
             catalog,

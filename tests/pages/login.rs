@@ -100,6 +100,13 @@ async fn viewers_look_and_do_not_touch() {
         assert_eq!(refused.status, 403, "{path}");
         assert!(refused.body.contains("This needs the role"), "{path}: {}", refused.body);
     }
+    for path in ["/queue/audit", "/queue/audit.csv", "/queue/api/v1/audit"] {
+        assert_eq!(site.http.get(path).await.status, 403, "{path}");
+    }
+    assert!(
+        !page.body.contains("/queue/audit"),
+        "no entry for what one may not read"
+    );
 }
 
 async fn operators_do_not_delete() {

@@ -93,6 +93,7 @@ const ROOMS: &[Room] = &[
     ),
     room("run_output", "runner/src/run_output.rs", "queue"),
     room("health", "runner/src/health.rs", "core queue background log metrics"),
+    room("audit", "runner/src/audit/", "core queue background health metrics"),
     room("source", "runner/src/source/", "core background log text"),
     room(
         "trigger",
@@ -135,7 +136,7 @@ const ROOMS: &[Room] = &[
     room(
         "web",
         "runner/src/web/",
-        "access background log metrics health messaging text core queue run_output source trigger diagnose facts objects worker scheduler notification workflow",
+        "access audit background log metrics health messaging text core queue run_output source trigger diagnose facts objects worker scheduler notification workflow",
     ),
     // How a Redis is reached is one type with one reader of URLs, which producers use as well.
     room(
@@ -147,7 +148,7 @@ const ROOMS: &[Room] = &[
     room(
         "cli",
         "runner/src/cli/",
-        "access background log metrics health messaging text core queue run_output queue::redis queue::embedded sdk client handlers source trigger diagnose facts objects worker scheduler upkeep web config events notification telemetry workflow",
+        "access audit background log metrics health messaging text core queue run_output queue::redis queue::embedded sdk client handlers source trigger diagnose facts objects worker scheduler upkeep web config events notification telemetry workflow",
     ),
 ];
 

@@ -4,6 +4,7 @@ use clap::{Args, Subcommand};
 use runner_core::task::{QueueName, TaskState, covers};
 use runner_queue::{InspectQueues, QueueInfo, unclaimed};
 
+use super::ls_audit::ListAudit;
 use super::ls_bad_messages::ListBadMessages;
 use super::ls_limits::ListLimits;
 use super::ls_schedules::ListSchedules;
@@ -31,6 +32,7 @@ enum What {
     BadMessages(ListBadMessages),
     Limits(ListLimits),
     Servers(Servers),
+    Audit(ListAudit),
 }
 
 impl Ls {
@@ -43,6 +45,7 @@ impl Ls {
             What::BadMessages(messages) => messages.run(context).await,
             What::Limits(limits) => limits.run(context).await,
             What::Servers(servers) => servers.run(context).await,
+            What::Audit(audit) => audit.run(context).await,
         }
     }
 }

@@ -4,6 +4,7 @@
 
 mod app;
 mod assemble;
+mod audited;
 #[cfg(feature = "embedded")]
 mod backup;
 mod banner;
@@ -30,6 +31,7 @@ mod init_process;
 mod listen;
 mod logs;
 mod ls;
+mod ls_audit;
 mod ls_bad_messages;
 mod ls_limits;
 mod ls_schedules;

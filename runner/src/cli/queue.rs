@@ -6,6 +6,7 @@ use runner_core::task::QueueName;
 use runner_queue::{Broker, InspectQueues, MAX_ACTED, Page, RemoveError};
 use serde_json::json;
 
+use super::audited::Audited;
 use super::exit::Usage;
 use super::{CommandContext, print};
 
@@ -123,17 +124,18 @@ async fn hold(context: &CommandContext, name: &str, pause: bool) -> anyhow::Resu
     // Without a store there is no queue.
     let broker = context.looked_at().await?;
     known(&*broker, &queue).await?;
-    let line = if pause {
-        if broker.pause_queue(&queue).await? {
-            "is paused"
-        } else {
-            "was already paused"
-        }
-    } else if broker.resume_queue(&queue).await? {
-        "is resumed"
+    let changed = if pause {
+        broker.pause_queue(&queue).await?
     } else {
-        "was not paused"
+        broker.resume_queue(&queue).await?
     };
+    let (action, line) = match (pause, changed) {
+        (true, true) => ("queue.pause", "is paused"),
+        (true, false) => ("queue.pause", "was already paused"),
+        (false, true) => ("queue.resume", "is resumed"),
+        (false, false) => ("queue.resume", "was not paused"),
+    };
+    Audited::done(action, &queue).becomes(line).write(&*broker).await;
     Ok(print::done(&format!("{queue} {line}"))?)
 }
 
@@ -142,6 +144,11 @@ impl Remove {
         let queue = named(&self.name)?;
         let broker = context.looked_at().await?;
         let tasks = remove(broker.as_ref(), &queue, self.force).await?;
+        let removed = Audited::done("queue.remove", &queue);
+        removed
+            .ended(format!("done, with {}", print::task_count(tasks)))
+            .write(&*broker)
+            .await;
         if self.json {
             return Ok(print::done_as_json(&json!({"queue": queue, "tasks": tasks}))?);
         }

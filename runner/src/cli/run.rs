@@ -27,6 +27,7 @@ use super::state_store::BrokerStateStore;
 use super::store_users::StoreUse;
 use super::{assemble, banner, print, signals};
 use crate::access::{Auth, TokenList, UserList, WebSettings};
+use crate::audit::{self, AuditLog};
 use crate::config::{Access, BrokerSettings, SealingKey, Settings};
 use crate::events::{self, Events};
 use crate::health::{self, Health};
@@ -64,6 +65,7 @@ struct Components {
     broker: Arc<dyn Broker>,
     metrics: Arc<Metrics>,
     health: Arc<Health>,
+    audit: AuditLog,
     events: Events,
     telemetry: Telemetry,
     /// So that commands find this process.
@@ -337,6 +339,16 @@ impl Running {
                 finished(what, web.task, until - CLOSING).await;
             }
         }
+        // Pages were the last that could add some.
+        if timeout_at(until - CLOSING / 2, components.audit.write(&*components.broker))
+            .await
+            .is_err()
+        {
+            tracing::warn!(
+                entries = components.audit.waiting(),
+                "entries of the audit list were not written in time; the log has them"
+            );
+        }
         if timeout_at(until, components.broker.close()).await.is_err() {
             tracing::warn!("the broker did not close in time");
         }
@@ -347,6 +359,24 @@ async fn close(broker: &dyn Broker) {
     if timeout(CLOSING * 10, broker.close()).await.is_err() {
         tracing::warn!("the broker did not close in time");
     }
+}
+
+/// What reports to other programs, as far as the settings say.
+fn reporting(
+    settings: &Settings,
+    instance: &worker::Instance,
+    clock: &Arc<dyn Clock>,
+    metrics: &Arc<Metrics>,
+) -> (Events, Telemetry) {
+    let events = match &settings.events {
+        Some(events) => Events::new(events, instance.name(), clock.clone(), metrics.clone()),
+        None => Events::default(),
+    };
+    let telemetry = match &settings.telemetry {
+        Some(otlp) => Telemetry::new(otlp, clock.clone(), metrics.clone()),
+        None => Telemetry::default(),
+    };
+    (events, telemetry)
 }
 
 async fn ended(part: Option<&mut JoinHandle<()>>) {
@@ -382,15 +412,10 @@ impl Components {
             }
         };
         let health = Arc::new(Health::new(clock.clone(), metrics.clone()));
+        let audit = AuditLog::new(metrics.clone());
+        audit::watch(&audit, broker.clone(), health.clone(), stopping.clone());
         let instance = worker::Instance::of_process();
-        let events = match &settings.events {
-            Some(events) => Events::new(events, instance.name(), clock.clone(), metrics.clone()),
-            None => Events::default(),
-        };
-        let telemetry = match &settings.telemetry {
-            Some(otlp) => Telemetry::new(otlp, clock.clone(), metrics.clone()),
-            None => Telemetry::default(),
-        };
+        let (events, telemetry) = reporting(settings, &instance, &clock, &metrics);
         let reports = (metrics.clone(), health.clone(), events.clone());
         let caveats = broker_setup::watch(broker.clone(), reports, found, stopping.clone());
         let sources = CancellationToken::new();
@@ -423,6 +448,7 @@ impl Components {
             broker,
             metrics,
             health,
+            audit,
             events,
             telemetry,
             _held: held,
@@ -624,6 +650,7 @@ fn pages(settings: WebSettings, components: &Components, stopping: &Cancellation
         settings,
         metrics: components.metrics.clone(),
         health: components.health.clone(),
+        audit: components.audit.clone(),
         caveats: components.caveats.clone(),
         board: components.board.clone(),
         hooks: components.hooks.clone(),

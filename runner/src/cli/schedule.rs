@@ -8,12 +8,12 @@ use runner_core::schedule::{Definition, Overlap, Plan, Problem, ScheduleId, manu
 use runner_queue::{Broker, Decision, MAX_RUNS_KEPT, ManualRun, ManuallyRun, RunRecord, Runs, Schedules, Standing};
 use serde_json::json;
 
+use super::audited::{Audited, actor};
 use super::function_runs::started_by;
 use super::print::{JsonField, Object};
 use super::reasons::ReasonPrinter;
 use super::schedule_named::{self, NamedSchedule, in_force, named};
-use super::schedule_pause::{PauseSchedule, audit};
-use super::task::actor;
+use super::schedule_pause::PauseSchedule;
 use super::{CommandContext, print, schedule_foreign};
 use crate::diagnose::{Reason, why_broken};
 use crate::facts;
@@ -118,7 +118,7 @@ impl ScheduleCommand {
                     return Ok(print::line(&format!("{id} is not paused"))?);
                 }
                 let fallen = resume(&*broker, definition, None, &actor()).await?;
-                audit("schedule.resume", id);
+                Audited::done("schedule.resume", id).write(&*broker).await;
                 let fallen = fallen.map(|decision| format!("; occurrences in the pause: {}", decision.count));
                 Ok(print::done(&format!(
                     "{id} is resumed from now on{}",
@@ -130,7 +130,7 @@ impl ScheduleCommand {
 }
 
 impl Run {
-    async fn run(&self, broker: &dyn Schedules, definition: &Definition) -> anyhow::Result<()> {
+    async fn run(&self, broker: &dyn Broker, definition: &Definition) -> anyhow::Result<()> {
         let run = ManualRun {
             id: definition.id.clone(),
             task: manual_task(definition),
@@ -139,7 +139,7 @@ impl Run {
         };
         match broker.run_now(&run).await? {
             ManuallyRun::Done(decision) => {
-                audit("schedule.run", &definition.id);
+                Audited::done("schedule.run", &definition.id).write(broker).await;
                 let task = decision.task.map(|task| task.to_string()).unwrap_or_default();
                 Ok(print::done(&task)?)
             }

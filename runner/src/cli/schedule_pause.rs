@@ -5,8 +5,8 @@ use jiff::Timestamp;
 use runner_core::schedule::{Definition, Timing};
 use runner_queue::{Broker, Pause, Standing};
 
+use super::audited::{Audited, actor};
 use super::exit::Usage;
-use super::task::actor;
 use super::{CommandContext, print, values};
 use crate::scheduler;
 
@@ -54,7 +54,9 @@ impl PauseSchedule {
         };
         let id = &definition.id;
         scheduler::pause(broker, definition, &pause.because(self.note.as_deref())).await?;
-        audit("schedule.pause", id);
+        let pause = Audited::done("schedule.pause", id).because(self.note.as_deref());
+        let end = until.map_or_else(|| "paused".to_owned(), |until| format!("paused until {until:.0}"));
+        pause.becomes(end).write(broker).await;
         let Some(until) = until else {
             return Ok(print::done(&format!("{id} is paused"))?);
         };
@@ -94,10 +96,6 @@ fn held_back(timing: &Timing, standing: Option<&Standing>, now: Timestamp, until
         ),
         (None, None) => "no occurrence falls into this pause, and none comes after it".to_owned(),
     }
-}
-
-pub(super) fn audit(action: &'static str, id: &runner_core::schedule::ScheduleId) {
-    tracing::info!(target: "audit", action, on = %id, actor = %actor(), outcome = "done");
 }
 
 #[cfg(test)]

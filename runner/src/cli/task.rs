@@ -11,6 +11,7 @@ use runner_queue::{
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
+use super::audited::{Audited, actor};
 use super::exit::{Usage, refused};
 use super::preflight::Manifests;
 use super::print::{JsonField, Object};
@@ -19,7 +20,6 @@ use super::task_all::{self, Target, Targets};
 use super::task_args::TaskArgs;
 use super::task_artifacts::Artifacts;
 use super::{CommandContext, payload, print};
-use crate::config::Environment;
 use crate::diagnose::{TaskFacts, why_gone, why_task};
 use crate::facts;
 use crate::objects::{AttemptObject, LiveObject, TaskDetailsObject, TaskObject, UnreadableTaskObject};
@@ -176,10 +176,18 @@ async fn act(context: &CommandContext, targets: Targets, action: Action, done: &
     let broker = context.looked_at().await?;
     if let Some((queue, bytes)) = which.raw()?.filter(|_| action == Action::Delete) {
         broker.delete_raw(&queue, &bytes).await.map_err(refused)?;
+        let target = format!("{queue}/{}", String::from_utf8_lossy(&bytes));
+        Audited::done("task.delete", target).write(&*broker).await;
         return Ok(print::done(&format!("{} {done}", which.id))?);
     }
     let (queue, id) = which.find(&*broker).await?;
     broker.act(&queue, &id, action).await.map_err(refused)?;
+    let audited = match action {
+        Action::Run => "task.run",
+        Action::Archive => "task.archive",
+        Action::Delete => "task.delete",
+    };
+    Audited::done(audited, format!("{queue}/{id}")).write(&*broker).await;
     Ok(print::done(&format!("{id} {done}"))?)
 }
 
@@ -193,6 +201,9 @@ impl Update {
         }
         let edited = broker.update_payload(&queue, &id, payload).await;
         edited.map_err(refused)?;
+        Audited::done("task.edit", format!("{queue}/{id}"))
+            .write(&*broker)
+            .await;
         Ok(print::done(&format!("{id} has another payload"))?)
     }
 }
@@ -212,6 +223,9 @@ async fn cancel(context: &CommandContext, which: TaskArgs) -> anyhow::Result<()>
         }
     }
     broker.cancel(&id).await?;
+    Audited::done("task.cancel", format!("{queue}/{id}"))
+        .write(&*broker)
+        .await;
     Ok(print::done(&format!(
         "the worker of {id} was asked to end this attempt"
     ))?)
@@ -239,7 +253,8 @@ impl Stop {
         understood(&*broker, &queue, &id).await?;
         let words = stopped_by(&actor(), self.reason.as_deref());
         broker.stop(&queue, &id, &words).await?;
-        tracing::info!(target: "audit", action = "task.stop", on = %format!("{queue}/{id}"), actor = %actor(), outcome = "done");
+        let stopped = Audited::done("task.stop", format!("{queue}/{id}"));
+        stopped.because(self.reason.as_deref()).write(&*broker).await;
         Ok(print::done(&format!("{id} was asked to stop for good"))?)
     }
 }
@@ -269,17 +284,6 @@ async fn understood(broker: &dyn Presence, queue: &QueueName, id: &TaskId) -> an
             RunBy::Unknown(_) => tokio::time::sleep(LOOK_AGAIN).await,
         }
     }
-}
-
-/// The user who runs this command, according to the environment.
-pub(super) fn actor() -> String {
-    let environment = Environment::of_process();
-    let user = ["USER", "LOGNAME"].into_iter().find_map(|name| environment.get(name));
-    let user = user.filter(|user| !user.is_empty() && user.len() <= 64 && !user.contains(char::is_control));
-    user.map_or_else(
-        || "the command line".to_owned(),
-        |user| format!("{user} (command line)"),
-    )
 }
 
 impl Show {

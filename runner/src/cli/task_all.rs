@@ -8,6 +8,7 @@ use runner_core::task::{QueueName, TaskState};
 use runner_queue::{Action, Broker, MAX_ACTED, Page};
 use serde_json::json;
 
+use super::audited::Audited;
 use super::exit::{Usage, refused};
 use super::task_args::TaskArgs;
 use super::{CommandContext, print};
@@ -118,6 +119,15 @@ impl All {
         if asks && there > 0 && !agreed(&format!("{what} will be {}. Go on? [y/N] ", action.done()))? {
             bail!("nothing was done");
         }
+        let target = match &self.group {
+            Some(group) => format!("{queue}, group {group}"),
+            None => format!("{queue}, {}", self.state),
+        };
+        let audited = match action {
+            Action::Run => "tasks.run",
+            Action::Archive => "tasks.archive",
+            Action::Delete => "tasks.delete",
+        };
         let mut tasks = 0;
         for _ in 0..calls(there) {
             let acted = match &self.group {
@@ -130,6 +140,8 @@ impl All {
                 break;
             }
         }
+        let audited = Audited::done(audited, target).ended(format!("{tasks} done"));
+        audited.write(&*broker).await;
         if self.json {
             let done = action.done();
             let mut object = json!({"queue": queue, "state": self.state, "done": done, "tasks": tasks});

@@ -6,7 +6,7 @@ use anyhow::bail;
 use clap::{Args, Subcommand};
 use runner_queue::{Broker, OrderTarget, ServerStatus, ServerView, WorkerOrder};
 
-use super::task::actor;
+use super::audited::{Audited, actor};
 use super::{CommandContext, print};
 
 /// How long a command waits until the order is obeyed: two looks of the worker and a heartbeat.
@@ -157,7 +157,7 @@ async fn give(
     order.by = actor();
     order.at = context.clock.now();
     order.write(broker, &found.target).await?;
-    tracing::info!(target: "audit", action, on = %found.name, actor = %order.by, outcome = "done");
+    Audited::done(action, &found.name).write(broker).await;
     if found.workers.is_empty() {
         return Ok(print::done(&format!(
             "{} has no worker now; the order holds for those that start there",

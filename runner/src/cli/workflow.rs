@@ -4,6 +4,7 @@ use anyhow::bail;
 use clap::{Args, Subcommand};
 use runner_queue::{WorkflowState, cancel_workflow, retry_workflow};
 
+use super::audited::Audited;
 use super::{CommandContext, print};
 use crate::facts::unfinished_steps;
 use crate::objects::{StepObject, WorkflowDetailsObject, WorkflowObject};
@@ -76,7 +77,11 @@ impl WorkflowCommand {
             Verb::Show(show) => show.run(context).await,
             Verb::Cancel { id } => {
                 let broker = context.broker().await?;
-                match cancel_workflow(&*broker, &id, None).await? {
+                let head = cancel_workflow(&*broker, &id, None).await?;
+                if head.is_some() {
+                    Audited::done("workflow.cancel", &id).write(&*broker).await;
+                }
+                match head {
                     Some(head) if head.place.state == WorkflowState::Cancelled => Ok(print::done("cancelled")?),
                     Some(head) if head.place.state == WorkflowState::Cancelling => {
                         Ok(print::done("cancelling: steps that run are being stopped")?)
@@ -87,7 +92,11 @@ impl WorkflowCommand {
             }
             Verb::Retry { id } => {
                 let broker = context.broker().await?;
-                match retry_workflow(&*broker, &id, None).await? {
+                let steps = retry_workflow(&*broker, &id, None).await?;
+                if steps.is_some_and(|steps| steps > 0) {
+                    Audited::done("workflow.retry", &id).write(&*broker).await;
+                }
+                match steps {
                     Some(0) => bail!("workflow {id} has no failed steps; only these are run again"),
                     Some(steps) => Ok(print::done(&format!("{steps} steps run again"))?),
                     None => Err(unknown(&id)),

@@ -147,6 +147,7 @@ pub struct Metrics {
     events: Family<OutcomeLabel, Counter>,
     otlp_spans: Family<OutcomeLabel, Counter>,
     workflows_ended: Family<OutcomeLabel, Counter>,
+    audit_entries_dropped: Counter,
     active: Gauge,
     leader: Gauge,
     unsafe_policy: Gauge,
@@ -207,13 +208,11 @@ impl Default for Metrics {
                 "Archived tasks that were deleted because the archive is bounded",
             ),
             log_lines_lost: log_lines_lost(&mut shown),
-            records_trimmed: shown.plain(
-                "records_trimmed",
-                "Decisions, locks and counters of days that this process deleted from its file because they are bounded",
-            ),
+            records_trimmed: records_trimmed(&mut shown),
             events: shown.plain("events", "Lifecycle events by outcome: sent or dropped"),
             otlp_spans: shown.plain("otlp_spans", "Spans for OpenTelemetry by outcome: sent or dropped"),
             workflows_ended: workflows_ended(&mut shown),
+            audit_entries_dropped: audit_entries_dropped(&mut shown),
             repaired: shown.plain(
                 "repaired",
                 "Damaged tasks that this process repaired, by kind of damage",
@@ -226,6 +225,20 @@ impl Default for Metrics {
             registry: shown.0,
         }
     }
+}
+
+fn records_trimmed(shown: &mut Shown) -> Counter {
+    shown.plain(
+        "records_trimmed",
+        "Decisions, locks and counters of days that this process deleted from its file because they are bounded",
+    )
+}
+
+fn audit_entries_dropped(shown: &mut Shown) -> Counter {
+    shown.plain(
+        "audit_entries_dropped",
+        "Entries of the audit list that were not written because the broker took none",
+    )
 }
 
 /// From zero for each output, so that a scraper sees the first loss as an increase.
@@ -459,6 +472,11 @@ impl Metrics {
         self.log_lines_lost
             .get_or_create(&OutputLabel { output })
             .inc_by(lines as u64);
+    }
+
+    /// Entries of the audit list were dropped.
+    pub fn audit_entries_dropped(&self, count: usize) {
+        self.audit_entries_dropped.inc_by(count as u64);
     }
 
     /// Lifecycle events reached their server.

@@ -2,6 +2,7 @@
 //!
 //! Made from what the broker and the sources say; asks nothing itself. Not here: tables for people (`cli`), pages (`web`).
 
+mod audit;
 mod enqueued;
 mod function;
 mod limit;
@@ -16,6 +17,7 @@ mod value;
 mod worker;
 mod workflow;
 
+pub use audit::AuditObject;
 pub use enqueued::EnqueuedObject;
 pub use function::FunctionObject;
 pub use limit::LimitObject;

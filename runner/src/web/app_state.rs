@@ -22,6 +22,7 @@ use super::run_figures::RunFigures;
 use super::schedule_health::ScheduleHealthCache;
 use super::unclaimed::UnclaimedCache;
 use crate::access::WebSettings;
+use crate::audit::AuditLog;
 use crate::health::Health;
 use crate::metrics::Metrics;
 use crate::notification::NotificationSettings;
@@ -44,6 +45,8 @@ pub struct AppStateParts {
     pub metrics: Arc<Metrics>,
     /// Whether the broker takes writes.
     pub health: Arc<Health>,
+    /// Where actions are noted.
+    pub audit: AuditLog,
     /// Caveats of the broker's configuration that endanger tasks.
     pub caveats: watch::Receiver<Vec<Caveat>>,
     /// How triggers are doing.
@@ -70,6 +73,7 @@ pub struct Inner {
     pub(crate) settings: WebSettings,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) health: Arc<Health>,
+    pub(crate) audit: AuditLog,
     pub(crate) caveats: watch::Receiver<Vec<Caveat>>,
     pub(crate) board: Arc<Board>,
     pub(crate) hooks: Arc<Hooks>,
@@ -114,6 +118,7 @@ impl AppState {
             settings: parts.settings,
             metrics: parts.metrics,
             health: parts.health,
+            audit: parts.audit,
             caveats: parts.caveats,
             board: parts.board,
             hooks: parts.hooks,

@@ -31,6 +31,8 @@ pub enum NavSection {
     Notifications,
     /// `/queue/workflows…`
     Workflows,
+    /// `/queue/audit`
+    Audit,
     /// None of them.
     None,
 }

@@ -12,6 +12,7 @@ mod broker_answer;
 mod complete;
 mod concurrency;
 mod connections;
+mod csv;
 mod decision_reason;
 mod error_page;
 mod format;

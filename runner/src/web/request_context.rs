@@ -11,6 +11,7 @@ use super::translations::Lang;
 use super::urls;
 use crate::access::UserRole;
 use crate::access::sign;
+use crate::audit::AuditLog;
 
 /// Light, dark, or the system's choice.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
@@ -95,6 +96,8 @@ pub struct RequestContext {
     pub token: String,
     /// The outcome of the last action.
     pub notice: Option<Notice>,
+    /// Where actions are noted.
+    pub audit: AuditLog,
 }
 
 impl RequestContext {
@@ -114,6 +117,7 @@ impl RequestContext {
             here: urls::root(),
             token: String::new(),
             notice: None,
+            audit: AuditLog::default(),
         }
     }
 

@@ -25,6 +25,7 @@ macro_rules! clauses {
 }
 
 mod act;
+mod audit_list;
 mod bulk;
 mod claim;
 mod clock;
@@ -96,6 +97,7 @@ pub fn all() -> Vec<Clause> {
         occurrence::clauses(),
         manual::clauses(),
         document::clauses(),
+        audit_list::clauses(),
         workflow::clauses(),
         clock::clauses(),
         holders::clauses(),

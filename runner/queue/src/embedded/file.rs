@@ -17,7 +17,7 @@ use super::readers::Readers;
 use crate::{BoxError, BrokerError, BrokerResult};
 
 /// The migrations in order; the position (from 1) is the `user_version` after each.
-const MIGRATIONS: [&str; 19] = [
+const MIGRATIONS: [&str; 20] = [
     include_str!("../../migrations/sqlite/0001_broker.sql"),
     include_str!("../../migrations/sqlite/0002_lost_runs.sql"),
     include_str!("../../migrations/sqlite/0003_groups.sql"),
@@ -37,6 +37,7 @@ const MIGRATIONS: [&str; 19] = [
     include_str!("../../migrations/sqlite/0017_workflow_results.sql"),
     include_str!("../../migrations/sqlite/0018_document_index.sql"),
     include_str!("../../migrations/sqlite/0019_run_counts.sql"),
+    include_str!("../../migrations/sqlite/0020_audit_entries.sql"),
 ];
 
 /// How long opening is retried while another process locks the file. Two processes that create a file at once block

@@ -6,6 +6,7 @@
 
 mod act;
 mod audit;
+mod audit_list;
 mod backup;
 #[cfg(test)]
 mod backup_tests;

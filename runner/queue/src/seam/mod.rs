@@ -4,6 +4,7 @@
 //! failed can be kept and tried again until the lease ends.
 
 mod act;
+mod audit_list;
 mod callback;
 mod caveat;
 #[cfg(feature = "ceiling")]
@@ -44,6 +45,9 @@ mod workflow_observer;
 mod workflow_steps;
 
 pub use act::{Acted, Action, ActionError, Actions, MAX_ACTED, REMOVE_GRACE, RemoveError};
+pub use audit_list::{
+    AuditEntry, AuditList, AuditPage, MAX_AUDIT_ADDED, MAX_AUDIT_ENTRIES, MAX_AUDIT_PAGE, MAX_AUDIT_TEXT,
+};
 pub use callback::{
     AwaitedTask, ReportedOutcome, WorkReport, await_report, awaited_task, close_report, report, reported,
 };
@@ -134,6 +138,7 @@ pub trait Broker:
     + InspectQueues
     + InspectTasks
     + Actions
+    + AuditList
     + 'static
 {
     /// A short name for logs and pages: `redis 127.0.0.1:6379/0`, `embedded data/runner.db`. Never a secret.

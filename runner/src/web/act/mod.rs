@@ -7,6 +7,7 @@ use axum::Router;
 use axum::http::HeaderMap;
 use axum::response::{IntoResponse, Redirect, Response};
 use axum::routing::post;
+use runner_queue::AuditEntry;
 
 use super::app_state::AppState;
 use super::guard::cookies;
@@ -41,26 +42,81 @@ pub(super) fn routes() -> Router<AppState> {
 /// How long a notice waits to be shown, in seconds.
 const NOTICE_TTL: u64 = 60;
 
-/// Writes the audit lines around an action. An intent without an outcome means that the action was interrupted.
+/// Notes an action: a line of the log before and after it, and one entry of the audit list after it. Dropped without an
+/// outcome, the action was interrupted, and its effect is unknown.
 pub(crate) struct Audit<'a> {
     cx: &'a RequestContext,
-    action: &'static str,
-    target: String,
+    entry: AuditEntry,
+    /// Whether the list has it, or the log only.
+    listed: bool,
 }
 
 impl<'a> Audit<'a> {
     /// Writes the intent.
     pub(crate) fn intent(cx: &'a RequestContext, action: &'static str, target: impl Display) -> Self {
         let target = target.to_string().escape_debug().to_string();
-        tracing::info!(target: "audit", action, on = %target, actor = %cx.name(), addr = %reached_by::current().client, outcome = "intent");
-        Self { cx, action, target }
+        let addr = reached_by::current().client;
+        tracing::info!(target: "audit", action, on = %target, actor = %cx.name(), %addr, outcome = "intent");
+        let entry = AuditEntry {
+            at: cx.locale.now,
+            by: cx.name().to_owned(),
+            from: Some(addr.to_string()),
+            action: action.to_owned(),
+            target,
+            ..AuditEntry::default()
+        };
+        Self {
+            cx,
+            entry,
+            listed: true,
+        }
+    }
+
+    /// The same with the reason that the person gave.
+    pub(crate) fn because(mut self, note: Option<&str>) -> Self {
+        self.entry.note = note.map(str::to_owned);
+        self
+    }
+
+    /// The same with what was so before.
+    pub(crate) fn was(mut self, before: impl Display) -> Self {
+        self.entry.before = Some(before.to_string());
+        self
+    }
+
+    /// The same with what is so if the action succeeds.
+    pub(crate) fn becomes(mut self, after: impl Display) -> Self {
+        self.entry.after = Some(after.to_string());
+        self
+    }
+
+    /// The same for what programs do all the time: only the log has it, so that it does not drive the rest out of the list.
+    pub(crate) fn logged_only(mut self) -> Self {
+        self.listed = false;
+        self
     }
 
     /// Writes the outcome.
-    pub(crate) fn outcome(self, outcome: &str) {
-        let (action, on, actor) = (self.action, self.target, self.cx.name());
-        let addr = reached_by::current().client;
+    pub(crate) fn outcome(mut self, outcome: &str) {
+        outcome.clone_into(&mut self.entry.outcome);
+    }
+}
+
+impl Drop for Audit<'_> {
+    fn drop(&mut self) {
+        let mut entry = std::mem::take(&mut self.entry);
+        if entry.outcome.is_empty() {
+            "interrupted".clone_into(&mut entry.outcome);
+        }
+        if !entry.outcome.starts_with(|c: char| c.is_ascii_digit()) && entry.outcome != "done" {
+            entry.after = None;
+        }
+        let (action, on, actor, outcome) = (&entry.action, &entry.target, &entry.by, &entry.outcome);
+        let addr = entry.from.as_deref().unwrap_or_default();
         tracing::info!(target: "audit", action, %on, %actor, %addr, outcome);
+        if self.listed {
+            self.cx.audit.put(entry);
+        }
     }
 }
 

@@ -39,14 +39,20 @@ pub(crate) async fn hold(
 ) -> Result<bool, PageError> {
     // Pausing stores a mark under the name; an unknown name must not get one.
     let known = app.broker.queues_of(std::slice::from_ref(name)).await?;
-    if known.is_empty() {
+    let Some(info) = known.first() else {
         return Err(PageError::Gone("queue", name.to_string()));
-    }
+    };
+    let word = |paused| if paused { "paused" } else { "running" };
+    let audited = |action| {
+        Audit::intent(cx, action, name)
+            .was(word(info.paused))
+            .becomes(word(pause))
+    };
     if pause {
-        let audit = Audit::intent(cx, "queue.pause", name);
+        let audit = audited("queue.pause");
         settled(audit, app.broker.pause_queue(name).await)
     } else {
-        let audit = Audit::intent(cx, "queue.resume", name);
+        let audit = audited("queue.resume");
         settled(audit, app.broker.resume_queue(name).await)
     }
 }

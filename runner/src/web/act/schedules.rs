@@ -58,7 +58,11 @@ pub(crate) async fn hold(
     definition: &Definition,
     pause: &Pause,
 ) -> Result<(), PageError> {
-    let audit = Audit::intent(cx, "schedule.pause", &definition.id);
+    let audit = Audit::intent(cx, "schedule.pause", &definition.id).because(pause.note.as_deref());
+    let audit = match pause.until {
+        Some(until) => audit.becomes(format!("paused until {until:.0}")),
+        None => audit.becomes("paused"),
+    };
     settled(audit, scheduler::pause(&*app.broker, definition, pause).await)?;
     app.schedule_health.forget();
     Ok(())

@@ -122,6 +122,11 @@ async fn give(
     change: OrderChange,
 ) -> Result<(), PageError> {
     let mut order = WorkerOrder::read(&*app.broker, &target).await?;
+    let words = |order: &WorkerOrder| match order.concurrency {
+        Some(n) => format!("{n} at once"),
+        None => "as its settings say".to_owned(),
+    };
+    let before = words(&order);
     let action = match change {
         OrderChange::Pause => {
             order.pause();
@@ -138,7 +143,7 @@ async fn give(
     };
     order.by = cx.name().to_owned();
     order.at = cx.locale.now;
-    let audit = Audit::intent(cx, action, name);
+    let audit = Audit::intent(cx, action, name).was(before).becomes(words(&order));
     settled(audit, order.write(&*app.broker, &target).await)
 }
 

@@ -173,7 +173,8 @@ impl Endpoint {
             let answer = handler(call, query);
             async { Ok(Json(answer.await?)) }
         };
-        Self::reading(path, summary, (NamedSchema::of::<T>(), AnswerForm::One), answered)
+        let answer = (NamedSchema::of::<T>(), AnswerForm::One);
+        Self::reading(TokenRight::Read, (path, summary), answer, answered)
     }
 
     /// A call that reads a part of a list.
@@ -184,16 +185,28 @@ impl Endpoint {
         F: Future<Output = Result<ListPart<T>, ApiProblem>> + Send + 'static,
         H: Fn(ApiCall, Q) -> F + Clone + Send + Sync + 'static,
     {
+        Self::list_for(TokenRight::Read, path, summary, handler)
+    }
+
+    /// The same for callers with this right.
+    pub fn list_for<Q, T, F, H>(right: TokenRight, path: &'static str, summary: &'static str, handler: H) -> Self
+    where
+        Q: DeserializeOwned + IntoParams + Send + 'static,
+        T: Serialize + ToSchema,
+        F: Future<Output = Result<ListPart<T>, ApiProblem>> + Send + 'static,
+        H: Fn(ApiCall, Q) -> F + Clone + Send + Sync + 'static,
+    {
         let answered = move |call: ApiCall, query: Q| {
             let answer = handler(call, query);
             async { Ok(Json(answer.await?)) }
         };
-        Self::reading(path, summary, (NamedSchema::of::<T>(), AnswerForm::List), answered)
+        let answer = (NamedSchema::of::<T>(), AnswerForm::List);
+        Self::reading(right, (path, summary), answer, answered)
     }
 
     fn reading<Q, A, F, H>(
-        path: &'static str,
-        summary: &'static str,
+        right: TokenRight,
+        (path, summary): (&'static str, &'static str),
         (answer, form): (NamedSchema, AnswerForm),
         handler: H,
     ) -> Self
@@ -203,7 +216,6 @@ impl Endpoint {
         F: Future<Output = Result<A, ApiProblem>> + Send + 'static,
         H: Fn(ApiCall, Q) -> F + Clone + Send + Sync + 'static,
     {
-        let right = TokenRight::Read;
         let serve = move |State(app): State<AppState>, request: Request| {
             let handler = handler.clone();
             async move {

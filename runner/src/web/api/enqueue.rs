@@ -111,7 +111,7 @@ pub async fn enqueue(call: ApiCall, new: NewTask) -> Result<Created<EnqueuedObje
     let id = task.id.clone();
     let queue = task.queue.clone();
     let shown = id.as_ref().map_or("(new)", TaskId::as_str);
-    let audit = Audit::intent(&call.cx, "task.enqueue", format!("{queue}/{shown} {}", task.kind));
+    let audit = Audit::intent(&call.cx, "task.enqueue", format!("{queue}/{shown} {}", task.kind)).logged_only();
     let delivery = Delivery {
         task,
         remember: if id.is_some() { REMEMBERED } else { Duration::ZERO },

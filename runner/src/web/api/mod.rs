@@ -3,6 +3,7 @@
 //! Below `/queue` because that is what proxies of the dashboard pass on. Nothing here answers with a page or a login.
 //! Facts are [`crate::objects`], as `--json` of commands prints them; actions are those of `act`.
 
+mod audit;
 mod bad_messages;
 mod caller;
 mod document;
@@ -55,6 +56,7 @@ fn endpoints() -> Vec<Endpoint> {
         workflows::endpoints(),
         bad_messages::endpoints(),
         notifications::endpoints(),
+        audit::endpoints(),
     ];
     all.into_iter().flatten().collect()
 }

@@ -179,6 +179,7 @@ pub fn cx(app: &AppState, uri: &Uri, headers: &HeaderMap) -> (RequestContext, bo
         here: urls::inside(here),
         token: String::new(),
         notice: cookies::get(headers, cookies::NOTICE).and_then(|cookie| Notice::open(&settings.key, cookie)),
+        audit: app.audit.clone(),
     };
     cx.token = sign::signature(&settings.key, "form", &cx.bound_to());
     (cx, known.is_none())

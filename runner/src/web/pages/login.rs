@@ -5,6 +5,7 @@ use axum::Extension;
 use axum::extract::{Query, State};
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Redirect, Response};
+use runner_queue::AuditEntry;
 use serde::{Deserialize, Serialize};
 
 use crate::access::Auth;
@@ -90,6 +91,7 @@ pub async fn enter(
         Some(user) => {
             app.attempts.forgive(from, &name);
             tracing::info!(target: "audit", action = "login", actor = %user.name, addr = %from, outcome = "done");
+            app.audit.put(login_entry(&cx, &user.name, "login"));
             let cookie = session::issue(&app.settings, &user, cx.locale.now);
             let mut headers = HeaderMap::new();
             cookies::set(&mut headers, cookies::SESSION, &cookie, session::SESSION_TTL.as_secs());
@@ -100,9 +102,22 @@ pub async fn enter(
         }
         None => {
             tracing::warn!(target: "audit", action = "login", actor = %name.escape_debug(), addr = %from, outcome = "refused");
+            // Not in the audit list, which a stranger could fill with these.
             let page = page(&app, &cx, &next, Some(&name))?;
             Ok((StatusCode::UNAUTHORIZED, page).into_response())
         }
+    }
+}
+
+/// A login or logout in the audit list.
+fn login_entry(cx: &RequestContext, user: &str, action: &str) -> AuditEntry {
+    AuditEntry {
+        at: cx.locale.now,
+        by: user.to_owned(),
+        from: Some(reached_by::current().client.to_string()),
+        action: action.to_owned(),
+        outcome: "done".to_owned(),
+        ..AuditEntry::default()
     }
 }
 
@@ -130,6 +145,7 @@ pub async fn leave(
     }
     if let Some(user) = &cx.user {
         tracing::info!(target: "audit", action = "logout", actor = %user, addr = %reached_by::current().client, outcome = "done");
+        app.audit.put(login_entry(&cx, user, "logout"));
     }
     let mut headers = HeaderMap::new();
     cookies::set(&mut headers, cookies::SESSION, "", 0);

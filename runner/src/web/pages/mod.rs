@@ -3,6 +3,7 @@
 //! Pages only read. Changes are in `act`.
 
 pub mod all_tasks;
+pub mod audit;
 pub mod bad_messages;
 pub mod decisions;
 mod failures;
@@ -62,6 +63,8 @@ pub fn routes() -> Router<AppState> {
         .route("/queue/bad-messages/{name}/{stamp}/body", get(bad_messages::body))
         .route("/queue/workflows", get(workflows::list))
         .route("/queue/workflows/{id}", get(workflows::show))
+        .route("/queue/audit", get(audit::show))
+        .route("/queue/audit.csv", get(audit::file))
         .route("/queue/login", get(login::show).post(login::enter))
         .route("/queue/logout", post(login::leave))
         .route("/queue/prefs", post(login::prefer))

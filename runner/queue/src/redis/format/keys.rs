@@ -27,6 +27,9 @@ pub(in crate::redis) fn stop(database: i64) -> String {
 /// The channel that says that a task was written which is due later; the scripts that write one spell it themselves.
 pub(in crate::redis) const DELAYED: &str = "runner:delayed";
 
+/// What people and programs did.
+pub(in crate::redis) const AUDIT: &str = "runner:audit";
+
 /// Cursors, revisions, pauses and last fires of all schedules.
 pub(in crate::redis) const CURSORS: &str = "runner:cur";
 

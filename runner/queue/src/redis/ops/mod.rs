@@ -4,6 +4,7 @@ pub(in crate::redis) mod act;
 pub(in crate::redis) mod asynq_entries;
 #[cfg(feature = "contract")]
 pub(in crate::redis) mod audit;
+mod audit_list;
 pub(in crate::redis) mod batcher;
 pub(in crate::redis) mod caveats;
 #[cfg(feature = "ceiling")]
