@@ -70,6 +70,7 @@ mod story_original;
 mod story_sources;
 mod story_versions;
 mod table;
+mod table_edit;
 mod table_links;
 mod tidy;
 mod traces;
@@ -134,6 +135,7 @@ fn parts() -> Vec<Vec<kit::Trial>> {
         rabbitmq::tests(),
         rabbitmq_faults::tests(),
         table::tests(),
+        table_edit::tests(),
         table_links::tests(),
     ]
 }

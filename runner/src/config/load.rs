@@ -260,6 +260,7 @@ fn read(root: &Section<'_>, purpose: Purpose) -> Settings {
     if !channels.is_empty() {
         worker.serve_notifications();
     }
+    let table = read_stores::table(root, &server.data_dir);
     let publish = publishers(&triggers.rabbitmq, &triggers.redis);
     Settings {
         origin: None,
@@ -270,7 +271,8 @@ fn read(root: &Section<'_>, purpose: Purpose) -> Settings {
         broker,
         redis_in_url: read_redis::is_in_url(root),
         source: SourceSettings {
-            table: read_stores::table(root, &server.data_dir),
+            table: table.table,
+            writable: table.writable,
             zone_name: server.web.zone_name.clone(),
             zone: server.web.zone.clone(),
             dst,

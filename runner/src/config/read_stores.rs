@@ -54,8 +54,16 @@ fn embedded(data_dir: &Path) -> PathBuf {
     data_dir.join("runner.db")
 }
 
-/// Reads `mysql` and `database`; without both the table is in the file of the embedded broker. `None`: it is not read.
-pub fn table(root: &Section<'_>, data_dir: &Path) -> Option<TableSettings> {
+/// Where the table is, and whether its rows may be written.
+pub struct ReadTable {
+    /// `None`: it is not read.
+    pub table: Option<TableSettings>,
+    /// Whether the dashboard and the API may write rows.
+    pub writable: bool,
+}
+
+/// Reads `mysql` and `database`; without both the table is in the file of the embedded broker.
+pub fn table(root: &Section<'_>, data_dir: &Path) -> ReadTable {
     let (mysql, database) = (root.section("mysql"), root.section("database"));
     if mysql.written() && database.written() {
         let message = "mysql and database both say where the table is; keep one of them";
@@ -65,14 +73,17 @@ pub fn table(root: &Section<'_>, data_dir: &Path) -> Option<TableSettings> {
     let from_mysql = go_mysql(&mysql);
     let driver = database.choice("driver", &Driver::WORDS);
     let chosen = any_database(&database, driver, data_dir);
+    let writable = [mysql.flag("writable"), database.flag("writable")];
+    let writable = writable.contains(&Some(true));
     mysql.finish();
     database.finish();
-    match (chosen, driver) {
+    let table = match (chosen, driver) {
         (None, Some(Driver::Off)) => None,
         (chosen, _) => Some(chosen.or(from_mysql).unwrap_or_else(|| TableSettings::OfBroker {
             path: embedded(data_dir),
         })),
-    }
+    };
+    ReadTable { table, writable }
 }
 
 /// The section of the Go service.

@@ -15,7 +15,7 @@ use super::directory::Directory;
 use super::settings::SourceSettings;
 use super::shared::{Refresh, Shared, SourcePart, Taken, Triggers};
 use super::status::{Rejected, SourceStatus};
-use super::table::Table;
+use super::table::{RowEditor, Table};
 use super::types::TypeOptions;
 use crate::background;
 
@@ -30,6 +30,7 @@ const START_LIMIT: Duration = Duration::from_secs(3);
 pub struct Catalog {
     shared: Arc<Shared>,
     triggers: Arc<Vec<Arc<Refresh>>>,
+    editor: Option<Arc<RowEditor>>,
 }
 
 /// The content of all sources at one time.
@@ -77,7 +78,11 @@ impl Catalog {
             let stop = stop.clone();
             tokio::spawn(async move { background::run(directory, &trigger.wake, &stop).await });
         }
+        let mut editor = None;
         if let Some(mut table) = new_table(&settings, &shared, &mut triggers) {
+            if let Some(place) = settings.table.as_ref().filter(|_| settings.writable) {
+                editor = Some(Arc::new(table.editor(place, settings.context())));
+            }
             // A database that does not answer must not delay the start.
             if tokio::time::timeout(START_LIMIT, table.look()).await.is_err() {
                 table.fall_back().await;
@@ -88,6 +93,7 @@ impl Catalog {
         Self {
             shared,
             triggers: Arc::new(triggers),
+            editor,
         }
     }
 
@@ -190,6 +196,12 @@ impl Catalog {
     #[must_use]
     pub fn rejected(&self) -> Vec<Rejected> {
         self.shared.rejected()
+    }
+
+    /// What edits the rows of the table; `None` if the settings do not allow it, or no table is read.
+    #[must_use]
+    pub fn editor(&self) -> Option<&RowEditor> {
+        self.editor.as_deref()
     }
 
     /// Asks every source to be read now, without waiting for it.

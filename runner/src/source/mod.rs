@@ -35,5 +35,7 @@ pub use settings::{
 pub use shared::{Taken, Triggers};
 pub use state_store::{StateStore, StateStoreError};
 pub use status::{LAST_GOOD, Rejected, SourceState, SourceStatus};
-pub use table::{TableError, migrate};
+pub use table::{
+    CheckedFields, EditError, EditableRow, RowEdit, RowEditor, RowField, RowFields, TableError, WriteError, migrate,
+};
 pub use types::TypeOptions;

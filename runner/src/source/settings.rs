@@ -27,6 +27,8 @@ pub struct SourceSettings {
     pub manifests: Option<ManifestSettings>,
     /// The database with `sys_crontab`, if the table is read.
     pub table: Option<TableSettings>,
+    /// Whether the dashboard and the API may write rows of it.
+    pub writable: bool,
     /// Schedules registered in code.
     pub code: Code,
     /// The options that task types with a handler in code state, by their names.
@@ -61,6 +63,7 @@ impl Default for SourceSettings {
         Self {
             manifests: None,
             table: None,
+            writable: false,
             code: Code::default(),
             types: BTreeMap::new(),
             zone_name: "UTC".to_owned(),
@@ -141,7 +144,7 @@ pub struct DatabaseServer {
     pub host: String,
     /// The port.
     pub port: u16,
-    /// The account; it needs only the right to read.
+    /// The account; it needs only the right to read, unless rows may be written.
     pub login: DatabaseLogin,
     /// The database.
     pub database: String,

@@ -1,4 +1,4 @@
-//! The columns of a table, and which of them are read. Each reading asks for them again: tables are altered.
+//! The columns of a table, and which of them are read or written. Each reading asks for them again: tables are altered.
 
 use super::store::TableError;
 
@@ -11,7 +11,7 @@ pub struct Column {
     pub kind: String,
 }
 
-/// The columns that are read.
+/// The columns that are used.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Columns {
     pub id: Column,
@@ -22,6 +22,10 @@ pub struct Columns {
     pub status: Column,
     /// When the row was deleted, in tables whose rows are only marked as deleted.
     pub deleted_at: Option<Column>,
+    /// When the row was made; never read.
+    pub created_at: Option<Column>,
+    /// When it was last changed; never read.
+    pub updated_at: Option<Column>,
 }
 
 impl Columns {
@@ -50,6 +54,8 @@ impl Columns {
             payload: need("payload"),
             status: need("status"),
             deleted_at: find(all, "deleted_at").cloned(),
+            created_at: find(all, "created_at").cloned(),
+            updated_at: find(all, "updated_at").cloned(),
         };
         if missing.is_empty() {
             return Ok(columns);

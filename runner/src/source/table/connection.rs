@@ -4,12 +4,14 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use futures_util::TryStreamExt as _;
+use sqlx::error::DatabaseError;
 use sqlx::{AssertSqlSafe, ColumnIndex, ConnectOptions, Connection, Database, Decode, Executor, Type};
 use tokio::time::Instant;
 
 use super::columns::{Column, Columns};
+use super::edit::ChangeWords;
 use super::reading::{self, Budget};
-use super::statement::{self, SqlDialect};
+use super::statement;
 use super::store::{Store, TableError, TableRow, in_time};
 use crate::source::settings::DatabaseLogin;
 
@@ -25,17 +27,20 @@ pub struct Dialect {
     /// The names and types of all columns; none, or an error, if there is no table.
     pub columns: &'static str,
     /// The expressions of the statements that read rows.
-    pub words: &'static dyn SqlDialect,
+    pub words: &'static dyn ChangeWords,
     /// Creates the table.
     pub migration: &'static str,
     /// The database's code for "no such table".
     pub missing: &'static str,
+    /// Whether an error of a write says that the user, or the server, may not write.
+    pub forbidden: fn(&dyn DatabaseError) -> bool,
     /// Whether reading creates a missing table.
     pub makes_table: bool,
 }
 
 impl Dialect {
-    fn error(&self, error: &sqlx::Error) -> TableError {
+    /// What a driver's error means for a reading.
+    pub fn error(&self, error: &sqlx::Error) -> TableError {
         TableError::of(error, self.missing)
     }
 }
@@ -49,6 +54,13 @@ pub struct TableConnection<D: Database> {
     login: Option<(DatabaseLogin, Enter<D>)>,
     max_age: Option<Duration>,
     connection: Option<(D::Connection, Instant)>,
+}
+
+/// A connection that has just answered.
+pub struct Answering<D: Database> {
+    /// Over which statements are sent.
+    pub connection: D::Connection,
+    since: Instant,
 }
 
 /// Adds account and password to the options of a connection.
@@ -182,6 +194,41 @@ where
         PendingRead {
             dialect: self.dialect,
             connection,
+        }
+    }
+
+    /// The statements of the database.
+    pub fn dialect(&self) -> &'static Dialect {
+        self.dialect
+    }
+
+    /// A connection that has just answered, and the columns of the table.
+    ///
+    /// # Errors
+    ///
+    /// There is none, or the table cannot be used.
+    pub async fn answering(&mut self) -> Result<(Answering<D>, Columns), TableError> {
+        if let Some((mut connection, since)) = self.old().await {
+            let mut asked = self.ask(&mut connection);
+            if let Ok(Ok(columns)) = tokio::time::timeout(FIRST_ANSWER, asked.columns_to_read()).await {
+                return Ok((Answering { connection, since }, columns));
+            }
+        }
+        let (mut connection, since) = self.connect().await?;
+        let columns = self.ask(&mut connection).columns_to_read().await?;
+        Ok((Answering { connection, since }, columns))
+    }
+
+    /// Uses this connection again; not after an error.
+    pub fn keep(&mut self, answering: Answering<D>) {
+        self.connection = Some((answering.connection, answering.since));
+    }
+
+    /// Ends the connection, if there is one.
+    pub async fn close(&mut self) {
+        if let Some((connection, _)) = self.connection.take() {
+            // The server notices the end in any case.
+            let _ended = tokio::time::timeout(FAREWELL, connection.close()).await;
         }
     }
 

@@ -2,6 +2,7 @@
 
 mod columns;
 mod connection;
+mod edit;
 mod identity;
 #[cfg(feature = "mysql")]
 mod mysql;
@@ -41,6 +42,7 @@ use super::state_store::StateStore;
 use super::status::{SourceError, SourceState};
 use crate::background::BackgroundLoop;
 
+pub use edit::{CheckedFields, EditError, EditableRow, RowEdit, RowEditor, RowField, RowFields, WriteError};
 use rows::{RowChange, Rows};
 use saved_rows::SavedRows;
 use store::Store;
@@ -67,6 +69,24 @@ fn open(settings: &TableSettings) -> Box<dyn Store> {
         TableSettings::OfBroker { path } => Box::new(sqlite::open_existing(path)),
         #[cfg(feature = "sqlite")]
         TableSettings::Sqlite { path } => Box::new(sqlite::open(path)),
+        #[cfg(not(feature = "sqlite"))]
+        TableSettings::OfBroker { .. } | TableSettings::Sqlite { .. } => Box::new(not_built::NotBuilt("sqlite")),
+        #[cfg(feature = "mysql")]
+        TableSettings::MySql(server) => Box::new(mysql::open(server)),
+        #[cfg(not(feature = "mysql"))]
+        TableSettings::MySql(_) => Box::new(not_built::NotBuilt("mysql")),
+        #[cfg(feature = "postgres")]
+        TableSettings::Postgres(server) => Box::new(postgres::open(server)),
+        #[cfg(not(feature = "postgres"))]
+        TableSettings::Postgres(_) => Box::new(not_built::NotBuilt("postgres")),
+    }
+}
+
+/// The same table for edits, not connected yet.
+fn open_rows(settings: &TableSettings) -> Box<dyn edit::RowStore> {
+    match settings {
+        #[cfg(feature = "sqlite")]
+        TableSettings::OfBroker { path } | TableSettings::Sqlite { path } => Box::new(sqlite::open_existing(path)),
         #[cfg(not(feature = "sqlite"))]
         TableSettings::OfBroker { .. } | TableSettings::Sqlite { .. } => Box::new(not_built::NotBuilt("sqlite")),
         #[cfg(feature = "mysql")]
@@ -144,6 +164,12 @@ impl Table {
     /// Requests a reading of this table.
     pub fn trigger(&self) -> Arc<Refresh> {
         Arc::clone(&self.trigger)
+    }
+
+    /// What edits the rows of this table and has them read afterwards.
+    pub fn editor(&self, settings: &TableSettings, context: ScheduleContext) -> RowEditor {
+        let (shared, trigger) = (Arc::clone(&self.shared), Arc::clone(&self.trigger));
+        RowEditor::new(settings.clone(), context, shared, trigger, open_rows)
     }
 
     /// Reads the table once. Returns when to read again, if sooner than usual.

@@ -2,6 +2,7 @@
 
 use async_trait::async_trait;
 
+use super::edit::{RowStore, RowValues, WriteError};
 use super::store::{Store, TableError, TableRow};
 
 /// Stands for a database whose driver is this feature of Cargo, which the program was built without.
@@ -23,4 +24,25 @@ impl Store for NotBuilt {
     async fn migrate(&mut self) -> Result<bool, TableError> {
         Err(self.error())
     }
+}
+
+#[async_trait]
+impl RowStore for NotBuilt {
+    async fn rows_of(&mut self, _: &str) -> Result<Vec<TableRow>, TableError> {
+        Err(self.error())
+    }
+
+    async fn update(&mut self, _: &TableRow, _: &RowValues) -> Result<bool, WriteError> {
+        Err(WriteError::Unreachable(self.error()))
+    }
+
+    async fn insert(&mut self, _: Option<&str>, _: &RowValues) -> Result<Option<String>, WriteError> {
+        Err(WriteError::Unreachable(self.error()))
+    }
+
+    async fn delete(&mut self, _: &TableRow) -> Result<bool, WriteError> {
+        Err(WriteError::Unreachable(self.error()))
+    }
+
+    async fn close(&mut self) {}
 }

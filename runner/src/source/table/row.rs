@@ -18,7 +18,7 @@ use crate::text::yaml;
 use crate::text::{Fields, Report, quoted};
 
 /// The key of a payload object that holds options of the schedule; it is removed before a task is made.
-const OPTIONS_KEY: &str = "_runner";
+pub const OPTIONS_KEY: &str = "_runner";
 
 /// Rows were written for schedulers that never check whether the previous task has ended.
 const DEFAULT_OVERLAP: Overlap = Overlap::Allow;

@@ -7,7 +7,7 @@ use super::columns::{Column, Columns};
 use super::store::{MAX_CELL, MAX_ID, MAX_PAYLOAD, MAX_ROWS};
 
 /// The table.
-const TABLE: &str = "sys_crontab";
+pub const TABLE: &str = "sys_crontab";
 
 /// One row more than is used, to detect that there are more.
 const LIMIT: usize = MAX_ROWS + 1;
@@ -81,6 +81,15 @@ pub fn sizes(words: &dyn SqlDialect, columns: &Columns) -> String {
 
 /// The first rows, or all, with each text that is within its bound.
 pub fn rows(words: &dyn SqlDialect, columns: &Columns, first: Option<usize>) -> String {
+    select(words, columns, None, first.unwrap_or(LIMIT))
+}
+
+/// The rows of which this condition holds, at most two: enough to see that there is more than one.
+pub fn rows_where(words: &dyn SqlDialect, columns: &Columns, condition: &str) -> String {
+    select(words, columns, Some(condition), 2)
+}
+
+fn select(words: &dyn SqlDialect, columns: &Columns, condition: Option<&str>, limit: usize) -> String {
     let mut selected = vec![id(words, columns)];
     let (payload, form) = either(words, &columns.payload);
     for (column, most) in cells(columns) {
@@ -94,8 +103,8 @@ pub fn rows(words: &dyn SqlDialect, columns: &Columns, first: Option<usize>) -> 
     selected.push(form);
     let sizes = cells(columns).map(|(column, _)| words.cast(&words.size(column)));
     selected.extend(sizes);
-    let limit = first.unwrap_or(LIMIT);
-    format!("SELECT {} {} LIMIT {limit}", selected.join(", "), from(words, columns))
+    let from = from_where(words, columns, condition);
+    format!("SELECT {} {from} LIMIT {limit}", selected.join(", "))
 }
 
 /// The rows after the first ones: their ids, and which of them are on.
@@ -121,12 +130,13 @@ pub fn cells(columns: &Columns) -> [(&Column, u64); 5] {
     ]
 }
 
-fn id(words: &dyn SqlDialect, columns: &Columns) -> String {
+/// The id as it is read.
+pub fn id(words: &dyn SqlDialect, columns: &Columns) -> String {
     words.beginning(&either(words, &columns.id).0, MAX_ID + 1)
 }
 
 /// The value as text or in hexadecimal digits, and which of the two.
-fn either(words: &dyn SqlDialect, column: &Column) -> (String, String) {
+pub fn either(words: &dyn SqlDialect, column: &Column) -> (String, String) {
     match words.bytes(column) {
         ByteColumn::No => (words.text(column), words.cast("'t'")),
         ByteColumn::Yes => (words.hex(column), words.cast("'x'")),
@@ -141,13 +151,29 @@ fn bounded(words: &dyn SqlDialect, column: &Column, value: &str, most: u64) -> S
     format!("CASE WHEN {} > {most} THEN NULL ELSE {value} END", words.size(column))
 }
 
-/// Rows that are not marked as deleted, ordered by id. Tables whose mark cannot be NULL have a zero in it instead.
+/// Rows that are not marked as deleted, ordered by id.
 fn from(words: &dyn SqlDialect, columns: &Columns) -> String {
-    let live = columns.deleted_at.as_ref().map(|mark| {
-        let zero = words.beginning(&words.text(mark), "0000-00-00".len());
-        let mark = words.quoted(&mark.name);
-        format!(" WHERE ({mark} IS NULL OR {zero} IN ('', '0', 'false', '0000-00-00'))")
-    });
+    from_where(words, columns, None)
+}
+
+fn from_where(words: &dyn SqlDialect, columns: &Columns, condition: Option<&str>) -> String {
+    let live = live(words, columns);
+    let conditions: Vec<&str> = live.as_deref().into_iter().chain(condition).collect();
+    let only = match conditions.is_empty() {
+        true => String::new(),
+        false => format!(" WHERE {}", conditions.join(" AND ")),
+    };
     let (table, id) = (words.quoted(TABLE), words.quoted(&columns.id.name));
-    format!("FROM {table}{} ORDER BY {table}.{id}", live.unwrap_or_default())
+    format!("FROM {table}{only} ORDER BY {table}.{id}")
+}
+
+/// The condition that a row is not marked as deleted, if rows can be. Tables whose mark cannot be NULL have a zero in it
+/// instead.
+pub fn live(words: &dyn SqlDialect, columns: &Columns) -> Option<String> {
+    let mark = columns.deleted_at.as_ref()?;
+    let zero = words.beginning(&words.text(mark), "0000-00-00".len());
+    let mark = words.quoted(&mark.name);
+    Some(format!(
+        "({mark} IS NULL OR {zero} IN ('', '0', 'false', '0000-00-00'))"
+    ))
 }
