@@ -63,7 +63,9 @@ mod messaging;
 pub mod metrics;
 mod notification;
 mod objects;
+pub mod operation;
 mod run_output;
+mod task_search;
 mod telemetry;
 mod text;
 

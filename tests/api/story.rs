@@ -83,6 +83,7 @@ async fn everything_is_read_and_done(api: &Api) {
         "/triggers",
         "/decisions?only=manual",
         "/audit?action=none",
+        "/operations",
     ] {
         let answer = checked.get(list, &[]).await;
         assert!(

@@ -21,7 +21,7 @@ pub fn tests() -> Vec<kit::Trial> {
 }
 
 /// Every address of an empty dashboard.
-pub const EMPTY: [&str; 10] = [
+pub const EMPTY: [&str; 11] = [
     "/queue",
     "/queue/schedules",
     "/queue/servers",
@@ -32,6 +32,7 @@ pub const EMPTY: [&str; 10] = [
     "/queue/workflows",
     "/queue/bad-messages",
     "/queue/audit",
+    "/queue/operations",
 ];
 
 /// Further addresses of a full one.
@@ -72,6 +73,7 @@ async fn every_page_of_an_empty_store_explains_the_next_step() {
         "No workflow yet",
         "No bad messages",
         "No actions yet",
+        "No operation yet",
     ]) {
         let page = site.http.get(path).await;
         assert_eq!(page.status, 200, "{path}: {}", page.body);

@@ -11,6 +11,7 @@ use jiff::tz::TimeZone;
 use runner::audit::{self, AuditLog};
 use runner::health::Health;
 use runner::metrics::Metrics;
+use runner::operation::{self, OperationParts, Operations};
 use runner::source::{Catalog, ManifestSettings, SourceSettings};
 use runner::trigger::{Board, HookParts, Hooks};
 use runner::web::{AppState, AppStateParts, Auth, PublicUrl, TrustedProxies, User, UserList, UserRole, WebSettings};
@@ -66,6 +67,7 @@ pub struct Site {
     pub broker: Arc<EmbeddedBroker>,
     pub clock: Arc<ManualClock>,
     pub dir: PathBuf,
+    carries_out: (AuditLog, Arc<Health>, CancellationToken),
     _stop: DropGuard,
 }
 
@@ -139,10 +141,8 @@ impl Site {
         let dir = kit::scratch("pages");
         let clock = Arc::new(ManualClock::at(NOW.parse().expect("an instant")));
         let shared: Arc<dyn Clock> = clock.clone();
-        let broker = EmbeddedBroker::open(dir.join("runner.db"), shared.clone())
-            .await
-            .expect("a broker");
-        let broker = Arc::new(broker);
+        let broker = EmbeddedBroker::open(dir.join("runner.db"), shared.clone()).await;
+        let broker = Arc::new(broker.expect("a broker"));
         let stop = CancellationToken::new();
         let manifests = dir.join("manifests");
         if order.directory {
@@ -174,7 +174,9 @@ impl Site {
         let hooks = no_hooks(broker.clone(), health.clone(), board.clone(), &stop, shared.clone());
         let audit = AuditLog::new(metrics.clone());
         audit::watch(&audit, broker.clone(), health.clone(), stop.clone());
+        let carries_out = (audit.clone(), health.clone(), stop.clone());
         let app = AppState::new(AppStateParts {
+            operations: Operations::default(),
             audit,
             health,
             broker: broker.clone(),
@@ -190,8 +192,7 @@ impl Site {
             notification: Default::default(),
         })
         .expect("templates that parse");
-        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
-        let base = format!("http://{}", listener.local_addr().expect("an address"));
+        let (listener, base) = listening().await;
         tokio::spawn(runner::web::serve(app, listener, stop.clone()));
         Self {
             http: Http::new(&base),
@@ -199,8 +200,22 @@ impl Site {
             broker,
             clock,
             dir,
+            carries_out,
             _stop: stop.drop_guard(),
         }
+    }
+
+    /// Carries operations out from now on, as an instance does.
+    pub fn operate(&self) {
+        let (audit, health, stop) = self.carries_out.clone();
+        operation::watch(OperationParts {
+            broker: self.broker.clone(),
+            audit,
+            health,
+            clock: self.clock.clone(),
+            instance: "test-host:4711".to_owned(),
+            stop,
+        });
     }
 
     /// The form token of a page.
@@ -227,6 +242,13 @@ impl Site {
         ];
         self.http.post_form("/queue/login", &fields).await
     }
+}
+
+/// A free port, and its address.
+async fn listening() -> (TcpListener, String) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+    let base = format!("http://{}", listener.local_addr().expect("an address"));
+    (listener, base)
 }
 
 pub fn token_of(page: &str) -> String {

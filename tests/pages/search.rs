@@ -1,7 +1,9 @@
 //! Tasks of all queues: found by type, text and error, and acted on together.
 
+use std::time::Duration;
+
 use runner_core::task::{Task, TaskState};
-use runner_queue::Producer as _;
+use runner_queue::{Producer as _, Signals as _};
 
 use super::dashboard::{Order, id};
 use super::dashboard::{Site, count, queue, users};
@@ -10,7 +12,7 @@ use crate::kit;
 pub fn tests() -> Vec<kit::Trial> {
     kit::trials![
         needs(): tasks_of_all_queues_are_searched, a_search_says_what_it_has_searched, ticked_tasks_are_acted_on,
-            all_that_match_are_acted_on, only_admins_delete_many, the_search_box_finds_everything
+            all_that_match_are_acted_on, the_number_of_many_tasks_is_typed, attempts_that_run_are_cancelled_together, only_admins_delete_many, the_search_box_finds_everything
     ]
 }
 
@@ -122,39 +124,144 @@ async fn ticked_tasks_are_acted_on() {
     assert_eq!(count(&*site.broker, "mail", TaskState::Archived).await, 2);
 }
 
+/// The value of a hidden field.
+fn hidden(page: &str, name: &str) -> String {
+    let (_, rest) = page.split_once(&format!("name=\"{name}\" value=\"")).expect(name);
+    rest.split('"').next().unwrap_or_default().to_owned()
+}
+
+/// The page of the operation that a form began, when it says these words.
+async fn operation_says(site: &Site, answer: &kit::Reply, words: &str) -> String {
+    assert_eq!(answer.status, 303, "{}", answer.body);
+    let there = answer.header("location").to_owned();
+    assert!(there.contains("/operations/"), "{there}");
+    site.operate();
+    kit::eventually("the operation", async || {
+        let page = site.http.get(&there).await.body;
+        if page.contains(words) { Ok(page) } else { Err(page) }
+    })
+    .await
+}
+
 async fn all_that_match_are_acted_on() {
     let site = Site::full().await;
     let ask = "/queue/tasks/selected?verb=delete&all=1&type=mail:&q=m5";
     let page = site.http.get(ask).await.body;
     assert!(
-        page.contains("Delete 11 tasks?") && page.contains("and 1 more"),
+        page.contains("Delete 11 tasks?") && !page.contains("name=\"typed\""),
         "{page}"
     );
-    let shown = page.split_once("name=\"shown\" value=\"").unwrap().1;
-    let shown = shown.split_once('"').unwrap().0;
-    let fields = |shown| {
+    assert_eq!(page.matches("<li><a class=\"id\"").count(), 5, "a sample: {page}");
+    let (before, counted) = (hidden(&page, "before"), hidden(&page, "counted"));
+    let fields = |before| {
         [
             ("verb", "delete"),
-            ("all", "1"),
             ("type", "mail:"),
             ("q", "m5"),
-            ("shown", shown),
+            ("exact", "1"),
+            ("counted", counted.as_str()),
+            ("before", before),
+            ("note", "wrong address"),
         ]
     };
-    // Others match now than were shown.
-    site.act("/queue/tasks/selected", &fields("11-0123456789abcdef")).await;
+    for old in ["", "x", "2026-11-20T00:00:00Z", "2099-01-01T00:00:00Z"] {
+        let refused = site.act("/queue/operations", &fields(old)).await;
+        assert!(
+            refused.header("location").contains("/tasks/selected?all=1&verb=delete"),
+            "{old}"
+        );
+    }
     assert_eq!(count(&*site.broker, "mail", TaskState::Pending).await, 60);
-    assert!(site.http.get("/queue").await.body.contains("Other tasks match now"));
-    site.act("/queue/tasks/selected", &fields(shown)).await;
-    assert_eq!(count(&*site.broker, "mail", TaskState::Pending).await, 49);
+    // What comes after the preview is left alone.
+    site.clock.advance(Duration::from_secs(5));
+    let late = Task::new("mail:late").id(id("m5-late")).queue(queue("mail"));
+    site.broker.enqueue(&[late]).await.unwrap()[0].as_ref().unwrap();
+    let begun = site.act("/queue/operations", &fields(&before)).await;
+    let page = operation_says(&site, &begun, "<span>Done</span>").await;
     assert!(
-        site.http
-            .get("/queue")
-            .await
-            .body
-            .contains("Tasks that were deleted: 11.")
+        page.contains("11 of 11 tasks") && page.contains("wrong address"),
+        "{page}"
+    );
+    assert_eq!(count(&*site.broker, "mail", TaskState::Pending).await, 50);
+    let ended = begun.header("location").to_owned();
+    let again = site.act(&format!("{ended}/cancel"), &[]).await;
+    assert_eq!(again.status, 303);
+    assert!(site.http.get(&ended).await.body.contains("has ended already"));
+    assert_eq!(site.http.get("/queue/operations/none").await.status, 404);
+    assert!(site.http.get("/queue/operations").await.body.contains("m5"));
+    let audit = kit::eventually("the end in the audit list", async || {
+        let page = site.http.get("/queue/audit").await.body;
+        if page.contains("done: 11 done, 0 skipped") {
+            Ok(page)
+        } else {
+            Err(page)
+        }
+    })
+    .await;
+    assert!(
+        audit.contains("operation.begin") && audit.contains("tasks.delete"),
+        "{audit}"
     );
     assert_eq!(site.http.get("/queue/tasks/selected?verb=eat&all=1").await.status, 400);
+    assert_eq!(
+        site.http.get("/queue/tasks/selected?verb=run&all=1").await.status,
+        400,
+        "pending tasks are not run"
+    );
+}
+
+async fn the_number_of_many_tasks_is_typed() {
+    let site = Site::empty().await;
+    let all: Vec<Task> = (0..1_100).map(|n| Task::new("t").id(id(&format!("t{n}")))).collect();
+    for some in all.chunks(500) {
+        site.broker.enqueue(some).await.unwrap();
+    }
+    let page = site.http.get("/queue/tasks/selected?verb=archive&all=1").await.body;
+    assert!(
+        page.contains("Archive 1,100 tasks?") && page.contains("Type 1,100"),
+        "{page}"
+    );
+    let before = hidden(&page, "before");
+    let fields = |typed| {
+        [
+            ("verb", "archive"),
+            ("exact", "1"),
+            ("counted", "1100"),
+            ("before", before.as_str()),
+            ("typed", typed),
+        ]
+    };
+    let refused = site.act("/queue/operations", &fields("1000")).await;
+    let there = refused.header("location").to_owned();
+    assert!(
+        site.http.get(&there).await.body.contains("type 1100 to confirm"),
+        "{there}"
+    );
+    assert_eq!(count(&*site.broker, "default", TaskState::Pending).await, 1_100);
+    let begun = site.act("/queue/operations", &fields("1,100")).await;
+    operation_says(&site, &begun, "1,100 of 1,100 tasks").await;
+    assert_eq!(count(&*site.broker, "default", TaskState::Archived).await, 1_100);
+}
+
+async fn attempts_that_run_are_cancelled_together() {
+    let site = Site::full().await;
+    let mut cancellations = site.broker.cancellations().await.unwrap();
+    let page = site
+        .http
+        .get("/queue/tasks/selected?verb=cancel&all=1&state=active")
+        .await
+        .body;
+    let (before, counted) = (hidden(&page, "before"), hidden(&page, "counted"));
+    let fields = [
+        ("verb", "cancel"),
+        ("state", "active"),
+        ("exact", "1"),
+        ("counted", counted.as_str()),
+        ("before", before.as_str()),
+    ];
+    let begun = site.act("/queue/operations", &fields).await;
+    operation_says(&site, &begun, "<span>Done</span>").await;
+    assert_eq!(cancellations.recv().await.unwrap().id.as_str(), "held");
 }
 
 async fn only_admins_delete_many() {

@@ -94,6 +94,12 @@ const ROOMS: &[Room] = &[
     room("run_output", "runner/src/run_output.rs", "queue"),
     room("health", "runner/src/health.rs", "core queue background log metrics"),
     room("audit", "runner/src/audit/", "core queue background health metrics"),
+    room("task_search", "runner/src/task_search.rs", "core queue"),
+    room(
+        "operation",
+        "runner/src/operation/",
+        "audit background core health queue task_search",
+    ),
     room("source", "runner/src/source/", "core background log text"),
     room(
         "trigger",
@@ -116,7 +122,7 @@ const ROOMS: &[Room] = &[
     room(
         "objects",
         "runner/src/objects/",
-        "core queue source trigger diagnose text",
+        "core operation queue source trigger diagnose text",
     ),
     room(
         "worker",
@@ -136,7 +142,7 @@ const ROOMS: &[Room] = &[
     room(
         "web",
         "runner/src/web/",
-        "access audit background log metrics health messaging text core queue run_output source trigger diagnose facts objects worker scheduler notification workflow",
+        "access audit background log metrics health messaging operation text core queue run_output source task_search trigger diagnose facts objects worker scheduler notification workflow",
     ),
     // How a Redis is reached is one type with one reader of URLs, which producers use as well.
     room(
@@ -148,7 +154,7 @@ const ROOMS: &[Room] = &[
     room(
         "cli",
         "runner/src/cli/",
-        "access audit background log metrics health messaging text core queue run_output queue::redis queue::embedded sdk client handlers source trigger diagnose facts objects worker scheduler upkeep web config events notification telemetry workflow",
+        "access audit background log metrics health messaging operation text core queue run_output task_search queue::redis queue::embedded sdk client handlers source trigger diagnose facts objects worker scheduler upkeep web config events notification telemetry workflow",
     ),
 ];
 

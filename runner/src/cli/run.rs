@@ -36,6 +36,7 @@ use crate::metrics::Metrics;
 use crate::notification::{
     self, FailureNotifications, NotificationSettings, NotificationWatchParts, PutOffNotifications, SourceProblem,
 };
+use crate::operation::{self, OperationParts, Operations};
 use crate::scheduler::{self, Differences, InstanceScope, SchedulerParts, coming};
 use crate::source::{self, Catalog};
 use crate::telemetry::{self, Telemetry};
@@ -66,6 +67,7 @@ struct Components {
     metrics: Arc<Metrics>,
     health: Arc<Health>,
     audit: AuditLog,
+    operations: Operations,
     events: Events,
     telemetry: Telemetry,
     /// So that commands find this process.
@@ -379,6 +381,25 @@ fn reporting(
     (events, telemetry)
 }
 
+/// Has the audit list written and operations carried out.
+fn attend(
+    broker: &Arc<dyn Broker>,
+    (audit, health): (&AuditLog, &Arc<Health>),
+    clock: &Arc<dyn Clock>,
+    instance: String,
+    stop: &CancellationToken,
+) -> Operations {
+    audit::watch(audit, broker.clone(), health.clone(), stop.clone());
+    operation::watch(OperationParts {
+        broker: broker.clone(),
+        audit: audit.clone(),
+        health: health.clone(),
+        clock: clock.clone(),
+        instance,
+        stop: stop.clone(),
+    })
+}
+
 async fn ended(part: Option<&mut JoinHandle<()>>) {
     match part {
         // Whatever its result.
@@ -413,8 +434,8 @@ impl Components {
         };
         let health = Arc::new(Health::new(clock.clone(), metrics.clone()));
         let audit = AuditLog::new(metrics.clone());
-        audit::watch(&audit, broker.clone(), health.clone(), stopping.clone());
         let instance = worker::Instance::of_process();
+        let operations = attend(&broker, (&audit, &health), &clock, instance.name(), stopping);
         let (events, telemetry) = reporting(settings, &instance, &clock, &metrics);
         let reports = (metrics.clone(), health.clone(), events.clone());
         let caveats = broker_setup::watch(broker.clone(), reports, found, stopping.clone());
@@ -449,6 +470,7 @@ impl Components {
             metrics,
             health,
             audit,
+            operations,
             events,
             telemetry,
             _held: held,
@@ -651,6 +673,7 @@ fn pages(settings: WebSettings, components: &Components, stopping: &Cancellation
         metrics: components.metrics.clone(),
         health: components.health.clone(),
         audit: components.audit.clone(),
+        operations: components.operations.clone(),
         caveats: components.caveats.clone(),
         board: components.board.clone(),
         hooks: components.hooks.clone(),

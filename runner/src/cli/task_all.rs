@@ -8,10 +8,12 @@ use runner_core::task::{QueueName, TaskState};
 use runner_queue::{Action, Broker, MAX_ACTED, Page};
 use serde_json::json;
 
-use super::audited::Audited;
+use super::audited::{Audited, actor};
 use super::exit::{Usage, refused};
 use super::task_args::TaskArgs;
 use super::{CommandContext, print};
+use crate::operation::{Operation, OperationVerb, OperationWork, ProgressReport, TaskChoice};
+use crate::task_search::TaskFilter;
 
 /// Bytes of an answer to a question.
 const MAX_ANSWER: u64 = 64;
@@ -128,18 +130,13 @@ impl All {
             Action::Archive => "tasks.archive",
             Action::Delete => "tasks.delete",
         };
-        let mut tasks = 0;
-        for _ in 0..calls(there) {
-            let acted = match &self.group {
-                Some(group) => broker.act_group(&queue, group, action).await,
-                None => broker.act_all(&queue, self.state, action).await,
-            };
-            let acted = acted.map_err(refused)?;
-            tasks += acted.tasks;
-            if !acted.more {
-                break;
+        let tasks = match &self.group {
+            Some(group) => act_on_group(&*broker, &queue, (group, there), action).await?,
+            None => {
+                self.act_on_list(context, &*broker, queue.clone(), (there, action))
+                    .await?
             }
-        }
+        };
         let audited = Audited::done(audited, target).ended(format!("{tasks} done"));
         audited.write(&*broker).await;
         if self.json {
@@ -158,6 +155,30 @@ impl All {
         Ok(print::done(&format!("{} {line}", print::task_count(tasks)))?)
     }
 
+    /// The list as it is now, part by part. What comes later stays.
+    async fn act_on_list(
+        &self,
+        context: &CommandContext,
+        broker: &dyn Broker,
+        queue: QueueName,
+        (there, action): (u64, Action),
+    ) -> anyhow::Result<u64> {
+        let verb = match action {
+            Action::Run => OperationVerb::Run,
+            Action::Archive => OperationVerb::Archive,
+            Action::Delete => OperationVerb::Delete,
+        };
+        let filter = TaskFilter {
+            queue: Some(queue),
+            ..TaskFilter::default()
+        };
+        let now = broker.now().await?;
+        let choice = TaskChoice::new(self.state, &filter, now);
+        let mut operation = Operation::new(verb, choice, (there, true), &actor(), context.clock.now());
+        OperationWork::new(broker, &mut ToTheEnd).run(&mut operation).await?;
+        Ok(operation.done)
+    }
+
     /// How many tasks there are.
     async fn count(&self, broker: &dyn Broker, queue: &QueueName) -> anyhow::Result<u64> {
         let queues = broker.queues_of(std::slice::from_ref(queue)).await?;
@@ -172,6 +193,34 @@ impl All {
             None => Ok(info.counts.get(&self.state).copied().unwrap_or(0)),
         }
     }
+}
+
+/// Only the person at the terminal watches, who can end the command.
+struct ToTheEnd;
+
+#[async_trait::async_trait]
+impl ProgressReport for ToTheEnd {
+    async fn go_on(&mut self, _: &mut Operation) -> bool {
+        true
+    }
+}
+
+/// The first tasks of a group, as many as were confirmed.
+async fn act_on_group(
+    broker: &dyn Broker,
+    queue: &QueueName,
+    (group, there): (&str, u64),
+    action: Action,
+) -> anyhow::Result<u64> {
+    let mut tasks = 0;
+    for _ in 0..calls(there) {
+        let acted = broker.act_group(queue, group, action).await.map_err(refused)?;
+        tasks += acted.tasks;
+        if !acted.more {
+            break;
+        }
+    }
+    Ok(tasks)
 }
 
 /// How many calls this many tasks need. Tasks that are added meanwhile were not confirmed, so they need not be covered.

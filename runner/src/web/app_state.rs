@@ -26,6 +26,7 @@ use crate::audit::AuditLog;
 use crate::health::Health;
 use crate::metrics::Metrics;
 use crate::notification::NotificationSettings;
+use crate::operation::Operations;
 use crate::source::Catalog;
 use crate::trigger::{Board, Hooks};
 use crate::worker::Quiet;
@@ -47,6 +48,8 @@ pub struct AppStateParts {
     pub health: Arc<Health>,
     /// Where actions are noted.
     pub audit: AuditLog,
+    /// What carries out actions on many tasks.
+    pub operations: Operations,
     /// Caveats of the broker's configuration that endanger tasks.
     pub caveats: watch::Receiver<Vec<Caveat>>,
     /// How triggers are doing.
@@ -74,6 +77,7 @@ pub struct Inner {
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) health: Arc<Health>,
     pub(crate) audit: AuditLog,
+    pub(crate) operations: Operations,
     pub(crate) caveats: watch::Receiver<Vec<Caveat>>,
     pub(crate) board: Arc<Board>,
     pub(crate) hooks: Arc<Hooks>,
@@ -119,6 +123,7 @@ impl AppState {
             metrics: parts.metrics,
             health: parts.health,
             audit: parts.audit,
+            operations: parts.operations,
             caveats: parts.caveats,
             board: parts.board,
             hooks: parts.hooks,

@@ -39,7 +39,6 @@ mod run_views;
 mod schedule_health;
 mod scrape;
 mod serve;
-mod task_search;
 mod timeline;
 mod translations;
 mod unclaimed;

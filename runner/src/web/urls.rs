@@ -71,6 +71,12 @@ pub fn task_of(queue: &str, id: &[u8]) -> String {
     format!("{}/tasks/{}/{}", root(), segment(queue.as_bytes()), segment(id))
 }
 
+/// An operation on many tasks.
+#[must_use]
+pub fn operation(id: &str) -> String {
+    format!("{}/operations/{}", root(), segment(id.as_bytes()))
+}
+
 /// All schedules.
 #[must_use]
 pub fn schedules() -> String {

@@ -679,6 +679,20 @@ pub fn of_people() -> Vec<Call> {
         "archive_all_waiting" from Waiting: |at, _held| on_all(at, TaskState::Scheduled, Action::Archive).await;
         "delete_all_completed" from Completed: |at, _held| on_all(at, TaskState::Completed, Action::Delete).await;
         "delete_all_grouped" from Grouped: |at, _held| on_all(at, TaskState::Aggregating, Action::Delete).await;
+        "archive_before_pending" from Pending: |at, _held| {
+            let done = at.broker.act_before(&queue(), TaskState::Pending, Action::Archive, Timestamp::MAX, 100).await;
+            none(done)
+        };
+        "run_before_archived" from Archived: |at, _held| {
+            let done = at.broker.act_before(&queue(), TaskState::Archived, Action::Run, Timestamp::MAX, 100).await;
+            none(done)
+        };
+        "archive_each_pending" from Pending: |at, _held| {
+            none(at.broker.act_each(&queue(), &NAMES.map(id), TaskState::Pending, Action::Archive).await)
+        };
+        "run_each_grouped" from Grouped: |at, _held| {
+            none(at.broker.act_each(&queue(), &NAMES.map(id), TaskState::Aggregating, Action::Run).await)
+        };
         "run_group" from Grouped: |at, _held| none(at.broker.act_group(&queue(), "g", Action::Run).await);
         "remove" from Pending: |at, _held| {
             // It may be refused, because there are tasks.

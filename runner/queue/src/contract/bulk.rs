@@ -1,5 +1,6 @@
 //! Clauses about actions on whole lists, and about another payload for a scheduled task.
 
+use runner_core::clock::Clock as _;
 use runner_core::task::{InvalidTask, MAX_PAYLOAD, QueueName, Run, Task, TaskState};
 
 use super::shared::{archive, id, queue, retry, secs, task};
@@ -15,6 +16,8 @@ pub(super) fn clauses() -> Vec<Clause> {
         a_list_is_run_in_its_order,
         a_long_list_is_processed_call_by_call,
         all_groups_of_a_queue_are_acted_on,
+        only_tasks_that_were_there_before_are_acted_on,
+        some_tasks_are_acted_on_if_they_are_in_the_state,
         deleting_a_list_releases_the_locks_and_archiving_it_does_not,
         tasks_of_a_list_that_is_run_wait_for_nothing_any_more,
         a_scheduled_task_gets_another_payload_and_keeps_all_else,
@@ -234,5 +237,83 @@ async fn a_payload_that_no_task_may_have_is_refused(fresh: Fresh) {
         "{edited:?}"
     );
     assert_eq!(fresh.see("b").await.record.payload, "old");
+    fresh.is_sound().await;
+}
+
+async fn only_tasks_that_were_there_before_are_acted_on(fresh: Fresh) {
+    let broker = &fresh.broker;
+    let queue = QueueName::default();
+    for from in [TaskState::Pending, TaskState::Archived] {
+        let name = |n: usize| format!("{from}-{n}");
+        for n in 0..3 {
+            bring(&fresh, from, &name(n)).await;
+        }
+        fresh.clock.advance(secs(1));
+        let before = fresh.clock.now();
+        fresh.clock.advance(secs(1));
+        bring(&fresh, from, &name(3)).await;
+        let act = async |most| {
+            let done = broker.act_before(&queue, from, Action::Delete, before, most).await;
+            done.unwrap()
+        };
+        assert_eq!(act(2).await, Acted { tasks: 2, more: true }, "{from}");
+        assert_eq!(act(2).await, acted(1), "{from}");
+        assert_eq!(act(2).await, acted(0), "{from}");
+        assert_eq!(fresh.state(&name(3)).await, Some(from));
+        clear(&fresh, &name(3)).await;
+    }
+    // Other lists are taken in their order.
+    for name in ["a", "b"] {
+        fresh.put([task(name).run(Run::In(secs(60)))]).await;
+    }
+    let done = broker
+        .act_before(&queue, TaskState::Scheduled, Action::Run, fresh.clock.now(), 1)
+        .await
+        .unwrap();
+    assert_eq!(done, Acted { tasks: 1, more: true });
+    let never = broker
+        .act_before(&queue, TaskState::Active, Action::Run, fresh.clock.now(), 1)
+        .await;
+    assert!(matches!(never, Err(ActionError::Never { .. })), "{never:?}");
+    fresh.is_sound().await;
+}
+
+async fn some_tasks_are_acted_on_if_they_are_in_the_state(fresh: Fresh) {
+    let broker = &fresh.broker;
+    let queue = QueueName::default();
+    for from in TaskState::ALL {
+        for action in [Action::Run, Action::Archive, Action::Delete] {
+            let names = ["x", "y", "z"].map(|n| format!("{from}-{action:?}-{n}"));
+            for name in &names[..2] {
+                bring(&fresh, from, name).await;
+            }
+            let ids = [id(&names[0]), id("missing"), id(&names[2])];
+            let done = broker.act_each(&queue, &ids, from, action).await;
+            match from.after(action.event()) {
+                Ok(next) => {
+                    assert_eq!(done.unwrap(), 1, "{from} {action:?}");
+                    assert_eq!(fresh.state(&names[0]).await, next, "{from} {action:?}");
+                    let other = [TaskState::Retry, TaskState::Scheduled]
+                        .into_iter()
+                        .find(|state| *state != from);
+                    let elsewhere = broker.act_each(&queue, &[id(&names[1])], other.unwrap(), action).await;
+                    assert_eq!(elsewhere.unwrap(), 0, "it is in another state");
+                }
+                Err(_) => assert!(matches!(done, Err(ActionError::Never { .. })), "{done:?}"),
+            }
+            assert_eq!(fresh.state(&names[1]).await, Some(from), "one that was not named");
+            if from == TaskState::Active {
+                fresh.clock.advance(secs(30));
+                fresh
+                    .broker
+                    .recover(std::slice::from_ref(&queue), secs(0), 10, 0)
+                    .await
+                    .unwrap();
+            }
+            for name in &names[..2] {
+                clear(&fresh, name).await;
+            }
+        }
+    }
     fresh.is_sound().await;
 }

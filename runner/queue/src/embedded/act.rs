@@ -2,11 +2,13 @@
 
 use async_trait::async_trait;
 use bytes::Bytes;
+use jiff::Timestamp;
 use runner_core::task::{QueueName, TaskId, TaskState, check_payload};
 use rusqlite::params;
 
 use super::connection::Statements as _;
 use super::error::SqlError;
+use super::moves::TaskList;
 use super::writer::Tx;
 use super::{EmbeddedBroker, gates, group, moves, remove, rows};
 use crate::{Acted, Action, ActionError, Actions, BrokerError, BrokerResult, MAX_ACTED, RemoveError};
@@ -76,13 +78,25 @@ pub(super) fn act_on_list(
     group: Option<&str>,
     action: Action,
 ) -> Result<Acted, SqlError> {
-    let mut found = match group {
+    let found = match group {
         Some(group) => group::first(tx, queue, group, MAX_ACTED + 1)?,
         None => moves::first(tx, queue, state, MAX_ACTED + 1)?,
     };
-    // One more than are acted on was read, to know whether there is more without counting the list.
-    let more = found.len() > MAX_ACTED;
-    found.truncate(MAX_ACTED);
+    act_on_found(tx, queue, state, action, found, MAX_ACTED)
+}
+
+/// An operator's action on rows of a list, of which one more was read than are acted on, to know whether there is more without
+/// counting the list.
+fn act_on_found(
+    tx: &mut Tx<'_>,
+    queue: &QueueName,
+    state: TaskState,
+    action: Action,
+    mut found: Vec<TaskList>,
+    most: usize,
+) -> Result<Acted, SqlError> {
+    let more = found.len() > most;
+    found.truncate(most);
     match action {
         Action::Run => {
             let seqs = moves::seqs(&found);
@@ -169,6 +183,45 @@ impl Actions for EmbeddedBroker {
 
     async fn act_all(&self, queue: &QueueName, state: TaskState, action: Action) -> Result<Acted, ActionError> {
         self.act_on_list(queue, state, None, action).await
+    }
+
+    async fn act_before(
+        &self,
+        queue: &QueueName,
+        state: TaskState,
+        action: Action,
+        before: Timestamp,
+        most: usize,
+    ) -> Result<Acted, ActionError> {
+        action.check(state)?;
+        let (queue, most) = (queue.clone(), most.clamp(1, MAX_ACTED));
+        let before = rows::micros(before);
+        let change = move |tx: &mut Tx<'_>| {
+            let found = moves::first_before(tx, &queue, state, before, most + 1)?;
+            act_on_found(tx, &queue, state, action, found, most)
+        };
+        let done = self.writer.write("carry out an operator's action on a list", change);
+        Ok(done.await?)
+    }
+
+    async fn act_each(
+        &self,
+        queue: &QueueName,
+        ids: &[TaskId],
+        state: TaskState,
+        action: Action,
+    ) -> Result<u64, ActionError> {
+        action.check(state)?;
+        let queue = queue.clone();
+        let ids: Vec<String> = ids.iter().take(MAX_ACTED).map(ToString::to_string).collect();
+        let change = move |tx: &mut Tx<'_>| {
+            let found = moves::named(tx, &queue, state, &ids)?;
+            act_on_found(tx, &queue, state, action, found, MAX_ACTED)
+        };
+        let done = self
+            .writer
+            .write("carry out an operator's action on some tasks", change);
+        Ok(done.await?.tasks)
     }
 
     async fn act_group(&self, queue: &QueueName, group: &str, action: Action) -> Result<Acted, ActionError> {

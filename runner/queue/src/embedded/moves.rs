@@ -49,6 +49,46 @@ pub(super) fn first(tx: &Tx<'_>, queue: &QueueName, state: TaskState, most: usiz
         .all(&text, params![queue.as_str(), column(most as u64)], TaskList::read)
 }
 
+/// The first rows of a list; of those of pending and archived tasks that were there by an instant, in microseconds.
+pub(super) fn first_before(
+    tx: &Tx<'_>,
+    queue: &QueueName,
+    state: TaskState,
+    before: i64,
+    most: usize,
+) -> Result<Vec<TaskList>, SqlError> {
+    let since = match state {
+        TaskState::Pending => "pending_since <= ?2",
+        TaskState::Archived => "at <= ?2",
+        _ => "?2 IS NOT NULL",
+    };
+    let text = format!(
+        "SELECT seq, id, unique_key FROM tasks WHERE queue = ?1 AND {} AND {since} ORDER BY at, seq LIMIT ?3",
+        rows::on_list(state)
+    );
+    tx.conn.all(
+        &text,
+        params![queue.as_str(), before, column(most as u64)],
+        TaskList::read,
+    )
+}
+
+/// The rows of a list with these ids, in the order of the list.
+pub(super) fn named(
+    tx: &Tx<'_>,
+    queue: &QueueName,
+    state: TaskState,
+    ids: &[String],
+) -> Result<Vec<TaskList>, SqlError> {
+    let text = format!(
+        "SELECT seq, id, unique_key FROM tasks WHERE queue = ?1 AND {} AND id IN (SELECT value FROM json_each(?2)) \
+         ORDER BY at, seq",
+        rows::on_list(state)
+    );
+    tx.conn
+        .all(&text, params![queue.as_str(), to_json(&ids)?], TaskList::read)
+}
+
 /// Deletes rows of a list and releases their locks. A row with an unreadable id or lock is deleted too; its lock
 /// expires by itself.
 pub(super) fn erase(tx: &mut Tx<'_>, queue: &QueueName, from: TaskState, found: &[TaskList]) -> Result<(), SqlError> {

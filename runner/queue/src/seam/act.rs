@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
+use jiff::Timestamp;
 use runner_core::task::{Event, InvalidTask, QueueName, TaskId, TaskState};
 use serde::Serialize;
 
@@ -139,7 +140,28 @@ pub trait Actions: Send + Sync {
     /// Tasks that are added meanwhile are included: a caller that must come to an end counts first.
     async fn act_all(&self, queue: &QueueName, state: TaskState, action: Action) -> Result<Acted, ActionError>;
 
-    /// The same for the tasks that wait in one group.
+    /// Carries out an action on at most `most` tasks of a list, [`MAX_ACTED`] at most, as [`Actions::act_all`] does, in one step
+    /// of the store. Of pending and archived tasks only on those that were so at `before`: more of those remain if it says so.
+    /// Other lists do not know since when a task is on them; their callers count.
+    async fn act_before(
+        &self,
+        queue: &QueueName,
+        state: TaskState,
+        action: Action,
+        before: Timestamp,
+        most: usize,
+    ) -> Result<Acted, ActionError>;
+
+    /// Carries out an action on those of these tasks that are in this state, of the first [`MAX_ACTED`]. Returns how many.
+    async fn act_each(
+        &self,
+        queue: &QueueName,
+        ids: &[TaskId],
+        state: TaskState,
+        action: Action,
+    ) -> Result<u64, ActionError>;
+
+    /// Carries out an action as [`Actions::act_all`] does, on the tasks that wait in one group.
     async fn act_group(&self, queue: &QueueName, group: &str, action: Action) -> Result<Acted, ActionError>;
 
     /// Replaces the payload of a scheduled task by one of [`MAX_PAYLOAD`](runner_core::task::MAX_PAYLOAD) bytes at

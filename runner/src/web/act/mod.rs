@@ -17,6 +17,7 @@ use super::request_context::{Notice, RequestContext};
 
 pub mod bad_messages;
 pub mod notifications;
+pub mod operations;
 pub mod queues;
 pub mod schedules;
 pub mod selected;
@@ -30,6 +31,8 @@ pub(super) fn routes() -> Router<AppState> {
         .route("/queue/queues/{queue}/{word}", post(queues::one))
         .route("/queue/tasks/{queue}/{id}/{verb}", post(tasks::one))
         .route("/queue/tasks/selected", post(selected::selected))
+        .route("/queue/operations", post(operations::begin))
+        .route("/queue/operations/{id}/cancel", post(operations::cancel))
         .route("/queue/schedules/{id}/{verb}", post(schedules::one))
         .route("/queue/notifications/{channel}/{verb}", post(notifications::one))
         .route("/queue/bad-messages/{name}/{stamp}/{verb}", post(bad_messages::one))

@@ -1,4 +1,4 @@
-//! An action on many tasks: those that were ticked in a list, or all that its query finds.
+//! An action on the tasks that were ticked in a list.
 
 use std::sync::Arc;
 
@@ -23,27 +23,13 @@ pub async fn selected(
     Extension(cx): Extension<SharedContext>,
     Extension(form): Extension<Arc<Form>>,
 ) -> Result<Response, PageError> {
-    let fields: Vec<(String, String)> = form.pairs().to_vec();
-    let selection = Selection::read(&app, &cx, &fields).await?;
-    let shown = fields.iter().find(|(key, _)| key == "shown");
-    if selection.query.is_some() && shown.is_none_or(|(_, shown)| *shown != selection.mark()) {
-        return Ok(redirect_with(
-            &app,
-            &form.back(),
-            &otherwise("notice.tasks.changed", ""),
-        ));
-    }
-    let what = match &selection.query {
-        Some(query) => format!("{} tasks of {}", selection.tasks.len(), query.url()),
-        None => {
-            let named: Vec<String> = selection
-                .tasks
-                .iter()
-                .map(|(queue, id)| format!("{queue}/{id}"))
-                .collect();
-            named.join(" ")
-        }
-    };
+    let selection = Selection::read(&cx, form.pairs())?;
+    let named: Vec<String> = selection
+        .tasks
+        .iter()
+        .map(|(queue, id)| format!("{queue}/{id}"))
+        .collect();
+    let what = named.join(" ");
     let audited = match selection.verb {
         "run" => "tasks.run",
         "archive" => "tasks.archive",

@@ -12,6 +12,7 @@ mod enqueue;
 mod functions;
 mod limits;
 mod notifications;
+mod operations;
 mod paging;
 mod problem;
 mod queues;
@@ -57,6 +58,7 @@ fn endpoints() -> Vec<Endpoint> {
         bad_messages::endpoints(),
         notifications::endpoints(),
         audit::endpoints(),
+        operations::endpoints(),
     ];
     all.into_iter().flatten().collect()
 }

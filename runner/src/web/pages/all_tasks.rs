@@ -12,6 +12,7 @@ use runner_queue::TaskInfo;
 use serde::{Deserialize, Serialize};
 
 use super::rows::{self, Pager};
+use crate::task_search::{self, ErrorGroup, TaskFilter, TasksFound, instant_of};
 use crate::web::app_state::AppState;
 use crate::web::format::{self, IN_A_LIST, InstantText, Locale};
 use crate::web::layout::{self, NavSection};
@@ -19,7 +20,6 @@ use crate::web::page_error::PageError;
 use crate::web::payload;
 use crate::web::render::PageTemplate;
 use crate::web::request_context::SharedContext;
-use crate::web::task_search::{self, ErrorGroup, TaskFilter, TasksFound, instant_of};
 use crate::web::urls;
 
 /// Rows per page: as many as a form may select at once.

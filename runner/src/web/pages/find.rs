@@ -12,13 +12,13 @@ use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
 
 use super::all_tasks::ListQuery;
+use crate::task_search::{TaskFilter, search};
 use crate::web::app_state::AppState;
 use crate::web::format::{self, IN_A_LIST};
 use crate::web::layout::{self, NavSection};
 use crate::web::page_error::PageError;
 use crate::web::render::PageTemplate;
 use crate::web::request_context::SharedContext;
-use crate::web::task_search::{TaskFilter, search};
 use crate::web::urls;
 
 /// Hits of each kind that are listed.

@@ -14,6 +14,7 @@ pub mod functions;
 pub mod login;
 mod needs;
 pub mod notifications;
+pub mod operations;
 pub mod overview;
 mod problem_groups;
 pub mod raw;
@@ -63,6 +64,8 @@ pub fn routes() -> Router<AppState> {
         .route("/queue/bad-messages/{name}/{stamp}/body", get(bad_messages::body))
         .route("/queue/workflows", get(workflows::list))
         .route("/queue/workflows/{id}", get(workflows::show))
+        .route("/queue/operations", get(operations::list))
+        .route("/queue/operations/{id}", get(operations::show))
         .route("/queue/audit", get(audit::show))
         .route("/queue/audit.csv", get(audit::file))
         .route("/queue/login", get(login::show).post(login::enter))

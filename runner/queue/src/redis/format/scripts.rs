@@ -61,7 +61,8 @@ scripts! {
     Task: drains [CLOCK, GUARD, CUT, SEMAPHORES, WAITS] "task",
     Act: drains [CLOCK, GUARD, CLAIMS, FORGET, TRIM, SEMAPHORES, GATES] "act",
     PauseQueue: drains [CLOCK] "pause_queue",
-    ActAll: drains [CLOCK, GUARD, CLAIMS, FORGET, TRIM, TAKE, SEMAPHORES, GATES] "act_all",
+    ActAll: drains [CLOCK, GUARD, CLAIMS, FORGET, TRIM, TAKE, SEMAPHORES, GATES, CHANGE] "act_all",
+    ActEach: drains [CLOCK, GUARD, CLAIMS, FORGET, TRIM, SEMAPHORES, GATES, CHANGE] "act_each",
     RemoveQueue: drains [CLOCK, COUNT, CLAIMS, FORGET, TAKE, SEMAPHORES] "remove_queue",
     UpdatePayload: fills [CLOCK] "update_payload",
     History: drains [CLOCK, COUNT] "history",
@@ -119,6 +120,7 @@ const DECIDE: &str = include_str!("scripts/decide.lua");
 const FORGET: &str = include_str!("scripts/forget.lua");
 const AHEAD: &str = include_str!("scripts/ahead.lua");
 const TAKE: &str = include_str!("scripts/take.lua");
+const CHANGE: &str = include_str!("scripts/change.lua");
 const TYPES: &str = include_str!("scripts/types.lua");
 const PICK: &str = include_str!("scripts/pick.lua");
 pub(in crate::redis) const TRACE: &str = include_str!("scripts/trace.lua");

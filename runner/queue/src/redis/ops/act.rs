@@ -5,6 +5,7 @@
 
 use async_trait::async_trait;
 use bytes::Bytes;
+use jiff::Timestamp;
 use redis::Value;
 use runner_core::task::{QueueName, TaskId, TaskState, check_payload};
 
@@ -16,6 +17,9 @@ use crate::{Acted, Action, ActionError, Actions, BrokerError, BrokerResult, MAX_
 
 /// Tasks a script call, during which Redis does nothing else: about 3 ms.
 const BATCH: usize = 250;
+
+/// Milliseconds after which a script that looks for tasks in a long list leaves the rest for the next one.
+const SCRIPT_MS: u64 = 5;
 
 const DOING: &str = "act on a task";
 
@@ -39,6 +43,57 @@ impl Actions for RedisBroker {
 
     async fn act_all(&self, queue: &QueueName, state: TaskState, action: Action) -> Result<Acted, ActionError> {
         self.act_on_list(queue, state, None, action).await
+    }
+
+    async fn act_before(
+        &self,
+        queue: &QueueName,
+        state: TaskState,
+        action: Action,
+        before: Timestamp,
+        most: usize,
+    ) -> Result<Acted, ActionError> {
+        action.check(state)?;
+        let bound = match state {
+            TaskState::Pending => before.as_nanosecond().to_string(),
+            TaskState::Archived => before.as_second().to_string(),
+            _ => String::new(),
+        };
+        let most = most.clamp(1, MAX_ACTED);
+        self.act_on_first(queue, (state, None), action, most, &bound).await
+    }
+
+    async fn act_each(
+        &self,
+        queue: &QueueName,
+        ids: &[TaskId],
+        state: TaskState,
+        action: Action,
+    ) -> Result<u64, ActionError> {
+        action.check(state)?;
+        let mut rest = &ids[..ids.len().min(MAX_ACTED)];
+        let mut changed = 0;
+        while !rest.is_empty() {
+            let some = &rest[..rest.len().min(BATCH)];
+            let mut trip = self.conn.trip("act on some tasks").await?;
+            trip.script(Script::ActEach, &[keys::part(queue.as_str(), "pending")])
+                .arg(keys::queue(queue.as_str()))
+                .arg(keys::own(queue.as_str()))
+                .arg(state.as_str())
+                .arg(word(action))
+                .arg(SCRIPT_MS);
+            for id in some {
+                trip.arg(id.as_str());
+            }
+            let mut answer = reply::list(trip.one().await?).into_iter();
+            let looked = usize::try_from(answer.next().map_or(0, reply::count)).unwrap_or_default();
+            if looked == 0 {
+                return Err(fault::odd_answer("act on some tasks").into());
+            }
+            changed += answer.next().map_or(0, reply::count);
+            rest = &rest[looked.min(rest.len())..];
+        }
+        Ok(changed)
     }
 
     async fn act_group(&self, queue: &QueueName, group: &str, action: Action) -> Result<Acted, ActionError> {
@@ -169,22 +224,38 @@ impl RedisBroker {
         action.check(state)?;
         let mut acted = Acted::default();
         for _ in 0..MAX_ACTED / BATCH {
-            let mut trip = self.conn.trip("act on a list of tasks").await?;
-            trip.script(Script::ActAll, &[keys::part(queue.as_str(), "pending")])
-                .arg(keys::queue(queue.as_str()))
-                .arg(keys::own(queue.as_str()))
-                .arg(state.as_str())
-                .arg(word(action))
-                .arg(BATCH)
-                .arg(group.unwrap_or_default());
-            let mut answer = reply::list(trip.one().await?).into_iter();
-            acted.tasks += answer.next().map_or(0, reply::count);
-            acted.more = answer.next().map_or(0, reply::count) > 0;
+            let part = self.act_on_first(queue, (state, group), action, BATCH, "").await?;
+            acted.tasks += part.tasks;
+            acted.more = part.more;
             if !acted.more {
                 break;
             }
         }
         Ok(acted)
+    }
+
+    /// One script: on the first tasks of a list or group, of those that were there by the bound.
+    async fn act_on_first(
+        &self,
+        queue: &QueueName,
+        (state, group): (TaskState, Option<&str>),
+        action: Action,
+        most: usize,
+        bound: &str,
+    ) -> Result<Acted, ActionError> {
+        let mut trip = self.conn.trip("act on a list of tasks").await?;
+        trip.script(Script::ActAll, &[keys::part(queue.as_str(), "pending")])
+            .arg(keys::queue(queue.as_str()))
+            .arg(keys::own(queue.as_str()))
+            .arg(state.as_str())
+            .arg(word(action))
+            .arg(most)
+            .arg(group.unwrap_or_default())
+            .arg(bound);
+        let mut answer = reply::list(trip.one().await?).into_iter();
+        let tasks = answer.next().map_or(0, reply::count);
+        let more = answer.next().map_or(0, reply::count) > 0;
+        Ok(Acted { tasks, more })
     }
 }
 

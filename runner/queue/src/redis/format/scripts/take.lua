@@ -1,5 +1,5 @@
 -- Takes the first tasks of a list.
--- Needs clock.lua. Gives: take(queue, state, most, only).
+-- Needs clock.lua. Gives: take(queue, state, most, only, bound).
 
 -- The first ids of a group; they are removed from it, and its name with the last of them.
 local function take_group(queue, group, most)
@@ -11,18 +11,33 @@ local function take_group(queue, group, most)
   return ids, left
 end
 
+-- The oldest pending ids; with a bound (nanoseconds) only those that became pending by then, up to the first later one.
+local function take_pending(key, queue, most, bound)
+  local found, ids = keep('LRANGE', key, -most, -1), {}
+  for i = #found, 1, -1 do
+    if bound then
+      local since = of_task('HGET', queue .. 't:' .. found[i], 'pending_since')
+      -- Texts of equal length compare as numbers do; Lua's numbers are not precise enough.
+      if since and (#since > #bound or #since == #bound and since > bound) then
+        keep('LTRIM', key, 0, -(#ids + 1))
+        return ids, 0
+      end
+    end
+    ids[#ids + 1] = found[i]
+  end
+  keep('LTRIM', key, 0, -(#found + 1))
+  return ids, keep('LLEN', key)
+end
+
 -- The first ids of a state's list, in its order; they are removed from it. Also how many remain (aggregating:
--- how many groups do; of the group `only`, if there is one).
-local function take(queue, state, most, only)
+-- how many groups do; of the group `only`, if there is one). With a bound: of those that became pending by then
+-- (nanoseconds), or whose score is not beyond it.
+local function take(queue, state, most, only, bound)
   local key, ids = queue .. state, {}
   if only then
     return take_group(queue, only, most)
   elseif state == 'pending' then
-    -- The right end is the oldest.
-    local found = keep('LRANGE', key, -most, -1)
-    keep('LTRIM', key, 0, -(#found + 1))
-    for i = #found, 1, -1 do ids[#ids + 1] = found[i] end
-    return ids, keep('LLEN', key)
+    return take_pending(key, queue, most, bound)
   elseif state == 'aggregating' then
     local groups = keep('SRANDMEMBER', queue .. 'groups', most)
     table.sort(groups)
@@ -31,6 +46,11 @@ local function take(queue, state, most, only)
       for _, id in ipairs((take_group(queue, group, most - #ids))) do ids[#ids + 1] = id end
     end
     return ids, keep('SCARD', queue .. 'groups')
+  end
+  if bound then
+    ids = keep('ZRANGEBYSCORE', key, '-inf', bound, 'LIMIT', 0, most)
+    keep('ZREMRANGEBYRANK', key, 0, #ids - 1)
+    return ids, keep('ZCOUNT', key, '-inf', bound)
   end
   ids = keep('ZRANGE', key, 0, most - 1)
   keep('ZREMRANGEBYRANK', key, 0, #ids - 1)
