@@ -578,7 +578,7 @@ mod tests {
     use super::*;
 
     /// Names that alerts of users depend on; changing one breaks them.
-    const NAMES: [&str; 26] = [
+    const NAMES: [&str; 27] = [
         "runner_tasks_processed counter",
         "runner_task_duration_seconds histogram",
         "runner_type_processed counter",
@@ -603,6 +603,7 @@ mod tests {
         "runner_events counter",
         "runner_otlp_spans counter",
         "runner_workflows_ended counter",
+        "runner_audit_entries_dropped counter",
         "runner_repaired counter",
         "runner_broker_unsafe_policy gauge",
     ];
