@@ -554,7 +554,7 @@ async fn keys_are_taken_where_the_document_says() {
         );
         taken.extend(promised.then_some(call.path));
     }
-    assert_eq!(taken, ["/schedules/{id}/run", "/tasks"]);
+    assert_eq!(taken, ["/schedules", "/schedules/{id}/run", "/tasks"]);
 }
 
 async fn a_browser_reads_by_its_session() {

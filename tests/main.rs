@@ -55,6 +55,7 @@ mod redis_storm;
 mod redis_streams;
 mod reload;
 mod rotation;
+mod row_editor;
 mod run_counts;
 mod run_files;
 mod service_manager;
@@ -146,6 +147,7 @@ fn wholes() -> Vec<Vec<kit::Trial>> {
         readiness::tests(),
         readme::tests(),
         rotation::tests(),
+        row_editor::tests(),
         run_counts::tests(),
         run_files::tests(),
         service_manager::tests(),

@@ -214,6 +214,27 @@
     for (const details of open()) if (!details.contains(event.target)) details.open = false;
   });
 
+  // What a form would do, shown while it is typed; its button shows the same.
+  const form = one("[data-look]");
+  if (form) {
+    let wait = 0;
+    let turn = 0;
+    form.addEventListener("input", () => {
+      clearTimeout(wait);
+      wait = setTimeout(async () => {
+        const mine = ++turn;
+        const body = new URLSearchParams(new FormData(form));
+        body.set("do", "look");
+        try {
+          const answer = await fetch(form.getAttribute("action"), { method: "POST", body, signal: AbortSignal.timeout(EVERY) });
+          const fresh = new DOMParser().parseFromString(await answer.text(), "text/html");
+          if (mine !== turn || !answer.ok) return;
+          for (const box of all("[data-part]")) patch(box, one("#" + box.id, fresh));
+        } catch { /* no answer: the button is there */ }
+      }, 300);
+    });
+  }
+
   const notice = one("[data-notice]");
   if (notice) notice.focus({ preventScroll: location.hash !== "" });
 })();

@@ -10,6 +10,7 @@ mod operation;
 mod problem;
 mod queue;
 mod reason;
+mod row;
 mod run;
 mod schedule;
 mod task;
@@ -26,6 +27,7 @@ pub use operation::{OperationObject, operation_status};
 pub use problem::ProblemObject;
 pub use queue::QueueObject;
 pub use reason::{ReasonObject, ReasonWriter};
+pub use row::{PreviewObject, PreviewedObject, RowObject};
 pub use run::RunObject;
 pub use schedule::{
     DecisionObject, ScheduleDetailsObject, ScheduleFactsNow, ScheduleObject, pause_words, schedule_state,

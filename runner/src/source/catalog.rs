@@ -12,10 +12,11 @@ use runner_core::function::{Function, Functions, SchemaFault};
 use runner_core::schedule::{Plan, Problem, ScheduleId, Source};
 
 use super::directory::Directory;
+use super::manifest::ScheduleContext;
 use super::settings::SourceSettings;
 use super::shared::{Refresh, Shared, SourcePart, Taken, Triggers};
 use super::status::{Rejected, SourceStatus};
-use super::table::{RowEditor, Table};
+use super::table::{CheckedFields, RowEditor, RowFields, Table, check_row};
 use super::types::TypeOptions;
 use crate::background;
 
@@ -31,6 +32,7 @@ pub struct Catalog {
     shared: Arc<Shared>,
     triggers: Arc<Vec<Arc<Refresh>>>,
     editor: Option<Arc<RowEditor>>,
+    context: Arc<ScheduleContext>,
 }
 
 /// The content of all sources at one time.
@@ -63,6 +65,7 @@ impl Catalog {
     ) -> Self {
         let shared = Arc::new(Shared::new(functions, clock).with_types(settings.types.clone()));
         let mut triggers = Vec::new();
+        let context = Arc::new(settings.context());
         publish_code(&settings, &shared);
         if let Some(manifests) = settings.manifests.clone() {
             let trigger = Arc::new(Refresh::default());
@@ -94,6 +97,7 @@ impl Catalog {
             shared,
             triggers: Arc::new(triggers),
             editor,
+            context,
         }
     }
 
@@ -202,6 +206,12 @@ impl Catalog {
     #[must_use]
     pub fn editor(&self) -> Option<&RowEditor> {
         self.editor.as_deref()
+    }
+
+    /// What these fields would be as a row of the table, whether or not there is one; `id` is that of an existing row.
+    #[must_use]
+    pub fn check_row(&self, id: Option<&ScheduleId>, fields: &RowFields) -> CheckedFields {
+        check_row(&self.context, &self.shared, id, fields)
     }
 
     /// Asks every source to be read now, without waiting for it.

@@ -91,6 +91,8 @@ pub struct Inner {
     pub(crate) refusals: Refusals,
     pub(crate) hashing: tokio::sync::Semaphore,
     pub(crate) scrapes: tokio::sync::Semaphore,
+    pub(crate) previews: Arc<tokio::sync::Semaphore>,
+    pub(crate) row_keys: tokio::sync::Mutex<()>,
     pub(super) unclaimed: UnclaimedCache,
     pub(super) run_figures: RunFigures,
     pub(super) recent_decisions: RecentDecisionsCache,
@@ -104,6 +106,9 @@ const HASHES_AT_ONCE: usize = 2;
 
 /// Scrapes that query the broker at once: each reads the figures of many queues.
 const SCRAPES_AT_ONCE: usize = 2;
+
+/// Previews of rules that are computed at once, each on a thread of its own.
+const PREVIEWS_AT_ONCE: usize = 2;
 
 impl AppState {
     /// Parses the templates and assembles the state.
@@ -136,6 +141,8 @@ impl AppState {
             refusals: Refusals::default(),
             hashing: tokio::sync::Semaphore::new(HASHES_AT_ONCE),
             scrapes: tokio::sync::Semaphore::new(SCRAPES_AT_ONCE),
+            previews: Arc::new(tokio::sync::Semaphore::new(PREVIEWS_AT_ONCE)),
+            row_keys: tokio::sync::Mutex::new(()),
             unclaimed: UnclaimedCache::default(),
             run_figures: RunFigures::default(),
             recent_decisions: RecentDecisionsCache::default(),

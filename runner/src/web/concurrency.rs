@@ -112,12 +112,13 @@ async fn read_body(request: Request) -> Result<Request, PageError> {
     }
     let announced = request.headers().get(header::CONTENT_LENGTH);
     let announced = announced.and_then(|length| length.to_str().ok()?.parse::<u64>().ok());
+    let limit = admit::body_limit(request.uri().path());
     // Refuse by the header, before a byte of the body is buffered.
-    if announced.is_some_and(|length| length > admit::FORM_LIMIT as u64) {
+    if announced.is_some_and(|length| length > limit as u64) {
         return Err(PageError::TooLarge);
     }
     let (parts, rest) = request.into_parts();
-    let read = tokio::time::timeout(BODY_TIME, body::to_bytes(rest, admit::FORM_LIMIT)).await;
+    let read = tokio::time::timeout(BODY_TIME, body::to_bytes(rest, limit)).await;
     match read {
         Ok(Ok(bytes)) => Ok(Request::from_parts(parts, Body::from(bytes))),
         Ok(Err(_)) => Err(PageError::TooLarge),

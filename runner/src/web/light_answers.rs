@@ -58,7 +58,10 @@ pub async fn lighten(request: Request, next: Next) -> Response {
     };
     // A page that sets a cookie shows something once.
     if (page || data) && !parts.headers.contains_key(header::SET_COOKIE) {
-        let tag = if page {
+        let own = parts.headers.get(header::ETAG).and_then(|tag| tag.to_str().ok());
+        let tag = if let Some(own) = own {
+            own.to_owned()
+        } else if page {
             page_tag(&String::from_utf8_lossy(&bytes))
         } else {
             data_tag(&bytes)

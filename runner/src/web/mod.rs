@@ -24,6 +24,7 @@ mod light_answers;
 mod page_error;
 mod pages;
 mod payload;
+mod preview;
 mod probe;
 mod queue_figures;
 mod reached_by;

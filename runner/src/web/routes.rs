@@ -44,7 +44,7 @@ pub fn router(app: AppState) -> Router {
     let pages = pages
         .fallback(|| async { PageError::NoPage })
         .method_not_allowed_fallback(|| async { PageError::Method })
-        .layer(DefaultBodyLimit::max(admit::FORM_LIMIT))
+        .layer(DefaultBodyLimit::max(admit::ROW_LIMIT))
         .layer(middleware::from_fn(patience))
         .layer(middleware::from_fn_with_state(
             RequestLimits::default(),

@@ -42,6 +42,7 @@ use super::state_store::StateStore;
 use super::status::{SourceError, SourceState};
 use crate::background::BackgroundLoop;
 
+pub(in crate::source) use edit::check as check_row;
 pub use edit::{CheckedFields, EditError, EditableRow, RowEdit, RowEditor, RowField, RowFields, WriteError};
 use rows::{RowChange, Rows};
 use saved_rows::SavedRows;

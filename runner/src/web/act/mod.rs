@@ -6,7 +6,7 @@ use std::fmt::Display;
 use axum::Router;
 use axum::http::HeaderMap;
 use axum::response::{IntoResponse, Redirect, Response};
-use axum::routing::post;
+use axum::routing::{get, post};
 use runner_queue::AuditEntry;
 
 use super::app_state::AppState;
@@ -19,6 +19,8 @@ pub mod bad_messages;
 pub mod notifications;
 pub mod operations;
 pub mod queues;
+pub mod row_form;
+pub mod rows;
 pub mod schedules;
 pub mod selected;
 pub mod tasks;
@@ -33,6 +35,8 @@ pub(super) fn routes() -> Router<AppState> {
         .route("/queue/tasks/selected", post(selected::selected))
         .route("/queue/operations", post(operations::begin))
         .route("/queue/operations/{id}/cancel", post(operations::cancel))
+        .route("/queue/schedules/new", get(row_form::new).post(row_form::create))
+        .route("/queue/schedules/{id}/edit", get(row_form::edit).post(row_form::update))
         .route("/queue/schedules/{id}/{verb}", post(schedules::one))
         .route("/queue/notifications/{channel}/{verb}", post(notifications::one))
         .route("/queue/bad-messages/{name}/{stamp}/{verb}", post(bad_messages::one))
@@ -116,7 +120,8 @@ impl Drop for Audit<'_> {
         }
         let (action, on, actor, outcome) = (&entry.action, &entry.target, &entry.by, &entry.outcome);
         let addr = entry.from.as_deref().unwrap_or_default();
-        tracing::info!(target: "audit", action, %on, %actor, %addr, outcome);
+        let (before, after) = (entry.before.as_deref(), entry.after.as_deref());
+        tracing::info!(target: "audit", action, %on, %actor, %addr, outcome, before, after);
         if self.listed {
             self.cx.audit.put(entry);
         }

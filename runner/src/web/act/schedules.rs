@@ -31,6 +31,9 @@ pub async fn one(
 ) -> Result<Response, PageError> {
     let text = urls::text_in(&text).unwrap_or(text);
     let id = ScheduleId::from_text(text.as_str());
+    if let Some(edited) = super::row_form::act(&app, &cx, (&id, &verb), &form).await? {
+        return Ok(edited);
+    }
     let plan = app.catalog.plan();
     let definition = plan
         .schedules

@@ -12,7 +12,7 @@ use axum::extract::rejection::QueryRejection;
 use axum::extract::{FromRequestParts as _, Path, Query, Request, State};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use axum::routing::{MethodRouter, get, post};
+use axum::routing::{MethodFilter, MethodRouter, get, on};
 use bytes::Bytes;
 use runner_core::task::{QueueName, TaskId};
 use serde::Serialize;
@@ -25,7 +25,7 @@ use super::caller::{ApiCaller, is_json};
 use super::problem::ApiProblem;
 use crate::access::TokenRight;
 use crate::web::app_state::AppState;
-use crate::web::guard::admit::FORM_LIMIT;
+use crate::web::guard::admit::ROW_LIMIT;
 use crate::web::request_context::RequestContext;
 use crate::web::{reached_by, urls};
 
@@ -65,7 +65,7 @@ pub enum AnswerForm {
 
 /// A call.
 pub struct Endpoint {
-    /// GET or POST.
+    /// GET, POST, PATCH or DELETE.
     pub method: Method,
     /// Below [`ROOT`], with names in braces.
     pub path: &'static str,
@@ -177,6 +177,26 @@ impl Endpoint {
         Self::reading(TokenRight::Read, (path, summary), answer, answered)
     }
 
+    /// A call that reads one object, whose version is its ETag.
+    pub fn versioned<Q, T, F, H>(path: &'static str, summary: &'static str, version: fn(&T) -> &str, handler: H) -> Self
+    where
+        Q: DeserializeOwned + IntoParams + Send + 'static,
+        T: Serialize + ToSchema + 'static,
+        F: Future<Output = Result<T, ApiProblem>> + Send + 'static,
+        H: Fn(ApiCall, Q) -> F + Clone + Send + Sync + 'static,
+    {
+        let answered = move |call: ApiCall, query: Q| {
+            let answer = handler(call, query);
+            async move {
+                let body = answer.await?;
+                let tag = format!("\"{}\"", version(&body));
+                Ok(([(header::ETAG, tag)], Json(body)))
+            }
+        };
+        let answer = (NamedSchema::of::<T>(), AnswerForm::One);
+        Self::reading(TokenRight::Read, (path, summary), answer, answered)
+    }
+
     /// A call that reads a part of a list.
     pub fn list<Q, T, F, H>(path: &'static str, summary: &'static str, handler: H) -> Self
     where
@@ -254,6 +274,38 @@ impl Endpoint {
         Self::acting((path, summary), answer, None, answered)
     }
 
+    /// A call that changes a part of something.
+    pub fn change<B, T, F, H>(path: &'static str, summary: &'static str, handler: H) -> Self
+    where
+        B: DeserializeOwned + ToSchema + Send + 'static,
+        T: Serialize + ToSchema,
+        F: Future<Output = Result<T, ApiProblem>> + Send + 'static,
+        H: Fn(ApiCall, B) -> F + Clone + Send + Sync + 'static,
+    {
+        let answered = move |call: ApiCall, body: B| {
+            let answer = handler(call, body);
+            async { Ok(Json(answer.await?)) }
+        };
+        let answer = (NamedSchema::of::<T>(), AnswerForm::One);
+        Self::acting_by(Method::PATCH, (path, summary), answer, None, answered)
+    }
+
+    /// A call that deletes something.
+    pub fn remove<B, T, F, H>(path: &'static str, summary: &'static str, handler: H) -> Self
+    where
+        B: DeserializeOwned + ToSchema + Send + 'static,
+        T: Serialize + ToSchema,
+        F: Future<Output = Result<T, ApiProblem>> + Send + 'static,
+        H: Fn(ApiCall, B) -> F + Clone + Send + Sync + 'static,
+    {
+        let answered = move |call: ApiCall, body: B| {
+            let answer = handler(call, body);
+            async { Ok(Json(answer.await?)) }
+        };
+        let answer = (NamedSchema::of::<T>(), AnswerForm::One);
+        Self::acting_by(Method::DELETE, (path, summary), answer, None, answered)
+    }
+
     /// A call that makes something, and takes no key.
     pub fn create<B, T, F, H>(path: &'static str, summary: &'static str, handler: H) -> Self
     where
@@ -279,6 +331,22 @@ impl Endpoint {
     }
 
     fn acting<B, A, F, H>(
+        names: (&'static str, &'static str),
+        answer: (NamedSchema, AnswerForm),
+        key: Option<&'static str>,
+        handler: H,
+    ) -> Self
+    where
+        B: DeserializeOwned + ToSchema + Send + 'static,
+        A: IntoResponse,
+        F: Future<Output = Result<A, ApiProblem>> + Send + 'static,
+        H: Fn(ApiCall, B) -> F + Clone + Send + Sync + 'static,
+    {
+        Self::acting_by(Method::POST, names, answer, key, handler)
+    }
+
+    fn acting_by<B, A, F, H>(
+        method: Method,
         (path, summary): (&'static str, &'static str),
         (answer, form): (NamedSchema, AnswerForm),
         key: Option<&'static str>,
@@ -290,8 +358,8 @@ impl Endpoint {
         F: Future<Output = Result<A, ApiProblem>> + Send + 'static,
         H: Fn(ApiCall, B) -> F + Clone + Send + Sync + 'static,
     {
-        // A path that ends so deletes; there is no other way to say it.
-        let right = match path.ends_with("/delete") {
+        // Calls from before there were other methods end so.
+        let right = match method == Method::DELETE || path.ends_with("/delete") {
             true => TokenRight::Delete,
             false => TokenRight::Act,
         };
@@ -305,7 +373,7 @@ impl Endpoint {
                     return Err(ApiProblem::new(StatusCode::BAD_REQUEST, "api_bad_key", detail)
                         .hint("openapi.json says which calls take one"));
                 }
-                let bytes = to_bytes(request.into_body(), FORM_LIMIT)
+                let bytes = to_bytes(request.into_body(), ROW_LIMIT)
                     .await
                     .map_err(|_| ApiProblem::of_page(&crate::web::page_error::PageError::TooLarge))?;
                 let body = body_of(&call.headers, &bytes)?;
@@ -313,7 +381,8 @@ impl Endpoint {
             }
         };
         Self {
-            method: Method::POST,
+            route: on(filter_of(&method), serve),
+            method,
             path,
             summary,
             right,
@@ -322,8 +391,15 @@ impl Endpoint {
             answer,
             form,
             key,
-            route: post(serve),
         }
+    }
+}
+
+fn filter_of(method: &Method) -> MethodFilter {
+    match *method {
+        Method::PATCH => MethodFilter::PATCH,
+        Method::DELETE => MethodFilter::DELETE,
+        _ => MethodFilter::POST,
     }
 }
 

@@ -16,6 +16,7 @@ mod operations;
 mod paging;
 mod problem;
 mod queues;
+mod rows;
 mod schedules;
 mod tasks;
 mod workers;
@@ -51,6 +52,7 @@ fn endpoints() -> Vec<Endpoint> {
         queues::endpoints(),
         tasks::endpoints(),
         schedules::endpoints(),
+        rows::endpoints(),
         functions::endpoints(),
         workers::endpoints(),
         limits::endpoints(),

@@ -28,6 +28,23 @@ const OPEN_POSTS: [&str; 3] = ["/queue/login", "/queue/logout", "/queue/prefs"];
 /// The largest form in bytes. Most have a few hundred; a page of ticked tasks with the longest names has about 50,000.
 pub const FORM_LIMIT: usize = 64 * 1024;
 
+/// The largest form, or body of the API, that has a row of the table with its payload: 64 KiB of it may be three times that
+/// in a form.
+pub const ROW_LIMIT: usize = 256 * 1024;
+
+/// The most bytes that the body of a request to this path may have.
+#[must_use]
+pub fn body_limit(path: &str) -> usize {
+    let schedule = ["/queue/schedules/", "/queue/api/v1/schedules/"];
+    let inside = schedule.iter().find_map(|root| path.strip_prefix(root));
+    let row = match inside {
+        // `ID/edit`, `ID` or `new`.
+        Some(rest) => rest.split_once('/').is_none_or(|(_, verb)| verb == "edit"),
+        None => path == "/queue/api/v1/schedules",
+    };
+    if row { ROW_LIMIT } else { FORM_LIMIT }
+}
+
 /// Characters of a header shown on pages and in the log.
 const SHOWN: usize = 100;
 

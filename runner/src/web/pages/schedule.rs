@@ -6,7 +6,7 @@ use axum::Extension;
 use axum::extract::{Path, Query, State};
 use axum::response::Response;
 use jiff::Timestamp;
-use runner_core::schedule::{CatchUpPolicy, Definition, Plan, ScheduleId};
+use runner_core::schedule::{CatchUpPolicy, Definition, Plan, ScheduleId, Source};
 use runner_core::task::{Backoff, FUNCTION_PREFIX, QueueName, Task, TaskId, TaskState};
 use runner_queue::{Decision, DecisionKind, MAX_RUNS_KEPT, Standing};
 use serde::{Deserialize, Serialize};
@@ -143,6 +143,8 @@ struct SchedulePage {
     runs: Vec<RunRow>,
     /// A manual run was requested while another run is unfinished.
     asks_run: bool,
+    /// Where the row that it is can be edited, if that is allowed.
+    row_url: Option<String>,
     /// Why it does not fire, as far as nothing else on the page says it.
     reasons: Vec<ReasonRow>,
 }
@@ -193,6 +195,11 @@ pub async fn show(
     let page = SchedulePage {
         remembered: runs.is_some(),
         runs: runs.unwrap_or_default(),
+        row_url: app
+            .catalog
+            .editor()
+            .filter(|_| id.source() == Some(Source::Table) && foreign.is_none())
+            .map(|_| urls::schedule(id.as_str())),
         asks_run: query.ask.as_deref() == Some("run"),
         id: text,
         foreign,

@@ -56,6 +56,8 @@ struct SchedulesPage {
     /// How many schedules were searched for failures and pauses, if there are more.
     looked_at: Option<usize>,
     timeline: Timeline,
+    /// Whether rows of the table may be written.
+    writable: bool,
 }
 
 /// A state by which the list is narrowed down.
@@ -126,6 +128,7 @@ pub async fn show(
             })
             .collect(),
         timeline: Timeline::new(locale, &plan, &recent),
+        writable: app.catalog.editor().is_some(),
         chips,
         state: state.as_str(),
         looked_at: health.looked_at,

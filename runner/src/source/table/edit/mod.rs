@@ -169,17 +169,7 @@ impl RowEditor {
     /// What these fields would be as a row; `id` is that of an existing one. Reads no database.
     #[must_use]
     pub fn check(&self, id: Option<&ScheduleId>, fields: &RowFields) -> CheckedFields {
-        let values = match sized(fields).and_then(|()| fields.values(None)) {
-            Ok(values) => values,
-            Err(problems) => {
-                return CheckedFields {
-                    definition: None,
-                    problems,
-                };
-            }
-        };
-        let key = id.and_then(|id| key_of(id).ok()).unwrap_or("new");
-        self.judge(&with_values(&blank(key), &values))
+        check(&self.context, &self.shared, id, fields)
     }
 
     /// Adds a row. `id` is for tables that give their rows none.
@@ -311,36 +301,56 @@ impl RowEditor {
     }
 
     fn accept(&self, row: &TableRow) -> Result<(), EditError> {
-        let CheckedFields { definition, problems } = self.judge(row);
+        let CheckedFields { definition, problems } = judge(&self.context, &self.shared, row);
         match definition {
             Some(_) => Ok(()),
             None => Err(EditError::Invalid(problems)),
         }
     }
+}
 
-    /// As the source reads it, with what the functions of manifests say of it.
-    fn judge(&self, row: &TableRow) -> CheckedFields {
-        let RowReading {
-            definition,
-            stated,
-            mut problems,
-            ..
-        } = row::read(row, &self.context);
-        let types = self.shared.type_options();
-        let complete = |definition: Definition| {
-            let stated = [(definition.id.clone(), stated.clone())].into();
-            types.complete(&definition, &stated)
-        };
-        let mut definitions: Vec<Definition> = definition.map(complete).into_iter().collect();
-        let functions = self.shared.functions();
-        let refused = calls::take_refused(functions, &mut definitions);
-        problems.extend(refused.into_iter().flat_map(|refused| refused.problems));
-        problems.extend(calls::doubts(functions, &definitions));
-        problems.extend(no_occurrence_left(&definitions, self.shared.now()));
-        CheckedFields {
-            definition: definitions.pop(),
-            problems,
+/// What these fields would be as a row; `id` is that of an existing one. Reads no database.
+pub(in crate::source) fn check(
+    context: &ScheduleContext,
+    shared: &Shared,
+    id: Option<&ScheduleId>,
+    fields: &RowFields,
+) -> CheckedFields {
+    let values = match sized(fields).and_then(|()| fields.values(None)) {
+        Ok(values) => values,
+        Err(problems) => {
+            return CheckedFields {
+                definition: None,
+                problems,
+            };
         }
+    };
+    let key = id.and_then(|id| key_of(id).ok()).unwrap_or("new");
+    judge(context, shared, &with_values(&blank(key), &values))
+}
+
+/// A row as the source reads it, with what the functions of manifests say of it.
+fn judge(context: &ScheduleContext, shared: &Shared, row: &TableRow) -> CheckedFields {
+    let RowReading {
+        definition,
+        stated,
+        mut problems,
+        ..
+    } = row::read(row, context);
+    let types = shared.type_options();
+    let complete = |definition: Definition| {
+        let stated = [(definition.id.clone(), stated.clone())].into();
+        types.complete(&definition, &stated)
+    };
+    let mut definitions: Vec<Definition> = definition.map(complete).into_iter().collect();
+    let functions = shared.functions();
+    let refused = calls::take_refused(functions, &mut definitions);
+    problems.extend(refused.into_iter().flat_map(|refused| refused.problems));
+    problems.extend(calls::doubts(functions, &definitions));
+    problems.extend(no_occurrence_left(&definitions, shared.now()));
+    CheckedFields {
+        definition: definitions.pop(),
+        problems,
     }
 }
 
