@@ -11,6 +11,7 @@ use runner_queue::{
 
 use crate::diagnose::{BrokerFacts, Reason, ScheduleFacts, TaskFacts, why_damaged, why_schedule, why_task};
 use crate::health::{BrokerFault, fault_now};
+use crate::queue_pause;
 
 /// Queues of higher priority that are read: about a millisecond of the store.
 const HIGHER_QUEUES: usize = 50;
@@ -46,9 +47,11 @@ pub async fn of_queues(broker: &dyn Broker, queues: &[QueueName]) -> BrokerResul
         names.extend(before.take(HIGHER_QUEUES));
     }
     let names: Vec<QueueName> = names.into_iter().collect();
+    let queues = broker.queues_of(&names).await?;
     Ok(BrokerFacts {
         now,
-        queues: broker.queues_of(&names).await?,
+        pauses: queue_pause::of_paused(broker, &queues).await?,
+        queues,
         servers: Some(servers),
         ..BrokerFacts::default()
     })

@@ -64,6 +64,7 @@ pub mod metrics;
 mod notification;
 mod objects;
 pub mod operation;
+pub mod queue_pause;
 mod run_output;
 mod task_search;
 mod telemetry;

@@ -211,7 +211,12 @@ async fn queues_are_paused_and_resumed() {
 
 async fn what_was_done_is_in_the_audit_list() {
     let site = Site::full().await;
-    site.act("/queue/queues/mail/pause", &[]).await;
+    site.act("/queue/queues/mail/pause", &[("note", "stock-taking"), ("for", "8h")])
+        .await;
+    let queue = site.http.get("/queue/queues/mail/pending").await.body;
+    for words in ["Paused by local", "stock-taking", "22:39"] {
+        assert!(queue.contains(words), "{words}: {queue}");
+    }
     site.act("/queue/tasks/default/dead/run", &[]).await;
     site.act("/queue/tasks/default/dead/run", &[]).await;
     let rows = |body: &str| body.matches("<tr data-key=").count();
@@ -222,6 +227,8 @@ async fn what_was_done_is_in_the_audit_list() {
     .await;
     for words in [
         "queue.pause",
+        "stock-taking",
+        "→ paused until 2026-11-22T14:39:12Z",
         "default/dead",
         "127.0.0.1",
         "local",

@@ -94,6 +94,11 @@ const ROOMS: &[Room] = &[
     room("run_output", "runner/src/run_output.rs", "queue"),
     room("health", "runner/src/health.rs", "core queue background log metrics"),
     room("audit", "runner/src/audit/", "core queue background health metrics"),
+    room(
+        "queue_pause",
+        "runner/src/queue_pause.rs",
+        "audit background core health queue",
+    ),
     room("task_search", "runner/src/task_search.rs", "core queue"),
     room(
         "operation",
@@ -117,7 +122,7 @@ const ROOMS: &[Room] = &[
         "background core queue health metrics notification",
     ),
     room("diagnose", "runner/src/diagnose/", "core health queue text"),
-    room("facts", "runner/src/facts.rs", "core diagnose health queue"),
+    room("facts", "runner/src/facts.rs", "core diagnose health queue queue_pause"),
     // One form of each fact for commands and the API.
     room(
         "objects",
@@ -142,7 +147,7 @@ const ROOMS: &[Room] = &[
     room(
         "web",
         "runner/src/web/",
-        "access audit background log metrics health messaging operation text core queue run_output source task_search trigger diagnose facts objects worker scheduler notification workflow",
+        "access audit background log metrics health messaging operation text core queue queue_pause run_output source task_search trigger diagnose facts objects worker scheduler notification workflow",
     ),
     // How a Redis is reached is one type with one reader of URLs, which producers use as well.
     room(
@@ -154,7 +159,7 @@ const ROOMS: &[Room] = &[
     room(
         "cli",
         "runner/src/cli/",
-        "access audit background log metrics health messaging operation text core queue run_output task_search queue::redis queue::embedded sdk client handlers source trigger diagnose facts objects worker scheduler upkeep web config events notification telemetry workflow",
+        "access audit background log metrics health messaging operation text core queue queue_pause run_output task_search queue::redis queue::embedded sdk client handlers source trigger diagnose facts objects worker scheduler upkeep web config events notification telemetry workflow",
     ),
 ];
 

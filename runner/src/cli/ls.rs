@@ -12,6 +12,7 @@ use super::ls_tasks::Tasks;
 use super::ls_triggers::ListTriggers;
 use super::{CommandContext, print};
 use crate::objects::{QueueObject, WorkerObject};
+use crate::queue_pause;
 
 /// Queues that the broker is asked about in one call.
 const CHUNK: usize = 500;
@@ -83,7 +84,11 @@ impl Queues {
         let unclaimed = unclaimed(broker.as_ref(), &queues).await?.types;
         let zone = &context.settings()?.source.zone;
         if self.json {
-            let objects = queues.iter().map(|queue| QueueObject::of(queue, &unclaimed, zone));
+            let pauses = queue_pause::of_paused(&*broker, &queues).await?;
+            let object = |queue| QueueObject::of(queue, &unclaimed, zone);
+            let objects = queues
+                .iter()
+                .map(|queue| object(queue).paused_as(pauses.get(&queue.name), zone));
             return Ok(print::json(&objects.collect::<Vec<_>>())?);
         }
         let count = |q: &QueueInfo, state| q.counts.get(&state).copied().unwrap_or(0).to_string();

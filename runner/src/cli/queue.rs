@@ -2,13 +2,15 @@
 
 use anyhow::bail;
 use clap::{Args, Subcommand};
+use jiff::Timestamp;
 use runner_core::task::QueueName;
-use runner_queue::{Broker, InspectQueues, MAX_ACTED, Page, RemoveError};
+use runner_queue::{Broker, InspectQueues, MAX_ACTED, Page, Pause, RemoveError};
 use serde_json::json;
 
-use super::audited::Audited;
+use super::audited::{Audited, actor};
 use super::exit::Usage;
-use super::{CommandContext, print};
+use super::{CommandContext, print, values};
+use crate::queue_pause::{self, LONGEST_QUEUE_PAUSE};
 
 /// Additional calls when a queue is removed, for tasks that are enqueued meanwhile.
 const SPARE_CALLS: u64 = 10;
@@ -27,11 +29,7 @@ pub struct QueueCommand {
 
 #[derive(Debug, Subcommand)]
 enum Verb {
-    /// Stop taking tasks from it; running ones go on, and new ones can still be enqueued
-    Pause {
-        /// Name of the queue
-        name: String,
-    },
+    Pause(PauseQueue),
     /// Take tasks from it again
     Resume {
         /// Name of the queue
@@ -40,6 +38,23 @@ enum Verb {
     Rm(Remove),
     History(History),
     Groups(Groups),
+}
+
+/// Stop taking tasks from it; running ones go on, and new ones can still be enqueued
+#[derive(Debug, Args)]
+#[command(after_help = "Example:\n  \
+    runner queue pause mail --for 2h --note 'the mail server moves'\n\n\
+    Pausing a paused queue gives the pause another end; its beginning stays, and so does its note unless there is a new \
+    one. Ends are kept by running instances of this program, to within a few seconds.")]
+struct PauseQueue {
+    /// Name of the queue
+    name: String,
+    /// The reason, on one line
+    #[arg(long, value_name = "TEXT")]
+    note: Option<String>,
+    /// Resume automatically after this time, at most 366 days
+    #[arg(long = "for", value_name = "DURATION", value_parser = values::seconds)]
+    length: Option<std::time::Duration>,
 }
 
 /// Remove it with all its tasks and counters
@@ -98,8 +113,8 @@ struct Groups {
 impl QueueCommand {
     pub async fn run(self, context: &CommandContext) -> anyhow::Result<()> {
         match self.verb {
-            Verb::Pause { name } => hold(context, &name, true).await,
-            Verb::Resume { name } => hold(context, &name, false).await,
+            Verb::Pause(pause) => pause.run(context).await,
+            Verb::Resume { name } => resume(context, &name).await,
             Verb::Rm(remove) => remove.run(context).await,
             Verb::History(history) => history.run(context).await,
             Verb::Groups(groups) => groups.run(context).await,
@@ -119,24 +134,52 @@ pub(super) async fn known(broker: &dyn InspectQueues, queue: &QueueName) -> anyh
     }
 }
 
-async fn hold(context: &CommandContext, name: &str, pause: bool) -> anyhow::Result<()> {
+async fn resume(context: &CommandContext, name: &str) -> anyhow::Result<()> {
     let queue = named(name)?;
     // Without a store there is no queue.
     let broker = context.looked_at().await?;
     known(&*broker, &queue).await?;
-    let changed = if pause {
-        broker.pause_queue(&queue).await?
-    } else {
-        broker.resume_queue(&queue).await?
+    let line = match queue_pause::release(&*broker, &queue).await? {
+        true => "is resumed",
+        false => "was not paused",
     };
-    let (action, line) = match (pause, changed) {
-        (true, true) => ("queue.pause", "is paused"),
-        (true, false) => ("queue.pause", "was already paused"),
-        (false, true) => ("queue.resume", "is resumed"),
-        (false, false) => ("queue.resume", "was not paused"),
-    };
-    Audited::done(action, &queue).becomes(line).write(&*broker).await;
+    Audited::done("queue.resume", &queue)
+        .becomes(line)
+        .write(&*broker)
+        .await;
     Ok(print::done(&format!("{queue} {line}"))?)
+}
+
+impl PauseQueue {
+    async fn run(self, context: &CommandContext) -> anyhow::Result<()> {
+        let queue = named(&self.name)?;
+        if self.length.is_some_and(|length| length > LONGEST_QUEUE_PAUSE) {
+            return Err(
+                Usage("--for must be at most 366 days; without it a person resumes the queue".to_owned()).into(),
+            );
+        }
+        let broker = context.looked_at().await?;
+        known(&*broker, &queue).await?;
+        let now = broker.now().await?;
+        let until = self.length.and_then(|length| now.checked_add(length).ok());
+        let pause = Pause {
+            until: until.and_then(|until| Timestamp::from_second(until.as_second()).ok()),
+            ..Pause::by(actor())
+        };
+        let until = pause.until;
+        let pause = pause.because(self.note.as_deref());
+        let was_running = queue_pause::hold(&*broker, &queue, pause).await?;
+        let mut line = if was_running { "is paused" } else { "was already paused" }.to_owned();
+        if let Some(until) = until {
+            line += &format!(
+                "; it is resumed at {}",
+                print::instant(until, &context.settings()?.source.zone)
+            );
+        }
+        let audited = Audited::done("queue.pause", &queue).because(self.note.as_deref());
+        audited.becomes(&line).write(&*broker).await;
+        Ok(print::done(&format!("{queue} {line}"))?)
+    }
 }
 
 impl Remove {

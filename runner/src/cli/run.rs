@@ -37,6 +37,7 @@ use crate::notification::{
     self, FailureNotifications, NotificationSettings, NotificationWatchParts, PutOffNotifications, SourceProblem,
 };
 use crate::operation::{self, OperationParts, Operations};
+use crate::queue_pause;
 use crate::scheduler::{self, Differences, InstanceScope, SchedulerParts, coming};
 use crate::source::{self, Catalog};
 use crate::telemetry::{self, Telemetry};
@@ -381,7 +382,7 @@ fn reporting(
     (events, telemetry)
 }
 
-/// Has the audit list written and operations carried out.
+/// Has the audit list written, pauses of queues ended and operations carried out.
 fn attend(
     broker: &Arc<dyn Broker>,
     (audit, health): (&AuditLog, &Arc<Health>),
@@ -390,6 +391,8 @@ fn attend(
     stop: &CancellationToken,
 ) -> Operations {
     audit::watch(audit, broker.clone(), health.clone(), stop.clone());
+    let reports = (audit.clone(), health.clone());
+    queue_pause::watch(broker.clone(), reports, clock.clone(), stop.clone());
     operation::watch(OperationParts {
         broker: broker.clone(),
         audit: audit.clone(),

@@ -64,7 +64,7 @@ reasons! {
         "The broker takes no writes ({code}), which was first seen {since}: {why}"
         "Nothing is claimed, moved or fired until it does; docs/redis.md explains the codes.";
     QueuePaused "W101" Warning
-        "The queue {queue} is paused."
+        "The queue {queue} is paused{pause}."
         "`runner queue resume {queue_argument}` resumes it.";
     // Servers.
     NoWorker "W108" Warning

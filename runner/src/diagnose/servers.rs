@@ -1,8 +1,10 @@
 //! Which servers claim tasks of a queue, according to their reports, and what follows for a type in a queue.
 
+use std::collections::BTreeMap;
+
 use jiff::Timestamp;
 use runner_core::task::{QueueName, TaskState, TypePattern, priority_of};
-use runner_queue::{QueueInfo, ServerStatus, ServerView};
+use runner_queue::{Pause, QueueInfo, ServerStatus, ServerView};
 
 use super::reason::Reason;
 use super::{ReasonCode, meant};
@@ -17,6 +19,8 @@ pub struct BrokerFacts {
     pub servers: Option<Vec<ServerView>>,
     /// The queues that were read: that of the task, and those that come before it.
     pub queues: Vec<QueueInfo>,
+    /// Who paused queues, as far as that is known.
+    pub pauses: BTreeMap<QueueName, Pause>,
     /// Why the broker takes no writes.
     pub fault: Option<BrokerFault>,
     /// Queues that a worker with these settings would serve, names or patterns, and those that exist. Given
@@ -37,7 +41,11 @@ impl BrokerFacts {
 
     pub(super) fn paused(&self, queue: &QueueName) -> Option<Reason> {
         let paused = self.queue(queue).is_some_and(|queue| queue.paused);
-        paused.then(|| Reason::new(ReasonCode::QueuePaused).with("queue", queue.as_str()))
+        let known = self.pauses.get(queue).map(|pause| format!(" ({pause})"));
+        paused.then(|| {
+            let reason = Reason::new(ReasonCode::QueuePaused).with("queue", queue.as_str());
+            reason.with("pause", known.unwrap_or_default())
+        })
     }
 
     /// Why no server takes tasks of this type from this queue.

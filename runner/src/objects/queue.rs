@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use jiff::tz::TimeZone;
-use runner_queue::{QueueInfo, Unclaimed};
+use runner_queue::{Pause, QueueInfo, Unclaimed};
 use serde::Serialize;
 
 use super::WrittenInstant;
@@ -17,6 +17,8 @@ pub struct QueueObject {
     pub name: String,
     /// Whether workers take no tasks from it.
     pub paused: bool,
+    /// Who paused it, since when, why and until when; `null` if that is not known.
+    pub pause: Option<QueuePauseObject>,
     /// Tasks in all states.
     pub size: u64,
     /// Tasks by state: `pending`, `active`, `scheduled`, `retry`, `archived`, `completed`, `aggregating`.
@@ -35,6 +37,21 @@ pub struct QueueObject {
     pub unclaimed: Vec<UnclaimedObject>,
 }
 
+/// The pause of a queue.
+#[derive(Debug, Clone, Serialize)]
+#[cfg_attr(feature = "web", derive(utoipa::ToSchema))]
+#[cfg_attr(feature = "web", schema(as = QueuePauseInfo))]
+pub struct QueuePauseObject {
+    /// Since when.
+    pub at: Option<WrittenInstant>,
+    /// Who paused it.
+    pub by: String,
+    /// Why.
+    pub note: Option<String>,
+    /// When it is resumed; `null`: a person does that.
+    pub until: Option<WrittenInstant>,
+}
+
 /// A type that no worker takes.
 #[derive(Debug, Clone, Serialize)]
 #[cfg_attr(feature = "web", derive(utoipa::ToSchema))]
@@ -50,6 +67,18 @@ pub struct UnclaimedObject {
 }
 
 impl QueueObject {
+    /// The same with what is known of its pause.
+    #[must_use]
+    pub fn paused_as(self, pause: Option<&Pause>, zone: &TimeZone) -> Self {
+        let pause = pause.map(|pause| QueuePauseObject {
+            at: WrittenInstant::maybe(pause.at, zone),
+            by: pause.by.clone(),
+            note: pause.note.clone(),
+            until: WrittenInstant::maybe(pause.until, zone),
+        });
+        Self { pause, ..self }
+    }
+
     /// From what the broker says; `unclaimed` may have those of other queues.
     #[must_use]
     pub fn of(queue: &QueueInfo, unclaimed: &[Unclaimed], zone: &TimeZone) -> Self {
@@ -58,6 +87,7 @@ impl QueueObject {
         Self {
             name: queue.name.to_string(),
             paused: queue.paused,
+            pause: None,
             size: queue.size(),
             counts: counts.map(|(state, count)| (state.to_string(), *count)).collect(),
             latency_seconds: queue.latency.as_secs_f64(),

@@ -4,15 +4,15 @@ use std::fmt;
 
 use jiff::Timestamp;
 use runner_core::schedule::{MissedRange, ScheduleId};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::Decision;
 
 /// Bytes of a note that are kept.
 pub const MAX_PAUSE_NOTE: usize = 300;
 
-/// Why a schedule does not fire.
-#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize)]
+/// Why a schedule does not fire, or no worker takes tasks of a queue.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Pause {
     /// Since when; set by the broker, unless it continues an earlier pause.
     pub at: Option<Timestamp>,

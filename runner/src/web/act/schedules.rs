@@ -42,7 +42,7 @@ pub async fn one(
     let key = match verb.as_str() {
         "run" => return run(&app, &cx, definition, form.get("force").is_some()).await,
         "pause" => {
-            hold(&app, &cx, definition, &pause(&app, &cx, &form)?).await?;
+            hold(&app, &cx, definition, &asked_pause(&app, &cx, &form)?).await?;
             "notice.schedule.pause"
         }
         "resume" => {
@@ -103,8 +103,8 @@ pub(crate) async fn run_now(
     Ok(answer?)
 }
 
-/// The reason and the length from the form.
-fn pause(app: &AppState, cx: &RequestContext, form: &Form) -> Result<Pause, PageError> {
+/// The reason and the length of a pause from its form.
+pub(super) fn asked_pause(app: &AppState, cx: &RequestContext, form: &Form) -> Result<Pause, PageError> {
     let length = form.get("for").filter(|length| !length.is_empty());
     let until = match length.map(runner_core::duration::parse) {
         None => None,

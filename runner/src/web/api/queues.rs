@@ -1,15 +1,19 @@
 //! Queues: a list, one, pause and resume.
 
+use std::time::Duration;
+
+use jiff::Timestamp;
 use runner_core::task::{QueueName, covers};
-use runner_queue::unclaimed;
+use runner_queue::{Pause, unclaimed};
 use serde::Deserialize;
-use utoipa::IntoParams;
+use utoipa::{IntoParams, ToSchema};
 
 use super::endpoint::{ApiCall, Endpoint, ListPart, Nothing};
 use super::paging;
 use super::problem::ApiProblem;
 use super::tasks::Done;
 use crate::objects::QueueObject;
+use crate::queue_pause::{LONGEST_QUEUE_PAUSE, of_paused};
 use crate::web::act;
 
 /// What these calls are.
@@ -71,9 +75,10 @@ async fn objects(call: &ApiCall, names: &[QueueName]) -> Result<Vec<QueueObject>
     let queues = broker.queues_of(names).await?;
     let unclaimed = unclaimed(broker, &queues).await?.types;
     let zone = &call.app.settings.zone;
+    let pauses = of_paused(broker, &queues).await?;
     Ok(queues
         .iter()
-        .map(|queue| QueueObject::of(queue, &unclaimed, zone))
+        .map(|queue| QueueObject::of(queue, &unclaimed, zone).paused_as(pauses.get(&queue.name), zone))
         .collect())
 }
 
@@ -86,8 +91,34 @@ async fn one(call: ApiCall, _: Nothing) -> Result<QueueObject, ApiProblem> {
         .ok_or_else(|| ApiProblem::gone("queue", name.as_str()))
 }
 
-async fn pause(call: ApiCall, _: Nothing) -> Result<Done, ApiProblem> {
-    let changed = act::queues::hold(&call.app, &call.cx, &call.queue()?, true).await?;
+/// A pause: until someone resumes the queue, unless it has an end.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct QueuePause {
+    /// Why, on one line.
+    note: Option<String>,
+    /// Resume it after this time, to within a few seconds; at most 366 days.
+    #[schema(minimum = 1)]
+    for_seconds: Option<u64>,
+}
+
+async fn pause(call: ApiCall, body: QueuePause) -> Result<Done, ApiProblem> {
+    let until = match body.for_seconds {
+        None => None,
+        Some(length) if (1..=LONGEST_QUEUE_PAUSE.as_secs()).contains(&length) => {
+            let until = call.app.broker.now().await?.checked_add(Duration::from_secs(length));
+            until
+                .ok()
+                .and_then(|until| Timestamp::from_second(until.as_second()).ok())
+        }
+        Some(_) => return Err(ApiProblem::bad_value("for_seconds", "it must be from 1 to 31622400")),
+    };
+    let pause = Pause {
+        until,
+        ..Pause::by(call.cx.name())
+    };
+    let pause = pause.because(body.note.as_deref());
+    let changed = act::queues::hold(&call.app, &call.cx, &call.queue()?, pause).await?;
     Ok(Done {
         changed,
         ..Done::new("paused")
@@ -95,7 +126,7 @@ async fn pause(call: ApiCall, _: Nothing) -> Result<Done, ApiProblem> {
 }
 
 async fn resume(call: ApiCall, _: Nothing) -> Result<Done, ApiProblem> {
-    let changed = act::queues::hold(&call.app, &call.cx, &call.queue()?, false).await?;
+    let changed = act::queues::release(&call.app, &call.cx, &call.queue()?).await?;
     Ok(Done {
         changed,
         ..Done::new("resumed")

@@ -4,13 +4,14 @@ use axum::Extension;
 use axum::extract::{Path, Query, State};
 use axum::response::{Redirect, Response};
 use runner_core::task::{QueueName, TaskId, TaskState};
-use runner_queue::{BrokerError, Page as Span, TaskInfo, TaskPage};
+use runner_queue::{BrokerError, Page as Span, Pause, TaskInfo, TaskPage};
 use serde::{Deserialize, Serialize};
 
 use super::all_tasks::ListQuery;
 use super::raw::RawRow;
 use super::rows::{self, Pager, StateCount};
 use crate::diagnose::is_served;
+use crate::queue_pause;
 use crate::web::app_state::AppState;
 use crate::web::format::{self, IN_A_LIST, InstantText, Locale};
 use crate::web::layout::{self, NavSection};
@@ -55,6 +56,8 @@ struct TasksPage {
     search_url: String,
     state: &'static str,
     paused: bool,
+    /// What is known of the pause.
+    pause: Option<PauseText>,
     unserved: bool,
     latency: Option<String>,
     processed_today: u64,
@@ -67,6 +70,26 @@ struct TasksPage {
     tasks: Vec<TaskRow>,
     unreadable: Vec<RawRow>,
     pager: Pager,
+}
+
+/// What is known of the pause of a queue.
+#[derive(Debug, Serialize)]
+struct PauseText {
+    by: String,
+    at: Option<InstantText>,
+    note: Option<String>,
+    until: Option<InstantText>,
+}
+
+impl PauseText {
+    fn new(locale: &Locale, pause: Pause) -> Self {
+        Self {
+            by: format::cut(&pause.by, IN_A_LIST),
+            at: pause.at.map(|at| locale.moment(at)),
+            note: pause.note,
+            until: pause.until.map(|until| locale.moment(until)),
+        }
+    }
 }
 
 impl PageTemplate for TasksPage {
@@ -111,6 +134,10 @@ pub async fn show(
         .first()
         .ok_or_else(|| PageError::Gone("queue", format::cut(&queue, IN_A_LIST)))?;
     let locale = &cx.locale;
+    let pause = match info.paused {
+        true => queue_pause::of(&*app.broker, &name).await?,
+        false => None,
+    };
     let page = TasksPage {
         queue_url: urls::queue(name.as_str()),
         search_url: ListQuery {
@@ -122,6 +149,7 @@ pub async fn show(
         .url(),
         state: state.as_str(),
         paused: info.paused,
+        pause: pause.map(|pause| PauseText::new(locale, pause)),
         unserved: info.size() > 0 && !is_served(&servers, name.as_str()),
         latency: (!info.latency.is_zero()).then(|| locale.span(info.latency)),
         processed_today: info.processed_today,
