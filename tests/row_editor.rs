@@ -8,7 +8,8 @@ use crate::kit::{self, Http, Reply, Runner, Site};
 pub fn tests() -> Vec<kit::Trial> {
     kit::trials![
         needs(): a_row_is_made_and_changed_by_forms, a_conflict_shows_both_and_loses_nothing, roles_bound_what_is_offered,
-            rows_are_edited_over_the_api, a_rule_is_previewed_over_the_api, rows_stay_as_they_are_without_the_setting
+            rows_are_edited_over_the_api, a_rule_is_previewed_over_the_api, rows_stay_as_they_are_without_the_setting,
+            a_time_has_its_answer
     ]
 }
 
@@ -434,4 +435,40 @@ async fn rows_stay_as_they_are_without_the_setting() {
     let ada = started.logged_in("ada").await;
     assert!(!ada.get("/queue/schedules").await.body.contains("/queue/schedules/new"));
     assert_eq!(ada.get("/queue/schedules/new").await.status, 303);
+}
+
+async fn a_time_has_its_answer() {
+    let started = Started::with(USERS).await;
+    let why = async |at: &str| {
+        let path = format!("/schedules/m:report:default/why?at={at}");
+        started.call(Method::GET, &path, &[], None).await
+    };
+    let ahead = why("2099-01-01T00:00").await;
+    assert_eq!(ahead.json()["answer"], "not_yet", "{}", ahead.body);
+    let between = why("2099-01-01T00:01:00Z").await.json();
+    assert_eq!(between["answer"], "not_due", "{between}");
+    assert!(
+        between["before"].as_str().unwrap().starts_with("2099-01-01T00:00:00"),
+        "{between}"
+    );
+    let before = why("2001-01-01T00:00").await.json();
+    assert_eq!(before["answer"], "no_record", "{before}");
+    assert_eq!(why("soon").await.status, 422);
+    let vera = started.logged_in("vera").await;
+    let page = vera
+        .get("/queue/schedules/m%3Areport%3Adefault?at=2099-01-01T00:01")
+        .await
+        .body;
+    assert!(
+        page.contains("By the rule as it is now, nothing is due then."),
+        "{page}"
+    );
+    let next = page
+        .split_once("class=\"fires\"")
+        .unwrap()
+        .1
+        .split("</ol>")
+        .next()
+        .unwrap();
+    assert_eq!(next.matches("<li>").count(), 10, "{next}");
 }

@@ -4,6 +4,7 @@
 
 mod catalogue;
 mod new_task;
+mod occurrence;
 mod reason;
 mod schedule;
 mod servers;
@@ -13,6 +14,7 @@ mod tests;
 
 pub use catalogue::{MEANT, ReasonCode, ReasonSeverity};
 pub use new_task::{FunctionFacts, why_new_task};
+pub use occurrence::{AtInstant, at_instant};
 pub use reason::{Reason, ReasonValue, closed};
 pub use schedule::{
     CORRECTION_SHOWN, ScheduleFacts, why_absent, why_broken, why_foreign, why_not_in_force, why_schedule,

@@ -2,6 +2,7 @@
 //!
 //! Made from what the broker and the sources say; asks nothing itself. Not here: tables for people (`cli`), pages (`web`).
 
+mod at_instant;
 mod audit;
 mod enqueued;
 mod function;
@@ -19,6 +20,7 @@ mod value;
 mod worker;
 mod workflow;
 
+pub use at_instant::AtInstantObject;
 pub use audit::AuditObject;
 pub use enqueued::EnqueuedObject;
 pub use function::FunctionObject;

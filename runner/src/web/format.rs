@@ -89,6 +89,19 @@ pub fn span(lang: Lang, duration: Duration) -> String {
     }
 }
 
+/// An instant to the second: with its offset, or a local time in this zone. A time that clocks skip is the one after the gap,
+/// of one that they repeat it is the first.
+#[must_use]
+pub fn instant_in(zone: &TimeZone, text: &str) -> Option<Timestamp> {
+    let text = text.trim();
+    let local = || text.parse::<jiff::civil::DateTime>().ok()?.to_zoned(zone.clone()).ok();
+    let at = text
+        .parse::<Timestamp>()
+        .ok()
+        .or_else(|| local().map(|at| at.timestamp()))?;
+    Timestamp::from_second(at.as_second()).ok()
+}
+
 /// An instant, formatted for a page.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct InstantText {

@@ -13,14 +13,14 @@ use super::enqueue::{derived_id, seconds, task_address, written};
 use super::paging;
 use super::problem::ApiProblem;
 use super::tasks::Done;
-use crate::diagnose::{why_absent, why_foreign, why_not_in_force};
+use crate::diagnose::{at_instant, why_absent, why_foreign, why_not_in_force};
 use crate::facts;
 use crate::objects::{
-    DecisionObject, EnqueuedObject, ReasonWriter, ScheduleDetailsObject, ScheduleFactsNow, ScheduleObject,
-    schedule_state,
+    AtInstantObject, DecisionObject, EnqueuedObject, ReasonWriter, ScheduleDetailsObject, ScheduleFactsNow,
+    ScheduleObject, schedule_state,
 };
 use crate::scheduler::last_by_hand;
-use crate::web::act;
+use crate::web::{act, format};
 
 /// Future occurrences of each, if the query does not say.
 const NEXT: usize = 5;
@@ -47,6 +47,11 @@ pub fn endpoints() -> Vec<Endpoint> {
             list,
         ),
         Endpoint::get("/schedules/{id}", "Shows one schedule, and why it does not fire.", one),
+        Endpoint::get(
+            "/schedules/{id}/why",
+            "Shows the decision about one instant, or why there is none.",
+            why_at,
+        ),
         Endpoint::list(
             "/schedules/{id}/decisions",
             "Lists the decisions about its occurrences, newest first.",
@@ -280,6 +285,33 @@ async fn decided(
         items: items.collect(),
         next: None,
     })
+}
+
+/// An instant.
+#[derive(Debug, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+pub struct WhyAtQuery {
+    /// RFC 3339, or a local time such as `2026-11-22T02:00` in the zone of the schedule.
+    at: String,
+}
+
+/// Only of schedules in force: of others no occurrences are known.
+async fn why_at(call: ApiCall, query: WhyAtQuery) -> Result<AtInstantObject, ApiProblem> {
+    let id = id_of(&call);
+    let plan = call.app.catalog.plan();
+    let definition = in_force(&plan, &id)?;
+    let zone = &definition.timing.zone;
+    let at = format::instant_in(zone, &query.at)
+        .ok_or_else(|| ApiProblem::bad_value("at", "it must be an instant such as 2026-11-22T10:00:00+08:00"))?;
+    let ids = [id];
+    let (standings, decisions) = tokio::try_join!(
+        call.app.broker.standings(&ids),
+        call.app.broker.decisions(Some(&ids[0]), MOST_DECISIONS)
+    )?;
+    let standing = standings.into_iter().next().flatten();
+    let all = decisions.len() < MOST_DECISIONS;
+    let answer = at_instant(definition, standing.as_ref(), (&decisions, all), at);
+    Ok(AtInstantObject::of(at, &answer, zone))
 }
 
 /// How a schedule is run now.

@@ -6,6 +6,7 @@ use axum::Extension;
 use axum::extract::{Path, Query, State};
 use axum::response::Response;
 use jiff::Timestamp;
+use jiff::tz::TimeZone;
 use runner_core::schedule::{CatchUpPolicy, Definition, Plan, ScheduleId, Source};
 use runner_core::task::{Backoff, FUNCTION_PREFIX, QueueName, Task, TaskId, TaskState};
 use runner_queue::{Decision, DecisionKind, MAX_RUNS_KEPT, Standing};
@@ -16,7 +17,7 @@ use super::foreign::{self, Foreign};
 use super::rows::{DecisionRow, ProblemRow};
 use super::run::{Ending, RunRow};
 use super::schedule_row::ScheduleRow;
-use crate::diagnose::{Reason, ReasonCode, why_absent, why_foreign, why_not_in_force};
+use crate::diagnose::{AtInstant, Reason, ReasonCode, at_instant, why_absent, why_foreign, why_not_in_force};
 use crate::facts;
 use crate::scheduler::fallen;
 use crate::web::app_state::AppState;
@@ -24,6 +25,7 @@ use crate::web::format::{self, IN_A_LIST, InstantText, Locale};
 use crate::web::layout::{self, NavSection};
 use crate::web::page_error::PageError;
 use crate::web::payload::PayloadText;
+use crate::web::preview::changed_clocks;
 use crate::web::reasons::ReasonRow;
 use crate::web::render::PageTemplate;
 use crate::web::request_context::SharedContext;
@@ -31,7 +33,7 @@ use crate::web::translations::Lang;
 use crate::web::urls;
 
 /// Number of future occurrences listed.
-const NEXT: usize = 5;
+const NEXT: usize = 10;
 /// Decisions listed.
 const DECISIONS: usize = facts::DECISIONS;
 
@@ -82,7 +84,7 @@ struct Details {
     /// The page of the function that a manifest defines.
     function: Option<(String, String)>,
     description: String,
-    next: Vec<InstantText>,
+    next: Vec<NextRow>,
     pause: Option<PauseRow>,
     cursor: Option<InstantText>,
     last_run: Option<LastRun>,
@@ -99,6 +101,104 @@ struct Details {
     timeout: Option<String>,
     retention: Option<String>,
     payload: PayloadText,
+}
+
+/// A future occurrence: in the zone of the schedule, and in that of the server and in UTC where these differ.
+#[derive(Debug, Serialize)]
+struct NextRow {
+    at: InstantText,
+    /// Name of the zone and local time.
+    elsewhere: Vec<(String, String)>,
+    /// The offsets before and after, if clocks change between the one before and this one.
+    clocks: Option<(String, String)>,
+}
+
+impl NextRow {
+    fn all(app: &AppState, locale: &Locale, zone: &TimeZone, next: &[Timestamp]) -> Vec<Self> {
+        let mut before = locale.now;
+        let row = |at: &Timestamp| {
+            let clocks = changed_clocks(zone, before, *at);
+            before = *at;
+            Self {
+                at: locale.moment_in(*at, zone),
+                elsewhere: Self::elsewhere(app, zone, *at),
+                clocks,
+            }
+        };
+        next.iter().map(row).collect()
+    }
+
+    fn elsewhere(app: &AppState, zone: &TimeZone, at: Timestamp) -> Vec<(String, String)> {
+        let local = |zone: &TimeZone| at.to_zoned(zone.clone()).datetime();
+        let server = &app.settings.zone;
+        let mut others: Vec<(String, String)> = Vec::new();
+        for (name, other) in [(app.settings.zone_name.as_str(), server), ("UTC", &TimeZone::UTC)] {
+            let text = local(other).strftime("%Y-%m-%d %H:%M:%S").to_string();
+            if local(other) != local(zone) && others.iter().all(|(_, said)| *said != text) {
+                others.push((name.to_owned(), text));
+            }
+        }
+        others
+    }
+}
+
+/// The answer about one time.
+#[derive(Debug, Serialize)]
+struct AtTime {
+    /// As it is in the field of the form.
+    typed: String,
+    /// `None`: it is not a time.
+    answer: Option<AtAnswer>,
+}
+
+#[derive(Debug, Serialize)]
+struct AtAnswer {
+    at: InstantText,
+    word: &'static str,
+    decision: Option<DecisionRow>,
+    before: Option<InstantText>,
+    after: Option<InstantText>,
+    edge: Option<InstantText>,
+}
+
+impl AtTime {
+    fn new(
+        locale: &Locale,
+        definition: &Definition,
+        standing: Option<&Standing>,
+        decisions: &[Decision],
+        typed: &str,
+    ) -> Self {
+        let zone = &definition.timing.zone;
+        let moment = |at: Timestamp| locale.moment_in(at, zone);
+        let answer = format::instant_in(zone, typed).map(|at| {
+            let found = at_instant(definition, standing, (decisions, decisions.len() < DECISIONS), at);
+            let mut answer = AtAnswer {
+                at: moment(at),
+                word: found.word(),
+                decision: None,
+                before: None,
+                after: None,
+                edge: None,
+            };
+            match found {
+                AtInstant::Decided(decision) | AtInstant::Covered(decision) => {
+                    answer.decision = Some(row(locale, Some(definition), decision));
+                }
+                AtInstant::NotDue { before, after } => {
+                    (answer.before, answer.after) = (before.map(moment), after.map(moment));
+                }
+                AtInstant::NotYet(edge) => answer.edge = edge.map(moment),
+                AtInstant::Forgotten(edge) => answer.edge = Some(moment(edge)),
+                AtInstant::NoRecord => (),
+            }
+            answer
+        });
+        Self {
+            typed: format::cut(typed, 40),
+            answer,
+        }
+    }
 }
 
 /// The delays before the retries of a command or call.
@@ -143,6 +243,8 @@ struct SchedulePage {
     runs: Vec<RunRow>,
     /// A manual run was requested while another run is unfinished.
     asks_run: bool,
+    /// The answer about the time that was asked for.
+    at_time: Option<AtTime>,
     /// Where the row that it is can be edited, if that is allowed.
     row_url: Option<String>,
     /// Why it does not fire, as far as nothing else on the page says it.
@@ -157,6 +259,7 @@ impl PageTemplate for SchedulePage {
 #[derive(Debug, Deserialize)]
 pub struct ScheduleQuery {
     ask: Option<String>,
+    at: Option<String>,
 }
 
 /// `GET /queue/schedules/{id}`
@@ -200,10 +303,16 @@ pub async fn show(
             .editor()
             .filter(|_| id.source() == Some(Source::Table) && foreign.is_none())
             .map(|_| urls::schedule(id.as_str())),
+        at_time: query
+            .at
+            .as_deref()
+            .filter(|at| !at.is_empty())
+            .zip(definition)
+            .map(|(at, definition)| AtTime::new(locale, definition, standing.as_ref(), &decisions, at)),
         asks_run: query.ask.as_deref() == Some("run"),
         id: text,
         foreign,
-        details: definition.map(|d| details(locale, &plan, d, standing.as_ref(), &fates, &decisions)),
+        details: definition.map(|d| details((&app, locale), &plan, d, standing.as_ref(), &fates, &decisions)),
         problems,
         reasons: ReasonRow::all(&app, locale, &reasons),
         decisions: decisions
@@ -335,7 +444,7 @@ fn upcoming(definition: &Definition, standing: Option<&Standing>, now: Timestamp
 }
 
 fn details(
-    locale: &Locale,
+    (app, locale): (&AppState, &Locale),
     plan: &Plan,
     definition: &Definition,
     standing: Option<&Standing>,
@@ -358,7 +467,7 @@ fn details(
             .function()
             .map(|name| (format::cut(name, IN_A_LIST), urls::function(name))),
         description: format::cut(&definition.description, 2000),
-        next: next.iter().map(|at| locale.moment_in(*at, zone)).collect(),
+        next: NextRow::all(app, locale, zone, &next),
         pause: standing.and_then(|s| PauseRow::of(locale, definition, s)),
         cursor: standing.map(|s| locale.moment_in(s.cursor, zone)),
         last_run: last_run(locale, definition, standing, fates, decisions),
