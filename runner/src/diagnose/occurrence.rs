@@ -50,7 +50,7 @@ pub fn at_instant<'d>(
     definition: &Definition,
     standing: Option<&Standing>,
     (decisions, all): (&'d [Decision], bool),
-    at: Timestamp,
+    (at, now): (Timestamp, Timestamp),
 ) -> AtInstant<'d> {
     let planned = |decision: &&Decision| !matches!(decision.kind, DecisionKind::Manual | DecisionKind::Corrected);
     let planned: Vec<&Decision> = decisions.iter().filter(planned).collect();
@@ -74,7 +74,7 @@ pub fn at_instant<'d>(
         return AtInstant::Covered(decision);
     }
     let cursor = standing.map(|standing| standing.cursor);
-    if cursor.is_none_or(|cursor| cursor < at) {
+    if cursor.map_or(at > now, |cursor| cursor < at) {
         return AtInstant::NotYet(cursor);
     }
     match planned.iter().map(|decision| decision.nominal).min() {
@@ -152,7 +152,15 @@ mod tests {
             ahead: Ahead::default(),
             was: None,
         };
-        let word = |at: &str, all| at_instant(&definition, Some(&standing), (&decisions, all), instant(at)).word();
+        let word = |at: &str, all| {
+            at_instant(
+                &definition,
+                Some(&standing),
+                (&decisions, all),
+                (instant(at), instant("08:30")),
+            )
+            .word()
+        };
         for (at, expected) in [
             ("08:00", "decided"),
             ("07:00", "decided"),
@@ -166,7 +174,12 @@ mod tests {
             assert_eq!(word(at, true), expected, "{at}");
         }
         assert_eq!((word("02:00", true), word("02:00", false)), ("no_record", "forgotten"));
-        let between = at_instant(&definition, Some(&standing), (&decisions, true), instant("08:10"));
+        let between = at_instant(
+            &definition,
+            Some(&standing),
+            (&decisions, true),
+            (instant("08:10"), instant("08:30")),
+        );
         let (before, after) = (Some(instant("08:00")), Some(instant("09:00")));
         assert_eq!(between, AtInstant::NotDue { before, after });
     }

@@ -34,6 +34,8 @@ pub struct Dialect {
     pub missing: &'static str,
     /// Whether an error of a write says that the user, or the server, may not write.
     pub forbidden: fn(&dyn DatabaseError) -> bool,
+    /// Whether an error of a write says that others hold the row or that there is no room: it can be repeated.
+    pub busy: fn(&dyn DatabaseError) -> bool,
     /// Whether reading creates a missing table.
     pub makes_table: bool,
 }

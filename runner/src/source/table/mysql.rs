@@ -18,6 +18,7 @@ static DIALECT: Dialect = Dialect {
     // SQLSTATE "base table or view not found".
     missing: "42S02",
     forbidden,
+    busy,
     makes_table: false,
 };
 
@@ -155,6 +156,14 @@ fn forbidden(error: &dyn DatabaseError) -> bool {
         .try_downcast_ref::<MySqlDatabaseError>()
         .map(MySqlDatabaseError::number);
     matches!(number, Some(1044 | 1045 | 1142 | 1143 | 1227 | 1290 | 1792 | 1836))
+}
+
+/// A lock that others hold, a deadlock, a time limit, a full disk or table.
+fn busy(error: &dyn DatabaseError) -> bool {
+    let number = error
+        .try_downcast_ref::<MySqlDatabaseError>()
+        .map(MySqlDatabaseError::number);
+    matches!(number, Some(1021 | 1114 | 1205 | 1213 | 3024))
 }
 
 /// A MySQL or MariaDB server, not connected yet.

@@ -21,6 +21,7 @@ static DIALECT: Dialect = Dialect {
     // SQLSTATE "undefined table".
     missing: "42P01",
     forbidden,
+    busy,
     makes_table: false,
 };
 
@@ -127,6 +128,14 @@ impl ChangeResult for PgQueryResult {
 /// No right, or a server or a transaction that only reads.
 fn forbidden(error: &dyn DatabaseError) -> bool {
     matches!(error.code().as_deref(), Some("42501" | "25006"))
+}
+
+/// A lost race, a deadlock, a lock or time limit, a full disk.
+fn busy(error: &dyn DatabaseError) -> bool {
+    matches!(
+        error.code().as_deref(),
+        Some("40001" | "40P01" | "55P03" | "57014" | "53100")
+    )
 }
 
 /// A PostgreSQL server, not connected yet.

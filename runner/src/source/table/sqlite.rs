@@ -21,6 +21,7 @@ pub(super) static DIALECT: Dialect = Dialect {
     // SQLite has no code of its own for a missing table; its message is recognised.
     missing: "",
     forbidden,
+    busy,
     makes_table: true,
 };
 
@@ -112,6 +113,12 @@ impl ChangeResult for SqliteQueryResult {
 fn forbidden(error: &dyn DatabaseError) -> bool {
     let code: Option<u32> = error.code().and_then(|code| code.parse().ok());
     matches!(code.map(|code| code & 0xff), Some(3 | 8 | 23))
+}
+
+/// `SQLITE_BUSY`, `SQLITE_LOCKED` or `SQLITE_FULL`, with what they were extended by.
+fn busy(error: &dyn DatabaseError) -> bool {
+    let code: Option<u32> = error.code().and_then(|code| code.parse().ok());
+    matches!(code.map(|code| code & 0xff), Some(5 | 6 | 13))
 }
 
 /// A SQLite file: always the one at its path, even after it was replaced.

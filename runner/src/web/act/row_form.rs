@@ -55,7 +55,7 @@ pub async fn edit(
         fields: row.fields,
         ..RowFormState::default()
     };
-    let state = looked_at(&app, &cx, state).await?;
+    let state = looked_at(&app, &cx, state).await;
     row_editor::show(&app, &cx, StatusCode::OK, state)
 }
 
@@ -75,7 +75,7 @@ pub async fn create(
         ..RowFormState::default()
     };
     if is_look(&form) {
-        let state = looked_at(&app, &cx, state).await?;
+        let state = looked_at(&app, &cx, state).await;
         return row_editor::show(&app, &cx, StatusCode::OK, state);
     }
     match rows::create(&app, &cx, None, &state.fields).await {
@@ -109,7 +109,7 @@ pub async fn update(
         ..RowFormState::default()
     };
     if is_look(&form) {
-        let state = looked_at(&app, &cx, state).await?;
+        let state = looked_at(&app, &cx, state).await;
         return row_editor::show(&app, &cx, StatusCode::OK, state);
     }
     match rows::update(&app, &cx, &id, &state.version, &state.fields).await {
@@ -184,14 +184,15 @@ fn fields_of(form: &Form) -> RowFields {
 }
 
 /// Adds what is wrong with the fields, and what they would do.
-async fn looked_at(app: &AppState, cx: &RequestContext, mut state: RowFormState) -> Result<RowFormState, PageError> {
+async fn looked_at(app: &AppState, cx: &RequestContext, mut state: RowFormState) -> RowFormState {
     let checked = app.catalog.check_row(state.id.as_ref(), &state.fields);
     if let Some(definition) = checked.definition {
-        let found = preview::preview(app, &definition.timing, cx.locale.now).await?;
-        state.preview = Some((definition, found));
+        // Without a preview, if too many are computed now, the form is still complete.
+        let found = preview::preview(app, &definition.timing, cx.locale.now).await.ok();
+        state.preview = found.map(|found| (definition, found));
     }
     state.problems = checked.problems;
-    Ok(state)
+    state
 }
 
 async fn not_saved(
@@ -200,7 +201,7 @@ async fn not_saved(
     state: RowFormState,
     refusal: RowRefusal,
 ) -> Result<Response, PageError> {
-    let mut state = looked_at(app, cx, state).await?;
+    let mut state = looked_at(app, cx, state).await;
     let status = match refusal {
         RowRefusal::Edit(EditError::Invalid(problems)) => {
             state.problems = problems;

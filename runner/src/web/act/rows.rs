@@ -139,8 +139,13 @@ fn ended(app: &AppState, audit: Audit<'_>, edit: Result<RowEdit, EditError>) -> 
     match &edit {
         Ok(edit) => {
             app.schedule_health.forget();
-            let (before, after) = (in_audit(edit.before.as_ref()), in_audit(edit.after.as_ref()));
-            audit.was(before).becomes(after).outcome("done");
+            let audit = audit.was(in_audit(edit.before.as_ref()));
+            // A row that cannot be read again is not one that is gone.
+            let audit = match &edit.after {
+                Some(after) => audit.becomes(in_audit(Some(after))),
+                None => audit,
+            };
+            audit.outcome("done");
         }
         Err(EditError::Write(WriteError::Unknown(_))) => audit.outcome("unknown"),
         Err(_) => audit.outcome("refused"),

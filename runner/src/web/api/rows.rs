@@ -242,9 +242,11 @@ fn created(row: &EditableRow, new: bool) -> Created<RowObject> {
     }
 }
 
+/// Not a status after which clients repeat a call by themselves: a second one would add a second row.
 fn unseen() -> ApiProblem {
     let detail = "the row was written, and cannot be read again now";
-    ApiProblem::new(StatusCode::SERVICE_UNAVAILABLE, "row_unknown", detail).retry_after(5)
+    ApiProblem::new(StatusCode::INTERNAL_SERVER_ERROR, "row_unknown", detail)
+        .hint("read the row before the call is repeated")
 }
 
 async fn update(call: ApiCall, change: RowPatch) -> Result<RowObject, ApiProblem> {
@@ -386,7 +388,8 @@ fn refused(refusal: RowRefusal) -> ApiProblem {
         "row_gone" => StatusCode::NOT_FOUND,
         "row_changed" => StatusCode::PRECONDITION_FAILED,
         "row_no_text" | "row_rejected" => StatusCode::UNPROCESSABLE_ENTITY,
-        "row_busy" | "row_unreachable" | "row_unknown" => StatusCode::SERVICE_UNAVAILABLE,
+        "row_busy" | "row_unreachable" => StatusCode::SERVICE_UNAVAILABLE,
+        "row_unknown" => StatusCode::INTERNAL_SERVER_ERROR,
         _ => StatusCode::CONFLICT,
     };
     let problem = ApiProblem::new(status, refusal.code(), refusal.to_string());

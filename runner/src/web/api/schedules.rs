@@ -310,7 +310,12 @@ async fn why_at(call: ApiCall, query: WhyAtQuery) -> Result<AtInstantObject, Api
     )?;
     let standing = standings.into_iter().next().flatten();
     let all = decisions.len() < MOST_DECISIONS;
-    let answer = at_instant(definition, standing.as_ref(), (&decisions, all), at);
+    let answer = at_instant(
+        definition,
+        standing.as_ref(),
+        (&decisions, all),
+        (at, call.cx.locale.now),
+    );
     Ok(AtInstantObject::of(at, &answer, zone))
 }
 

@@ -172,7 +172,12 @@ impl AtTime {
         let zone = &definition.timing.zone;
         let moment = |at: Timestamp| locale.moment_in(at, zone);
         let answer = format::instant_in(zone, typed).map(|at| {
-            let found = at_instant(definition, standing, (decisions, decisions.len() < DECISIONS), at);
+            let found = at_instant(
+                definition,
+                standing,
+                (decisions, decisions.len() < DECISIONS),
+                (at, locale.now),
+            );
             let mut answer = AtAnswer {
                 at: moment(at),
                 word: found.word(),

@@ -70,6 +70,9 @@ where
             sqlx::Error::Database(database) if (self.dialect().forbidden)(database.as_ref()) => {
                 WriteError::Forbidden(database.message().to_owned())
             }
+            sqlx::Error::Database(database) if (self.dialect().busy)(database.as_ref()) => {
+                WriteError::Unreachable(TableError::Database(database.message().to_owned()))
+            }
             sqlx::Error::Database(database) => WriteError::Rejected(database.message().to_owned()),
             other => WriteError::Unknown(other.to_string()),
         }
@@ -118,7 +121,8 @@ where
         }
         let text = statement::insert(words, &columns, id, values);
         let written = self.write(over, text, words.returns_ids()).await?;
-        Ok(id.map(str::to_owned).or(written.id))
+        // As the database has it: a number may be written with zeros before it.
+        Ok(written.id.or_else(|| id.map(str::to_owned)))
     }
 
     async fn delete(&mut self, before: &TableRow) -> Result<bool, WriteError> {

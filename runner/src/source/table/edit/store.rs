@@ -24,8 +24,8 @@ pub struct RowValues {
 /// Why a write has failed.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum WriteError {
-    /// It was not sent.
-    #[error("nothing was written, the table cannot be reached: {0}")]
+    /// It was not sent, or others hold the row.
+    #[error("nothing was written, the table cannot be reached now: {0}")]
     Unreachable(TableError),
     /// The user has no right to it, or the server only reads.
     #[error("the database refuses the write: {0}")]
