@@ -72,6 +72,7 @@ impl Checked<'_> {
 async fn everything_is_read_and_done(api: &Api) {
     let checked = Checked::of(api).await;
     tasks_are_acted_on(&checked).await;
+    groups_are_acted_on(&checked).await;
     schedules_are_acted_on(&checked).await;
     runs_are_remembered(&checked).await;
     workers_take_orders(&checked).await;
@@ -97,6 +98,31 @@ async fn everything_is_read_and_done(api: &Api) {
     assert_eq!(sent.status, 201, "{}", sent.body);
     let listed = checked.get("/notifications", &[]).await;
     assert_eq!(listed["items"][0]["channel"], "ops", "{listed}");
+}
+
+async fn groups_are_acted_on(checked: &Checked<'_>) {
+    for (id, group) in [("g1", "a/b"), ("g2", "a/b"), ("g3", "空")] {
+        let task = json!({"type": "digest", "id": id, "queue": "grouped", "group": group});
+        checked.done("/tasks", &[], task).await;
+    }
+    let first = checked.get("/queues/{queue}/groups?limit=1", &["grouped"]).await;
+    assert_eq!(first["items"], json!([{"name": "a/b", "tasks": 2}]), "{first}");
+    let next = format!(
+        "/queues/{{queue}}/groups?limit=1&cursor={}",
+        first["next"].as_str().unwrap()
+    );
+    let second = checked.get(&next, &["grouped"]).await;
+    assert_eq!(
+        (&second["items"][0]["name"], &second["next"]),
+        (&json!("空"), &Value::Null)
+    );
+    let names = ["grouped", "a%2Fb"];
+    for (verb, tasks) in [("archive", 2), ("run", 0), ("delete", 0)] {
+        let done = checked
+            .done(&format!("/queues/{{queue}}/groups/{{group}}/{verb}"), &names, json!({}))
+            .await;
+        assert_eq!(done, json!({"tasks": tasks, "more": false}), "{verb}");
+    }
 }
 
 async fn tasks_are_acted_on(checked: &Checked<'_>) {

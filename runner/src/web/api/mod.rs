@@ -10,6 +10,7 @@ mod document;
 mod endpoint;
 mod enqueue;
 mod functions;
+mod groups;
 mod limits;
 mod notifications;
 mod operations;
@@ -50,6 +51,7 @@ pub fn is_api(path: &str) -> bool {
 fn endpoints() -> Vec<Endpoint> {
     let all = [
         queues::endpoints(),
+        groups::endpoints(),
         tasks::endpoints(),
         schedules::endpoints(),
         rows::endpoints(),
