@@ -212,6 +212,7 @@ async fn not_saved(
             StatusCode::CONFLICT
         }
         other => {
+            state.unsure = other.code() == "row_unknown";
             state.refusal = Some(text_of(&other));
             StatusCode::CONFLICT
         }

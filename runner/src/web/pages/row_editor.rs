@@ -44,6 +44,8 @@ pub(crate) struct RowFormState {
     pub other: Option<EditableRow>,
     /// Why it was not saved.
     pub refusal: Option<String>,
+    /// Whether it may have been saved nevertheless.
+    pub unsure: bool,
 }
 
 /// The page.
@@ -60,6 +62,7 @@ struct RowEditorPage {
     server_zone: String,
     preview: Option<PreviewView>,
     differences: Vec<Difference>,
+    unsure: bool,
     refusal: Option<String>,
 }
 
@@ -217,6 +220,7 @@ pub(crate) fn show(
         server_zone: app.settings.zone_name.clone(),
         preview: preview.map(|(definition, preview)| PreviewView::new(&cx.locale, id, definition, preview)),
         differences: differences.unwrap_or_default(),
+        unsure: state.unsure,
         refusal: state.refusal,
         fields: TypedFields {
             name: state.fields.name,

@@ -103,7 +103,10 @@ pub fn update(words: &dyn ChangeWords, columns: &Columns, row: &TableRow, values
 pub fn insert(words: &dyn ChangeWords, columns: &Columns, id: Option<&str>, values: &RowValues) -> String {
     let id = id.map(|id| (words.quoted(&columns.id.name), value(words, &columns.id, id)));
     let mut given: Vec<(String, String)> = id.into_iter().collect();
-    given.extend(assigned(words, columns, values));
+    let mut values = values.clone();
+    // The default of the column, which need not allow NULL.
+    values.payload = values.payload.filter(Option::is_some);
+    given.extend(assigned(words, columns, &values));
     given.extend(stamp(words, columns.created_at.as_ref()));
     given.extend(stamp(words, columns.updated_at.as_ref()));
     let (names, values): (Vec<String>, Vec<String>) = given.into_iter().unzip();
