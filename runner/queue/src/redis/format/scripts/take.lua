@@ -5,28 +5,29 @@
 local function take_group(queue, group, most)
   local key = queue .. 'g:' .. group
   local ids = keep('ZRANGE', key, 0, most - 1)
-  keep('ZREMRANGEBYRANK', key, 0, #ids - 1)
+  if #ids > 0 then keep('ZREMRANGEBYRANK', key, 0, #ids - 1) end
   local left = keep('ZCARD', key)
   if left == 0 then keep('SREM', queue .. 'groups', group) end
   return ids, left
 end
 
--- The oldest pending ids; with a bound (nanoseconds) only those that became pending by then, up to the first later one.
+-- The oldest pending ids; with a bound (nanoseconds) only those that became pending by then. Later ones among them stay where
+-- they are: a task that is put back keeps its place at the right end and gets a new time.
 local function take_pending(key, queue, most, bound)
-  local found, ids = keep('LRANGE', key, -most, -1), {}
+  local found, ids, later = keep('LRANGE', key, -most, -1), {}, {}
   for i = #found, 1, -1 do
-    if bound then
-      local since = of_task('HGET', queue .. 't:' .. found[i], 'pending_since')
-      -- Texts of equal length compare as numbers do; Lua's numbers are not precise enough.
-      if since and (#since > #bound or #since == #bound and since > bound) then
-        keep('LTRIM', key, 0, -(#ids + 1))
-        return ids, 0
-      end
+    local since = bound and of_task('HGET', queue .. 't:' .. found[i], 'pending_since')
+    -- Texts of equal length compare as numbers do; Lua's numbers are not precise enough.
+    if since and (#since > #bound or #since == #bound and since > bound) then
+      table.insert(later, 1, found[i])
+    else
+      ids[#ids + 1] = found[i]
     end
-    ids[#ids + 1] = found[i]
   end
   keep('LTRIM', key, 0, -(#found + 1))
-  return ids, keep('LLEN', key)
+  if #later > 0 then spread('RPUSH', key, later) end
+  if #ids == 0 then return ids, 0 end
+  return ids, keep('LLEN', key) - #later
 end
 
 -- The first ids of a state's list, in its order; they are removed from it. Also how many remain (aggregating:
@@ -49,10 +50,11 @@ local function take(queue, state, most, only, bound)
   end
   if bound then
     ids = keep('ZRANGEBYSCORE', key, '-inf', bound, 'LIMIT', 0, most)
-    keep('ZREMRANGEBYRANK', key, 0, #ids - 1)
+    -- With no id the range would end at -1, which is the whole list.
+    if #ids > 0 then keep('ZREMRANGEBYRANK', key, 0, #ids - 1) end
     return ids, keep('ZCOUNT', key, '-inf', bound)
   end
   ids = keep('ZRANGE', key, 0, most - 1)
-  keep('ZREMRANGEBYRANK', key, 0, #ids - 1)
+  if #ids > 0 then keep('ZREMRANGEBYRANK', key, 0, #ids - 1) end
   return ids, keep('ZCARD', key)
 end
