@@ -78,11 +78,7 @@ impl<'a, R: ProgressReport> OperationWork<'a, R> {
     async fn take(&mut self, operation: &mut Operation, queue: &QueueName, action: Action) -> BrokerResult<bool> {
         let (state, before) = (operation.choice.state, operation.choice.before);
         loop {
-            // Where the list does not say since when a task is on it, no more than were shown.
-            let room = match state {
-                TaskState::Pending | TaskState::Archived => usize::MAX,
-                _ => usize::try_from(operation.counted.saturating_sub(operation.done)).unwrap_or(usize::MAX),
-            };
+            let room = room(operation);
             if room == 0 {
                 return Ok(true);
             }
@@ -121,6 +117,7 @@ impl<'a, R: ProgressReport> OperationWork<'a, R> {
                     operation.looked += (there - known) as u64;
                 }
                 let wanted = page.tasks.iter().filter(|task| operation.choice.fits(&filter, task));
+                let wanted = wanted.take(room(operation));
                 let ids: Vec<TaskId> = wanted.map(|task| task.record.id.clone()).collect();
                 let gone = self.act_on(operation, queue, &ids).await?;
                 changed_in_pass += gone;
@@ -174,6 +171,16 @@ impl<'a, R: ProgressReport> OperationWork<'a, R> {
             self.chunk = (self.chunk * 2).min(MAX_CHUNK);
         }
         tokio::time::sleep((took / 3).min(Duration::from_millis(50))).await;
+    }
+}
+
+/// How many more tasks may be acted on: where the list does not say since when a task is on it, no more than were shown.
+fn room(operation: &Operation) -> usize {
+    match operation.choice.state {
+        TaskState::Scheduled | TaskState::Aggregating => {
+            usize::try_from(operation.counted.saturating_sub(operation.done)).unwrap_or(usize::MAX)
+        }
+        _ => usize::MAX,
     }
 }
 

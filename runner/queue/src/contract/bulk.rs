@@ -259,6 +259,11 @@ async fn only_tasks_that_were_there_before_are_acted_on(fresh: Fresh) {
         assert_eq!(act(2).await, Acted { tasks: 2, more: true }, "{from}");
         assert_eq!(act(2).await, acted(1), "{from}");
         assert_eq!(act(2).await, acted(0), "{from}");
+        assert_eq!(
+            fresh.list(from).await,
+            [name(3)],
+            "{from}: a later one stays on its list"
+        );
         assert_eq!(fresh.state(&name(3)).await, Some(from));
         clear(&fresh, &name(3)).await;
     }
