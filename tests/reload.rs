@@ -10,7 +10,7 @@ use crate::kit::{self, Runner, Site, eventually, eventually_within};
 pub fn tests() -> Vec<kit::Trial> {
     kit::trials![
         needs(): a_changed_file_is_put_in_force_or_named, a_file_with_errors_changes_nothing,
-            limits_of_queues_change_while_it_runs, a_program_without_a_file_has_nothing_to_read
+            limits_of_queues_change_while_it_runs, recorded_types_change_while_it_runs, a_program_without_a_file_has_nothing_to_read
     ]
 }
 
@@ -131,6 +131,39 @@ async fn limits_of_queues_change_while_it_runs() {
     logged(&runner, both).await;
     run_at_once(&site, 3..=5).await;
     runner.stop().await;
+}
+
+/// Runs one task of this type, which leaves nothing but a record, until there is one.
+async fn is_recorded(site: &Site, kind: &str) {
+    eventually("a run is recorded", async || {
+        site.cli(["enqueue", kind, "--payload", "{}"]).await.ok();
+        let runs = site.cli(["runs", &format!("type:{kind}"), "--json"]).await;
+        match runs.status.success() && runs.stdout.contains("\"outcome\"") {
+            true => Ok(()),
+            false => Err(runs.stderr + &runs.stdout),
+        }
+    })
+    .await;
+}
+
+async fn recorded_types_change_while_it_runs() {
+    let site = Site::new("worker: {record_runs: [other]}\n");
+    let runner = site.start().await;
+    site.write("config.yaml", "worker: {record_runs: [echo]}\n");
+    runner.signal(Signal::SIGHUP);
+    logged(&runner, "changed settings are in force keys=worker.record_runs").await;
+    is_recorded(&site, "echo").await;
+    // No signal: the file is looked at.
+    site.write("config.yaml", "{}\n");
+    eventually("the second change", async || {
+        let log = runner.log();
+        match log.matches("changed settings are in force keys=worker.record_runs").count() {
+            2 => Ok(()),
+            _ => Err(log),
+        }
+    })
+    .await;
+    assert!(runner.stop().await.success());
 }
 
 async fn a_program_without_a_file_has_nothing_to_read() {

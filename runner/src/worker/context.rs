@@ -95,7 +95,7 @@ pub(super) struct WorkerContext {
     pub known: ClaimedTypes,
     /// Limits that are kept.
     pub limits: ClaimedLimits,
-    /// Types whose runs are recorded beside those of functions.
+    /// Types whose runs are recorded beside those of functions; [`Self::changeable`] may name others.
     pub recorded: Arc<RecordedTypes>,
     /// Lost runs to report.
     pub survived: Survived,

@@ -112,9 +112,7 @@ impl Worker {
         parts.broker.claims_as(&parts.instance.host, parts.instance.pid);
         let ctx = Arc::new(WorkerContext::new(parts));
         ctx.look_at_limits();
-        if ctx.recorded.any() {
-            ctx.broker.record_types(ctx.recorded.clone());
-        }
+        ctx.broker.record_types(ctx.recorded.clone());
         if let Some(types) = ctx.known.look(&ctx.handlers) {
             ctx.broker.claims_types(&types);
         }
@@ -148,9 +146,7 @@ impl Worker {
         spawn(Box::new(live_reporter::LiveReporter(ctx.clone())));
         spawn(Box::new(sign_of_life::SignOfLife(ctx.clone())));
         spawn(Box::new(unclaimed::UnclaimedReporter::new(ctx.clone())));
-        if ctx.recorded.any() {
-            spawn(Box::new(type_runs::TypeRunsReporter::new(ctx.clone())));
-        }
+        spawn(Box::new(type_runs::TypeRunsReporter::new(ctx.clone())));
         if ctx.served.has_patterns() {
             spawn(Box::new(queue_discovery::QueueDiscovery::new(ctx.clone())));
         }

@@ -1,5 +1,5 @@
-//! Passes the types that this worker claims, and their limits, to its broker when they change, has them announced at once, and releases tasks that an older version of
-//! this program postponed because it had no handler for them.
+//! Passes the types that this worker claims, their limits, and which of them have their runs recorded, to its broker when they change, has new
+//! types announced at once, and releases tasks that an older version of this program postponed because it had no handler for them.
 //!
 //! A role of its own, because those tasks may be many: the heartbeat must not wait for it.
 
@@ -50,6 +50,7 @@ impl BackgroundLoop for Releaser {
     async fn turn(&mut self) -> Option<Duration> {
         // Before the types: a limit of a new function must hold for its first task.
         self.ctx.look_at_limits();
+        self.ctx.recorded.set(&self.ctx.changeable.now().recorded_types);
         if let Some(types) = self.ctx.known.look(&self.ctx.handlers) {
             self.ctx.broker.claims_types(&types);
             self.ctx.announce.notify_one();

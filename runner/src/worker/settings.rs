@@ -151,6 +151,7 @@ pub(super) struct Changeable {
     pub(super) groups: GroupRule,
     pub(super) poison_after: u32,
     pub(super) shutdown_timeout: Duration,
+    pub(super) recorded_types: Vec<String>,
 }
 
 impl Changeable {
@@ -162,13 +163,14 @@ impl Changeable {
             groups: settings.groups,
             poison_after: settings.poison_after,
             shutdown_timeout: settings.shutdown_timeout,
+            recorded_types: settings.recorded_types.clone(),
         }
     }
 }
 
 impl ChangeableSettings {
     /// The keys of a settings file that are meant, below `worker`.
-    pub const KEYS: [&str; 9] = [
+    pub const KEYS: [&str; 10] = [
         "worker.concurrency",
         "worker.limits",
         "worker.archive_max",
@@ -178,6 +180,7 @@ impl ChangeableSettings {
         "worker.group_max_size",
         "worker.poison_after",
         "worker.shutdown_timeout",
+        "worker.record_runs",
     ];
 
     pub(super) fn new(settings: &WorkerSettings) -> Self {

@@ -50,7 +50,8 @@ impl BackgroundLoop for TypeRunsReporter {
         let ctx = &self.ctx;
         let known = ctx.recorded.look(ctx.clock.now());
         self.turns = self.turns.saturating_add(1);
-        if known == self.written && self.turns < RENEWED_EVERY {
+        let has_nothing_to_say = known.is_empty() && self.written.is_empty();
+        if has_nothing_to_say || known == self.written && self.turns < RENEWED_EVERY {
             return None;
         }
         let body = serde_json::to_vec(&known).unwrap_or_default();

@@ -4,7 +4,8 @@
 //! Each process measures what it ran itself. Functions of manifests are recorded at any rate and are not known here.
 
 use std::collections::HashMap;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError, RwLock};
 
 use jiff::Timestamp;
 use runner_core::task::{AttemptOutcome, FUNCTION_PREFIX, TypePattern};
@@ -69,10 +70,12 @@ pub struct CountedRuns {
     pub failed: u64,
 }
 
-/// Which types have records, by name or by prefix and `*`; shared by a worker and its broker.
+/// Which types have records, by name or by prefix and `*`; shared by a worker and its broker. They may change at any time.
 #[derive(Debug, Default)]
 pub struct RecordedTypes {
-    patterns: Vec<String>,
+    /// Whether there are patterns, for the hot path: where there are none, it takes no lock.
+    any: AtomicBool,
+    patterns: RwLock<Vec<String>>,
     types: Mutex<HashMap<String, TypeState>>,
 }
 
@@ -167,20 +170,36 @@ impl RecordedTypes {
     #[must_use]
     pub fn new(patterns: Vec<String>) -> Self {
         Self {
-            patterns,
+            any: AtomicBool::new(!patterns.is_empty()),
+            patterns: RwLock::new(patterns),
             types: Mutex::default(),
         }
+    }
+
+    /// Means other types from now on. What was measured of those that are meant no more stays, as facts about their past; of
+    /// them no run is counted any longer.
+    pub fn set(&self, patterns: &[String]) {
+        let mut current = self.patterns.write().unwrap_or_else(PoisonError::into_inner);
+        if *current == patterns {
+            return;
+        }
+        patterns.clone_into(&mut current);
+        self.any.store(!patterns.is_empty(), Ordering::Relaxed);
+        // Two changes at once must not leave the flag of one with the patterns of the other.
+        drop(current);
     }
 
     /// Whether any type is meant.
     #[must_use]
     pub fn any(&self) -> bool {
-        !self.patterns.is_empty()
+        self.any.load(Ordering::Relaxed)
     }
 
     fn means(&self, kind: &str) -> bool {
         let fits = |pattern: &String| TypePattern::parse(pattern).matches(kind);
-        self.patterns.iter().any(fits)
+        let patterns = || self.patterns.read().unwrap_or_else(PoisonError::into_inner);
+        self.any()
+            && patterns().iter().any(fits)
             && !kind.starts_with(FUNCTION_PREFIX)
             && kind.len() <= MAX_TYPE_BYTES
             && !kind.chars().any(char::is_control)
@@ -346,6 +365,25 @@ mod tests {
             (2 + 55 * 90, 1, Some(at(81)))
         );
         assert!(types.records("often") && run(82));
+    }
+
+    #[test]
+    fn other_types_are_meant_after_a_change() {
+        let types = RecordedTypes::default();
+        let run = |kind: &str, second| types.note(kind, AttemptOutcome::Success, at(second));
+        assert!(!types.any() && !run("report", 0));
+        types.set(&["report".to_owned()]);
+        assert!(types.any() && types.records("report"));
+        assert_eq!((0..501).filter(|_| run("report", 0)).count(), 500);
+        assert!(types.look(at(0))[0].counting().is_some());
+        types.set(&["mail:*".to_owned()]);
+        assert!(run("mail:send", 1) && !run("report", 1) && !types.records("report"));
+        // That it was counted has ended, although it did not run again.
+        let known = types.look(at(60));
+        let report = known.iter().find(|runs| runs.kind == "report").unwrap();
+        assert!(report.counting().is_none() && report.counted.is_some(), "{report:?}");
+        types.set(&[]);
+        assert!(!types.any() && !run("mail:send", 61));
     }
 
     #[test]
