@@ -157,7 +157,10 @@ async fn recorded_types_change_while_it_runs() {
     site.write("config.yaml", "{}\n");
     eventually("the second change", async || {
         let log = runner.log();
-        match log.matches("changed settings are in force keys=worker.record_runs").count() {
+        match log
+            .matches("changed settings are in force keys=worker.record_runs")
+            .count()
+        {
             2 => Ok(()),
             _ => Err(log),
         }

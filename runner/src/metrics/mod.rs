@@ -89,11 +89,13 @@ const TYPES: usize = 60;
 /// The label of task types without their own counters.
 pub const OTHER_TYPES: &str = "_other";
 
-/// Counts the successes of one queue or type without looking up its counters each time.
+/// Counts the successes of one queue or type, and the waits of a queue, without looking up its counters each time.
 #[derive(Debug, Clone)]
 pub struct Successes {
     processed: Counter,
     duration: Histogram,
+    /// Of a queue.
+    wait: Option<Histogram>,
     runs: Arc<RunCell>,
 }
 
@@ -112,6 +114,14 @@ impl Successes {
         self.duration.observe(took.as_secs_f64());
         self.runs.success(took);
     }
+
+    /// A run begins, of a task of this queue that was pending for so long.
+    pub fn waited(&self, length: Duration) {
+        if let Some(wait) = &self.wait {
+            wait.observe(length.as_secs_f64());
+        }
+        self.runs.waited(length);
+    }
 }
 
 /// The process's counters. Cheap to write from many tasks at once.
@@ -122,6 +132,7 @@ pub struct Metrics {
     queues: Mutex<(HashSet<String>, usize)>,
     processed: Family<QueueOutcome, Counter>,
     duration: Family<QueueLabel, Histogram, fn() -> Histogram>,
+    wait: Family<QueueLabel, Histogram, fn() -> Histogram>,
     /// The counters of each type that has its own, and those that the rest share.
     types: RwLock<HashMap<String, TypeCounters>>,
     /// What was counted since it was last added to the store.
@@ -160,16 +171,13 @@ impl Default for Metrics {
         Self {
             processed: shown.plain("tasks_processed", "Attempts that ended, by queue and outcome"),
             duration: shown.seconds("task_duration", "Run time of attempts", durations()),
+            wait: waits(&mut shown),
             types: RwLock::default(),
             runs: RunCounters::default(),
             type_processed: shown.plain("type_processed", "Attempts that ended, by task type and outcome"),
             type_duration: shown.seconds("type_duration", "Run time of attempts, by task type", durations()),
             fires: shown.plain("fires", "Decisions about occurrences"),
-            lateness: shown.seconds(
-                "schedule_lateness",
-                "From the planned instant of a fire to its commit",
-                Histogram::new(LATENESS_BUCKETS),
-            ),
+            lateness: lateness(&mut shown),
             corrected: shown.plain(
                 "cursors_corrected",
                 "Cursors of schedules that were ahead of the broker's clock and were set to the present",
@@ -265,6 +273,23 @@ fn workflows_ended(shown: &mut Shown) -> Family<OutcomeLabel, Counter> {
     ended
 }
 
+fn lateness(shown: &mut Shown) -> Histogram {
+    shown.seconds(
+        "schedule_lateness",
+        "From the planned instant of a fire to its commit",
+        Histogram::new(LATENESS_BUCKETS),
+    )
+}
+
+fn waits(shown: &mut Shown) -> Family<QueueLabel, Histogram, fn() -> Histogram> {
+    let of_queue: Family<_, _, fn() -> _> = Family::new_with_constructor(|| Histogram::new(LATENESS_BUCKETS));
+    shown.seconds(
+        "task_wait",
+        "How long tasks were pending before they were claimed",
+        of_queue,
+    )
+}
+
 /// Histograms of run times.
 fn durations<L: Clone + std::hash::Hash + Eq>() -> Family<L, Histogram, fn() -> Histogram> {
     Family::new_with_constructor(|| Histogram::new(DURATION_BUCKETS))
@@ -299,6 +324,12 @@ impl Metrics {
         drop(processed);
         self.durations(label).observe(took.as_secs_f64());
         self.runs.queue(queue).ended(outcome, took);
+    }
+
+    /// A run begins, of a task of this queue that was pending for so long.
+    pub fn waited(&self, queue: &str, length: Duration) {
+        self.waits(self.label(queue)).observe(length.as_secs_f64());
+        self.runs.queue(queue).waited(length);
     }
 
     /// An attempt at a task of this type ended. A success, the usual case, takes one look and two additions.
@@ -339,6 +370,7 @@ impl Metrics {
                     .type_duration
                     .get_or_create(&TypeLabel { r#type: label.clone() })
                     .clone(),
+                wait: None,
                 runs: match name == kind {
                     true => self.runs.of_type(kind),
                     // In the counts of their queues.
@@ -385,12 +417,17 @@ impl Metrics {
         Successes {
             processed: of(AttemptOutcome::Success),
             duration: self.durations(queue.to_owned()),
+            wait: Some(self.waits(queue.to_owned())),
             runs: self.runs.queue(queue),
         }
     }
 
     fn durations(&self, queue: String) -> Histogram {
         self.duration.get_or_create(&QueueLabel { queue }).clone()
+    }
+
+    fn waits(&self, queue: String) -> Histogram {
+        self.wait.get_or_create(&QueueLabel { queue }).clone()
     }
 
     /// An occurrence (or `count` of them) was decided.
@@ -581,6 +618,7 @@ mod tests {
     const NAMES: [&str; 27] = [
         "runner_tasks_processed counter",
         "runner_task_duration_seconds histogram",
+        "runner_task_wait_seconds histogram",
         "runner_type_processed counter",
         "runner_type_duration_seconds histogram",
         "runner_fires counter",

@@ -1,7 +1,7 @@
-//! Counts how runs end and how long they take since the last look, for each queue and type: what is added to the store every
+//! Counts how runs end, how long they take and how long their tasks waited since the last look, for each queue and type: what is added to the store every
 //! few seconds. Not what `/metrics` shows.
 //!
-//! A success costs one addition for its queue and one for its type, to cells that their callers already hold.
+//! A success costs two additions for its queue and one for its type, to cells that their callers already hold.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -33,6 +33,7 @@ fn failed(outcome: AttemptOutcome) -> Option<bool> {
 #[derive(Debug, Default)]
 pub(super) struct RunCell {
     took: [AtomicU64; RUN_TIME_BUCKETS],
+    waited: [AtomicU64; RUN_TIME_BUCKETS],
     failed: AtomicU64,
     /// Failed without a known run time.
     lost: AtomicU64,
@@ -42,6 +43,13 @@ impl RunCell {
     /// A run succeeded.
     pub(super) fn success(&self, took: Duration) {
         if let Some(bucket) = self.took.get(run_time_bucket(took)) {
+            bucket.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    /// A run begins, of a task that was pending for so long.
+    pub(super) fn waited(&self, length: Duration) {
+        if let Some(bucket) = self.waited.get(run_time_bucket(length)) {
             bucket.fetch_add(1, Ordering::Relaxed);
         }
     }
@@ -60,7 +68,8 @@ impl RunCell {
 
     fn take(&self) -> RunCounts {
         let mut counts = RunCounts::default();
-        for (n, bucket) in counts.took.iter_mut().zip(&self.took) {
+        let buckets = self.took.iter().chain(&self.waited);
+        for (n, bucket) in counts.took.iter_mut().chain(&mut counts.waited).zip(buckets) {
             // Nearly all are zero: a read leaves the others' caches alone.
             if bucket.load(Ordering::Relaxed) > 0 {
                 *n = bucket.swap(0, Ordering::Relaxed);

@@ -191,6 +191,14 @@ pub(super) struct RunTimes {
     p99: String,
 }
 
+/// How long tasks waited before their runs.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+struct Waits {
+    p50: String,
+    p95: String,
+    p99: String,
+}
+
 /// Both charts.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub(super) struct RunChart {
@@ -207,6 +215,7 @@ pub(super) struct RunChart {
     top: u64,
     half: u64,
     times: Option<RunTimes>,
+    waits: Option<Waits>,
 }
 
 impl RunChart {
@@ -238,6 +247,7 @@ impl RunChart {
             top,
             half: top / 2,
             times: run_times(locale, range, &spans, &sums, &total),
+            waits: waits(locale, &total),
         }
     }
 }
@@ -349,9 +359,23 @@ fn ticks(locale: &Locale, range: ChartRange, edges: &[Timestamp]) -> Vec<ChartTi
 
 /// The time within which `percent` per cent of the runs ended; empty if no run time is known.
 pub(super) fn within(locale: &Locale, counts: &RunCounts, percent: u32) -> String {
-    let Some(took) = counts.took_within(percent) else {
-        return String::new();
-    };
+    counts
+        .took_within(percent)
+        .map_or_else(String::new, |took| length(locale, took))
+}
+
+/// How long tasks waited before their runs; `None` if that is known of none.
+fn waits(locale: &Locale, total: &RunCounts) -> Option<Waits> {
+    let within = |percent| Some(length(locale, total.waited_within(percent)?));
+    Some(Waits {
+        p50: within(50)?,
+        p95: within(95)?,
+        p99: within(99)?,
+    })
+}
+
+/// A length of time that was counted in buckets.
+fn length(locale: &Locale, took: Duration) -> String {
     // How long the longest took is not known.
     let sign = if took >= run_time_bound(RUN_TIME_BUCKETS - 2) {
         "> "

@@ -68,6 +68,15 @@ fn is_recorded(ctx: &WorkerContext, task: &TaskRecord) -> bool {
     task.is_recorded() || ctx.recorded.records(&task.kind)
 }
 
+fn count_wait(ctx: &WorkerContext, claim: &Claim) {
+    let queue = &claim.task().queue;
+    match (claim.waited(), ctx.successes.get(queue)) {
+        (None, _) => {}
+        (Some(waited), Some(counters)) => counters.waited(waited),
+        (Some(waited), None) => ctx.metrics.waited(queue.as_str(), waited),
+    }
+}
+
 /// Calls the handler of a task in flight, and runs it until it waits for something.
 pub(super) fn begin(ctx: &WorkerContext, task: InFlightTask) -> Started {
     let InFlightTask {
@@ -86,6 +95,7 @@ pub(super) fn begin(ctx: &WorkerContext, task: InFlightTask) -> Started {
         task_id = %task.id, task_type = %task.kind, queue = %task.queue, attempt = task.retried + 1,
         start = %started_at, "task started"
     );
+    count_wait(ctx, &claim);
     let began = Instant::now();
     let deadline = found
         .timeout()

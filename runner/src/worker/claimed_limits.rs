@@ -86,7 +86,10 @@ mod tests {
         functions.replace(vec![limited("report", 3)]);
         assert_eq!(claimed.look(&functions, &[&none]).unwrap(), stated("report", 3));
         // What settings state comes before the limits of functions.
-        assert_eq!(claimed.look(&functions, &[&stated("report", 1)]).unwrap(), stated("report", 1));
+        assert_eq!(
+            claimed.look(&functions, &[&stated("report", 1)]).unwrap(),
+            stated("report", 1)
+        );
         assert!(claimed.look(&functions, &[&stated("report", 1)]).is_none());
         assert_eq!(claimed.look(&functions, &[&none]).unwrap(), stated("report", 3));
         functions.replace(Vec::new());

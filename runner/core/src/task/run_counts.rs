@@ -1,4 +1,4 @@
-//! How many runs ended in a period, and how long they took: the numbers behind charts. Not where they are kept.
+//! How many runs ended in a period, how long they took, and how long tasks waited for them: the numbers behind charts. Not where they are kept.
 
 use std::time::Duration;
 
@@ -42,6 +42,9 @@ pub struct RunCounts {
     /// Run times, by [bucket](run_time_bucket). Fewer than `done` and `failed` together where a run time is not known: of a
     /// lost worker, and of workers in Go.
     pub took: [u64; RUN_TIME_BUCKETS],
+    /// How long tasks were pending before runs that began in the period, by bucket; of queues and in total. Runs of workers in Go are
+    /// not among them.
+    pub waited: [u64; RUN_TIME_BUCKETS],
 }
 
 impl RunCounts {
@@ -61,39 +64,51 @@ impl RunCounts {
     pub fn add(&mut self, other: &Self) {
         self.done = self.done.saturating_add(other.done);
         self.failed = self.failed.saturating_add(other.failed);
-        for (sum, n) in self.took.iter_mut().zip(other.took) {
+        let sums = self.took.iter_mut().chain(&mut self.waited);
+        for (sum, n) in sums.zip(other.took.into_iter().chain(other.waited)) {
             *sum = sum.saturating_add(n);
         }
+    }
+
+    /// The time within which `percent` per cent of the tasks that began were claimed after they could be, as [`Self::took_within`].
+    #[must_use]
+    pub fn waited_within(&self, percent: u32) -> Option<Duration> {
+        within(&self.waited, percent)
     }
 
     /// The time within which `percent` per cent of the runs ended, from 1 to 100: exact to its bucket, and between its
     /// bounds in proportion. Of the last bucket, which has no end, it is the beginning. `None` if no run time is known.
     #[must_use]
     pub fn took_within(&self, percent: u32) -> Option<Duration> {
-        let known: u64 = self.took.iter().fold(0, |sum, n| sum.saturating_add(*n));
-        if known == 0 {
-            return None;
-        }
-        // The rank of that run among all of them, from 1.
-        let rank = u128::from(known) * u128::from(percent.clamp(1, 100));
-        let rank = u64::try_from(rank.div_ceil(100)).unwrap_or(u64::MAX);
-        let mut below = 0_u64;
-        for (bucket, n) in self.took.iter().enumerate().filter(|(_, n)| **n > 0) {
-            if below.saturating_add(*n) >= rank {
-                let from = bucket.checked_sub(1).map_or(Duration::ZERO, run_time_bound);
-                if bucket + 1 == RUN_TIME_BUCKETS {
-                    return Some(from);
-                }
-                let width = run_time_bound(bucket).saturating_sub(from);
-                // Each run is taken to be in the middle of its part of the bucket: a single one is not at the upper end.
-                let parts = u128::from(rank - below) * 2 - 1;
-                let share = parts * width.as_micros() / (u128::from(*n) * 2);
-                return Some(from + Duration::from_micros(u64::try_from(share).unwrap_or(u64::MAX)));
-            }
-            below = below.saturating_add(*n);
-        }
-        None
+        within(&self.took, percent)
     }
+}
+
+/// See [`RunCounts::took_within`].
+fn within(buckets: &[u64; RUN_TIME_BUCKETS], percent: u32) -> Option<Duration> {
+    let known: u64 = buckets.iter().fold(0, |sum, n| sum.saturating_add(*n));
+    if known == 0 {
+        return None;
+    }
+    // The rank of that one among all of them, from 1.
+    let rank = u128::from(known) * u128::from(percent.clamp(1, 100));
+    let rank = u64::try_from(rank.div_ceil(100)).unwrap_or(u64::MAX);
+    let mut below = 0_u64;
+    for (bucket, n) in buckets.iter().enumerate().filter(|(_, n)| **n > 0) {
+        if below.saturating_add(*n) >= rank {
+            let from = bucket.checked_sub(1).map_or(Duration::ZERO, run_time_bound);
+            if bucket + 1 == RUN_TIME_BUCKETS {
+                return Some(from);
+            }
+            let width = run_time_bound(bucket).saturating_sub(from);
+            // Each is taken to be in the middle of its part of the bucket: a single one is not at the upper end.
+            let parts = u128::from(rank - below) * 2 - 1;
+            let share = parts * width.as_micros() / (u128::from(*n) * 2);
+            return Some(from + Duration::from_micros(u64::try_from(share).unwrap_or(u64::MAX)));
+        }
+        below = below.saturating_add(*n);
+    }
+    None
 }
 
 #[cfg(test)]

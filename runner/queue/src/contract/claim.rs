@@ -2,7 +2,7 @@
 
 use runner_core::task::{QueueName, TaskId, TaskState};
 
-use super::shared::{LEASE, names, queue, secs, task};
+use super::shared::{LEASE, names, queue, retry, secs, task, verdict};
 use super::{Clause, Fresh};
 use crate::{MAX_STOP_BYTES, StopRequest, Verdict};
 
@@ -11,6 +11,7 @@ pub(super) fn clauses() -> Vec<Clause> {
         a_claim_takes_from_the_queues_in_the_order_given,
         a_claim_takes_no_more_than_asked_for,
         a_claimed_task_is_active_under_its_lease,
+        a_claim_knows_how_long_its_task_was_pending,
         the_run_number_grows_with_each_claim_of_a_task,
         a_paused_queue_yields_nothing_until_it_is_resumed,
         two_claims_at_once_never_get_the_same_task,
@@ -64,6 +65,27 @@ async fn a_claimed_task_is_active_under_its_lease(fresh: Fresh) {
     assert_eq!(info.lease_until, Some(until));
     assert_eq!((info.pending_since, info.next_run), (None, None));
     assert_eq!(fresh.list(TaskState::Active).await, ["a"]);
+    fresh.is_sound().await;
+}
+
+async fn a_claim_knows_how_long_its_task_was_pending(fresh: Fresh) {
+    fresh.put([task("a")]).await;
+    fresh.clock.advance(secs(90));
+    let first = fresh.claim_one().await;
+    assert_eq!(first.waited(), Some(secs(90)));
+    // From when it was due on, not from when it was enqueued.
+    fresh.end(&first, retry(60, "busy")).await;
+    fresh.clock.advance(secs(60));
+    assert_eq!(fresh.forward().await, 1);
+    fresh.clock.advance(secs(5));
+    let second = fresh.claim_one().await;
+    assert_eq!(second.waited(), Some(secs(5)));
+    // One that is claimed at once, together with a verdict.
+    fresh.put([task("b")]).await;
+    let done = [verdict(&second, Verdict::Done)];
+    let queues = [QueueName::default()];
+    let both = fresh.broker.exchange(&done, &queues, 1, LEASE).await.unwrap();
+    assert_eq!(both.claims.unwrap()[0].waited(), Some(secs(0)));
     fresh.is_sound().await;
 }
 

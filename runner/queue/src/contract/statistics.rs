@@ -25,6 +25,7 @@ fn counts(done: u64, failed: u64, bucket: usize) -> RunCounts {
         ..RunCounts::default()
     };
     counts.took[bucket] = done + failed;
+    counts.waited[23 - bucket] = done;
     counts
 }
 

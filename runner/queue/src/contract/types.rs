@@ -48,7 +48,12 @@ async fn a_task_of_an_unknown_type_stays_where_it_is(fresh: Fresh) {
     let before = fresh.see("x").await;
     fresh.clock.advance(secs(5));
     fresh.knows(&["test:*"]);
-    assert_eq!(fresh.claim_ids(2).await, ["a", "b"]);
+    let between = fresh.claim(2).await;
+    assert_eq!(names(&between), ["a", "b"]);
+    assert!(
+        between.iter().all(|claim| claim.waited() == Some(secs(5))),
+        "{between:?}"
+    );
     assert_eq!(fresh.claim_ids(9).await, ["c"]);
     assert!(fresh.claim(9).await.is_empty());
     assert_eq!(fresh.see("x").await, before);

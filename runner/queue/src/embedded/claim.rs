@@ -185,6 +185,8 @@ struct Found {
     known: bool,
     task: Result<TaskRecord, SqlError>,
     suspicion: Option<Suspicion>,
+    /// Since when it has been pending, in microseconds.
+    since: Option<i64>,
 }
 
 impl Found {
@@ -196,6 +198,7 @@ impl Found {
             known: row.get_ref(3)?.as_str().map_or(true, |kind| types.has(kind)),
             task: rows::record(row),
             suspicion: suspicion(row),
+            since: row.get(18).unwrap_or(None),
         })
     }
 }
@@ -245,7 +248,7 @@ fn find(conn: &Connection, filter: &ClaimFilter, queue: &QueueName, room: usize)
     let read = |row: &Row<'_>| Found::read(row, &types);
     if !filter.skips_some(queue) {
         let text = format!(
-            "SELECT {RECORD}, t.lost, t.ran_ms FROM tasks t WHERE t.queue = ?1 AND t.state = 'pending' AND NOT EXISTS \
+            "SELECT {RECORD}, t.lost, t.ran_ms, t.pending_since FROM tasks t WHERE t.queue = ?1 AND t.state = 'pending' AND NOT EXISTS \
                  (SELECT 1 FROM queues WHERE name = ?1 AND paused_at IS NOT NULL) \
              ORDER BY t.at, t.seq LIMIT ?2"
         );
@@ -264,7 +267,7 @@ fn find(conn: &Connection, filter: &ClaimFilter, queue: &QueueName, room: usize)
         return Ok(Vec::new());
     }
     let text = format!(
-        "SELECT {RECORD}, t.lost, t.ran_ms FROM tasks t WHERE t.seq IN (SELECT value FROM json_each(?)) ORDER BY t.at, t.seq"
+        "SELECT {RECORD}, t.lost, t.ran_ms, t.pending_since FROM tasks t WHERE t.seq IN (SELECT value FROM json_each(?)) ORDER BY t.at, t.seq"
     );
     conn.all(&text, [rows::to_json(&picked)?], read)
 }
@@ -293,7 +296,11 @@ fn take(
     let until = tx.now.saturating_add(span(wanted.lease));
     let mut seqs = Vec::with_capacity(found.len());
     for Found {
-        seq, task, suspicion, ..
+        seq,
+        task,
+        suspicion,
+        since,
+        ..
     } in found
     {
         match task {
@@ -309,7 +316,8 @@ fn take(
                 let run = rows::count(first).saturating_add(seqs.len() as u64);
                 seqs.push(seq);
                 let claim = Claim::new(record, run, instant(until)).suspected(suspicion);
-                taken.claims.push(claim.refused(limit.as_deref()));
+                let waited = since.map(|since| Duration::from_micros(rows::count(tx.now.saturating_sub(since))));
+                taken.claims.push(claim.refused(limit.as_deref()).after_waiting(waited));
             }
             Err(why) => moves::archive_unreadable(tx, queue, seq, TaskState::Pending, &why)?,
         }

@@ -24,6 +24,7 @@ pub struct Claim {
     lease_until: Timestamp,
     suspicion: Option<Suspicion>,
     refused_by: Option<Arc<str>>,
+    waited: Option<Duration>,
 }
 
 impl Claim {
@@ -36,6 +37,7 @@ impl Claim {
             lease_until,
             suspicion: None,
             refused_by: None,
+            waited: None,
         }
     }
 
@@ -54,6 +56,18 @@ impl Claim {
     pub(crate) fn refused(self, limit: Option<&str>) -> Self {
         let refused_by = limit.map(Arc::from);
         Self { refused_by, ..self }
+    }
+
+    #[cfg_attr(not(any(feature = "redis", feature = "embedded")), allow(dead_code))]
+    pub(crate) fn after_waiting(self, waited: Option<Duration>) -> Self {
+        Self { waited, ..self }
+    }
+
+    /// How long the task was pending before it was claimed, by the broker's clock, to the millisecond. `None` if that is not known: its
+    /// producer did not say since when, or the claim was found after its answer was lost.
+    #[must_use]
+    pub fn waited(&self) -> Option<Duration> {
+        self.waited
     }
 
     /// The limit because of which the task is not to be run, such as `concurrency fn:report`; `None` for nearly all. Only a limit

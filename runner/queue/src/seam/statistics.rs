@@ -85,8 +85,8 @@ pub trait Statistics: Send + Sync {
     ) -> BrokerResult<Vec<CountedPeriods>>;
 }
 
-/// The form in which counts are stored: a letter and a number for each that is not zero. `Y` is `done`, `Z` is `failed`, and
-/// `a` to `x` are the buckets of run times.
+/// The form in which counts are stored: a letter and a number for each that is not zero. `Y` is `done`, `Z` is `failed`,
+/// `a` to `x` are the buckets of run times, and `A` to `X` those of waits, which earlier versions do not read.
 #[cfg(any(feature = "redis", feature = "embedded"))]
 pub(crate) mod packed {
     use std::fmt::Write as _;
@@ -100,13 +100,19 @@ pub(crate) mod packed {
     /// A larger number is no count: adding to it might leave the range of the stores' numbers.
     const LARGEST: u64 = 1 << 52;
 
-    fn bucket_letter(bucket: usize) -> char {
-        char::from(b'a' + u8::try_from(bucket).unwrap_or(0))
+    fn bucket_letter(first: u8, bucket: usize) -> char {
+        char::from(first + u8::try_from(bucket).unwrap_or(0))
     }
 
     pub(crate) fn pack(counts: &RunCounts) -> String {
-        let buckets = counts.took.iter().enumerate().map(|(at, n)| (bucket_letter(at), *n));
-        let all = [('Y', counts.done), ('Z', counts.failed)].into_iter().chain(buckets);
+        let buckets = |first, of: &[u64; RUN_TIME_BUCKETS]| {
+            let of = *of;
+            (0..).zip(of).map(move |(at, n)| (bucket_letter(first, at), n))
+        };
+        let all = [('Y', counts.done), ('Z', counts.failed)]
+            .into_iter()
+            .chain(buckets(b'a', &counts.took))
+            .chain(buckets(b'A', &counts.waited));
         let mut text = String::new();
         for (letter, n) in all.filter(|(_, n)| *n > 0) {
             // Writing to a String cannot fail.
@@ -127,8 +133,11 @@ pub(crate) mod packed {
                 b'Y' => counts.done = n,
                 b'Z' => counts.failed = n,
                 letter => {
-                    let bucket = counts.took.get_mut(usize::from(letter.wrapping_sub(b'a')));
-                    if let Some(bucket) = bucket {
+                    let (of, first) = match letter.is_ascii_lowercase() {
+                        true => (&mut counts.took, b'a'),
+                        false => (&mut counts.waited, b'A'),
+                    };
+                    if let Some(bucket) = of.get_mut(usize::from(letter - first)) {
                         *bucket = n;
                     }
                 }
@@ -160,7 +169,8 @@ pub(crate) mod packed {
                 ..RunCounts::default()
             };
             (counts.took[0], counts.took[10], counts.took[23]) = (100, 22, 1);
-            assert_eq!(pack(&counts), "Y120Z3a100k22x1");
+            (counts.waited[0], counts.waited[23]) = (7, 2);
+            assert_eq!(pack(&counts), "Y120Z3a100k22x1A7X2");
             assert_eq!(unpack(&pack(&counts)), counts);
             assert_eq!(pack(&RunCounts::default()), "");
         }
@@ -175,7 +185,6 @@ pub(crate) mod packed {
                 "\u{fffd}",
                 "空",
                 "z5",
-                "A5",
                 "Y-3",
                 "Y99999999999999999999",
             ] {

@@ -127,7 +127,7 @@ impl RedisBroker {
             // The counts come first and the rows behind them; a truncated answer ends both loops and loses only claims
             // whose leases then end.
             for _ in 0..count {
-                let Some((id, message)) = next_row(&mut answer) else {
+                let Some((id, message, waited)) = next_row(&mut answer) else {
                     break;
                 };
                 taken += 1;
@@ -137,7 +137,7 @@ impl RedisBroker {
                         let limit = refused.iter().find(|(at, task, _)| *at == place && *task == id);
                         let claim =
                             Claim::new(record, run, lease_until).refused(limit.map(|(_, _, name)| name.as_str()));
-                        claims.push(claim.suspected(known.map(|s| s.suspicion)));
+                        claims.push(claim.suspected(known.map(|s| s.suspicion)).after_waiting(waited));
                     }
                     Err(why) => {
                         let run = run.to_string().into_bytes();
@@ -314,7 +314,9 @@ fn next_head(answer: &mut impl Iterator<Item = Value>) -> Option<(usize, u64, u6
     Some((number.checked_sub(1)?, count, run))
 }
 
-/// Id and message.
-fn next_row(answer: &mut impl Iterator<Item = Value>) -> Option<(Vec<u8>, Vec<u8>)> {
-    Some((reply::bytes(answer.next()?)?, reply::bytes(answer.next()?)?))
+/// Id, message, and how long the task was pending.
+fn next_row(answer: &mut impl Iterator<Item = Value>) -> Option<(Vec<u8>, Vec<u8>, Option<Duration>)> {
+    let (id, message) = (reply::bytes(answer.next()?)?, reply::bytes(answer.next()?)?);
+    let waited = reply::text(answer.next()?).and_then(|text| text.parse().ok());
+    Some((id, message, waited.map(Duration::from_millis)))
 }

@@ -10,8 +10,8 @@
 -- or that was said to have one: its number (from 1), depth, length of the list, front, anchor, since, the id at its left
 -- end (depth 0: none, the rest is empty); a list of the suspects among the claimed tasks: number of the queue, id, crashes,
 -- ms that the last run took; with limits a list: 1 if the call ended early and the caller should claim again, else 0, then number of
--- the queue, id and limit of each claimed task that is not to be run, else an empty list; then for each queue with claimed tasks: its number, how many, their run, then id and message
--- of each.
+-- the queue, id and limit of each claimed task that is not to be run, else an empty list; then for each queue with claimed tasks: its number, how many, their run, then id, message and
+-- how long it was pending in ms ('' if that is not known) of each.
 -- The run comes from a counter of the queue's claims, so that it also differs from that of an earlier task with the same
 -- id; a new counter starts at the current time, above those of a removed queue of the same name.
 -- An id without a task is dropped and counted, and the next one is claimed in its place. A paused queue yields nothing.
@@ -104,7 +104,13 @@ local function hold(number, queue, own, ids, messages, takes, run, noted)
   for i = 1, #ids do
     local id = ids[i]
     local key = prefix .. id
-    local msg = messages and messages[i] or redis.pcall('HGET', key, 'msg')
+    local msg, since
+    if messages then
+      msg, since = messages[i], redis.pcall('HGET', key, 'pending_since')
+    else
+      msg = redis.pcall('HMGET', key, 'msg', 'pending_since')
+      if not msg.err then msg, since = msg[1], msg[2] end
+    end
     local text = type(msg) == 'string'
     met = text and takes and not (known and find(msg, known, 1, true) == 1) and not takes(msg)
     if met or room <= 0 or not text and msg and not is_odd(msg) then
@@ -130,8 +136,9 @@ local function hold(number, queue, own, ids, messages, takes, run, noted)
       active[nth] = id
       leases[2 * nth - 1], leases[2 * nth] = lease, id
       claims[2 * nth - 1], claims[2 * nth] = id, mark
-      reply[at + 1], reply[at + 2] = id, msg
-      at = at + 2
+      since = type(since) == 'string' and tonumber(since)
+      reply[at + 1], reply[at + 2], reply[at + 3] = id, msg, since and whole(math.max(millis - since / 1000000, 0)) or ''
+      at = at + 3
     else
       -- The key holds something that is not a task; it is not ours to delete.
       if not msg then redis.call('DEL', key) end
