@@ -18,6 +18,7 @@ mod cli_messages;
 mod cli_runs;
 mod cli_schedule;
 mod cli_sources;
+mod cli_top;
 mod deploy;
 mod events;
 mod faults;
@@ -102,6 +103,7 @@ fn parts() -> Vec<Vec<kit::Trial>> {
         cli_runs::tests(),
         cli_schedule::tests(),
         cli_sources::tests(),
+        cli_top::tests(),
         cli_messages::tests(),
         deploy::tests(),
         events::tests(),

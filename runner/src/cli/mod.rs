@@ -70,6 +70,8 @@ mod task_args;
 mod task_artifacts;
 mod temporary;
 mod token;
+#[cfg(feature = "top")]
+mod top;
 mod values;
 mod version;
 mod why;
@@ -127,6 +129,8 @@ enum Command {
     Logs(logs::LogsCommand),
     Notify(notify::NotifyCommand),
     Token(token::TokenCommand),
+    #[cfg(feature = "top")]
+    Top(top::TopCommand),
     Why(why::Why),
     Doctor(doctor::DoctorCommand),
     Migrate(migrate::Migrate),
@@ -236,6 +240,8 @@ fn dispatch(cli: Cli, parts: AppParts) -> anyhow::Result<ExitCode> {
         Command::Runs(runs) => single_threaded(runs.run(&context))?,
         Command::Notify(notify) => single_threaded(notify.run(&context))?,
         Command::Token(token) => token.run(&context)?,
+        #[cfg(feature = "top")]
+        Command::Top(top) => single_threaded(top.run(&context))?,
         Command::Logs(logs) => single_threaded(logs.run(&context))?,
         Command::Doctor(doctor) => single_threaded(doctor.run(&context, parts.registrars))?,
         Command::Why(why) => single_threaded(why.run(&context))?,

@@ -112,18 +112,7 @@ impl ScheduleCommand {
             }
             Verb::Resume { name } => {
                 let definition = in_force(&loaded, &name)?;
-                let id = &definition.id;
-                let standing = broker.standings(std::slice::from_ref(id)).await?.into_iter().next();
-                if standing.flatten().is_none_or(|s| s.paused.is_none()) {
-                    return Ok(print::line(&format!("{id} is not paused"))?);
-                }
-                let fallen = resume(&*broker, definition, None, &actor()).await?;
-                Audited::done("schedule.resume", id).write(&*broker).await;
-                let fallen = fallen.map(|decision| format!("; occurrences in the pause: {}", decision.count));
-                Ok(print::done(&format!(
-                    "{id} is resumed from now on{}",
-                    fallen.unwrap_or_default()
-                ))?)
+                Ok(print::done(&resume_now(&*broker, definition).await?)?)
             }
         }
     }
@@ -131,27 +120,44 @@ impl ScheduleCommand {
 
 impl Run {
     async fn run(&self, broker: &dyn Broker, definition: &Definition) -> anyhow::Result<()> {
-        let run = ManualRun {
-            id: definition.id.clone(),
-            task: manual_task(definition),
-            overlap: if self.force { Overlap::Allow } else { definition.overlap },
-            by: actor(),
-        };
-        match broker.run_now(&run).await? {
-            ManuallyRun::Done(decision) => {
-                Audited::done("schedule.run", &definition.id).write(broker).await;
-                let task = decision.task.map(|task| task.to_string()).unwrap_or_default();
-                Ok(print::done(&task)?)
-            }
-            ManuallyRun::Busy { task, what } => {
-                bail!(
-                    "{} is not run: another run has not ended, task {task} {what}; --force runs it beside that one",
-                    definition.id
-                )
-            }
-            ManuallyRun::Refused(refusal) => bail!("{} is not run: {refusal}", definition.id),
-        }
+        Ok(print::done(&run_now(broker, definition, self.force).await?)?)
     }
+}
+
+/// Runs a schedule beside its occurrences, with `force` also while another run has not ended; returns the id of the task.
+pub(super) async fn run_now(broker: &dyn Broker, definition: &Definition, force: bool) -> anyhow::Result<String> {
+    let run = ManualRun {
+        id: definition.id.clone(),
+        task: manual_task(definition),
+        overlap: if force { Overlap::Allow } else { definition.overlap },
+        by: actor(),
+    };
+    match broker.run_now(&run).await? {
+        ManuallyRun::Done(decision) => {
+            Audited::done("schedule.run", &definition.id).write(broker).await;
+            Ok(decision.task.map(|task| task.to_string()).unwrap_or_default())
+        }
+        ManuallyRun::Busy { task, what } => {
+            bail!(
+                "{} is not run: another run has not ended, task {task} {what}; `runner schedule run --force` runs it beside that one",
+                definition.id
+            )
+        }
+        ManuallyRun::Refused(refusal) => bail!("{} is not run: {refusal}", definition.id),
+    }
+}
+
+/// Ends the pause of a schedule; returns what to say.
+pub(super) async fn resume_now(broker: &dyn Broker, definition: &Definition) -> anyhow::Result<String> {
+    let id = &definition.id;
+    let standing = broker.standings(std::slice::from_ref(id)).await?.into_iter().next();
+    if standing.flatten().is_none_or(|s| s.paused.is_none()) {
+        return Ok(format!("{id} is not paused"));
+    }
+    let fallen = resume(broker, definition, None, &actor()).await?;
+    Audited::done("schedule.resume", id).write(broker).await;
+    let fallen = fallen.map(|decision| format!("; occurrences in the pause: {}", decision.count));
+    Ok(format!("{id} is resumed from now on{}", fallen.unwrap_or_default()))
 }
 
 impl Show {

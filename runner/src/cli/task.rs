@@ -211,9 +211,14 @@ impl Update {
 async fn cancel(context: &CommandContext, which: TaskArgs) -> anyhow::Result<()> {
     let broker = context.looked_at().await?;
     let (queue, id) = which.find(&*broker).await?;
-    is_running(&*broker, &queue, &id).await?;
-    for other in broker.find(&id).await?.into_iter().filter(|other| *other != queue) {
-        let namesake = broker.task(&other, &id).await?;
+    Ok(print::done(&cancel_attempt(&*broker, &queue, &id).await?)?)
+}
+
+/// Asks the worker of a task to end this attempt; returns what to say.
+pub(super) async fn cancel_attempt(broker: &dyn Broker, queue: &QueueName, id: &TaskId) -> anyhow::Result<String> {
+    is_running(broker, queue, id).await?;
+    for other in broker.find(id).await?.into_iter().filter(|other| other != queue) {
+        let namesake = broker.task(&other, id).await?;
         if namesake.is_some_and(|task| task.state == TaskState::Active) {
             // The request has the id only, as that of a Go program has.
             bail!(
@@ -222,13 +227,11 @@ async fn cancel(context: &CommandContext, which: TaskArgs) -> anyhow::Result<()>
             );
         }
     }
-    broker.cancel(&id).await?;
+    broker.cancel(id).await?;
     Audited::done("task.cancel", format!("{queue}/{id}"))
-        .write(&*broker)
+        .write(broker)
         .await;
-    Ok(print::done(&format!(
-        "the worker of {id} was asked to end this attempt"
-    ))?)
+    Ok(format!("the worker of {id} was asked to end this attempt"))
 }
 
 async fn is_running(broker: &dyn InspectTasks, queue: &QueueName, id: &TaskId) -> anyhow::Result<()> {
@@ -249,14 +252,24 @@ impl Stop {
     async fn run(self, context: &CommandContext) -> anyhow::Result<()> {
         let broker = context.looked_at().await?;
         let (queue, id) = self.which.find(&*broker).await?;
-        is_running(&*broker, &queue, &id).await?;
-        understood(&*broker, &queue, &id).await?;
-        let words = stopped_by(&actor(), self.reason.as_deref());
-        broker.stop(&queue, &id, &words).await?;
-        let stopped = Audited::done("task.stop", format!("{queue}/{id}"));
-        stopped.because(self.reason.as_deref()).write(&*broker).await;
-        Ok(print::done(&format!("{id} was asked to stop for good"))?)
+        let said = stop_for_good(&*broker, &queue, &id, self.reason.as_deref()).await?;
+        Ok(print::done(&said)?)
     }
+}
+
+/// Asks the worker of a task to end it, whatever retries are left; returns what to say.
+pub(super) async fn stop_for_good(
+    broker: &dyn Broker,
+    queue: &QueueName,
+    id: &TaskId,
+    reason: Option<&str>,
+) -> anyhow::Result<String> {
+    is_running(broker, queue, id).await?;
+    understood(broker, queue, id).await?;
+    broker.stop(queue, id, &stopped_by(&actor(), reason)).await?;
+    let stopped = Audited::done("task.stop", format!("{queue}/{id}"));
+    stopped.because(reason).write(broker).await;
+    Ok(format!("{id} was asked to stop for good"))
 }
 
 /// An error that says what to do, unless the worker of this task supports a stop.

@@ -145,6 +145,44 @@ async fn give(
     change: impl Fn(&mut WorkerOrder, &WorkerOrder),
 ) -> anyhow::Result<()> {
     let found = whom.found(broker).await?;
+    let before = write_order(context, broker, &found, action, change).await?;
+    if found.workers.is_empty() {
+        return Ok(print::done(&format!(
+            "{} has no worker now; the order holds for those that start there",
+            found.name
+        ))?);
+    }
+    for worker in &found.workers {
+        print::done(&obeyed(broker, worker, before).await?)?;
+    }
+    Ok(())
+}
+
+/// Changes the order for one live worker, without waiting until it is obeyed.
+pub(super) async fn order_one(
+    context: &CommandContext,
+    broker: &dyn Broker,
+    id: &str,
+    action: &'static str,
+    change: impl Fn(&mut WorkerOrder, &WorkerOrder),
+) -> anyhow::Result<()> {
+    let whom = Whom {
+        worker: Some(id.to_owned()),
+        host: None,
+    };
+    let found = whom.found(broker).await?;
+    write_order(context, broker, &found, action, change).await?;
+    Ok(())
+}
+
+/// Changes the order for a target. Returns the concurrency of the earlier one.
+async fn write_order(
+    context: &CommandContext,
+    broker: &dyn Broker,
+    found: &Found,
+    action: &'static str,
+    change: impl Fn(&mut WorkerOrder, &WorkerOrder),
+) -> anyhow::Result<Option<u32>> {
     let mut order = WorkerOrder::read(broker, &found.target).await?;
     let host = match (&found.target, found.workers.first()) {
         (OrderTarget::Worker(_), Some(worker)) => {
@@ -158,16 +196,7 @@ async fn give(
     order.at = context.clock.now();
     order.write(broker, &found.target).await?;
     Audited::done(action, &found.name).write(broker).await;
-    if found.workers.is_empty() {
-        return Ok(print::done(&format!(
-            "{} has no worker now; the order holds for those that start there",
-            found.name
-        ))?);
-    }
-    for worker in &found.workers {
-        print::done(&obeyed(broker, worker, before).await?)?;
-    }
-    Ok(())
+    Ok(before)
 }
 
 /// What a worker does once it has obeyed; `before` is the concurrency of the earlier order.

@@ -1,8 +1,10 @@
-//! Why a task waits, and why a schedule does not fire: from facts to an ordered list of reasons with stable codes.
+//! Why a task waits, and why a schedule does not fire: from facts to an ordered list of reasons with stable codes. And how the runs of a
+//! schedule ended.
 //!
 //! Pure: reads nothing and waits for nothing. `facts` asks the broker; pages and commands show the reasons.
 
 mod catalogue;
+mod fate;
 mod new_task;
 mod occurrence;
 mod reason;
@@ -13,6 +15,7 @@ mod task;
 mod tests;
 
 pub use catalogue::{MEANT, ReasonCode, ReasonSeverity};
+pub use fate::{Fate, failed_in_a_row, fate};
 pub use new_task::{FunctionFacts, why_new_task};
 pub use occurrence::{AtInstant, at_instant};
 pub use reason::{Reason, ReasonValue, closed};

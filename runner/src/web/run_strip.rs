@@ -1,62 +1,19 @@
-//! The last runs of a schedule in a row of small bars, and how many of them failed one after the other.
+//! The last runs of a schedule in a row of small bars.
 //!
-//! Pure geometry and counting; the decisions are read elsewhere.
+//! Pure geometry; the decisions are read elsewhere, and how each ended is judged by `diagnose`.
 
 use std::fmt::Write as _;
 
-use runner_core::task::AttemptOutcome;
-use runner_queue::{Decision, DecisionKind};
+use runner_queue::Decision;
 use serde::Serialize;
+
+use crate::diagnose::{Fate, fate};
 
 /// Decisions drawn.
 pub const DRAWN: usize = 20;
 
 /// Width of the place of one bar, in units of the drawing.
 const STEP: usize = 6;
-
-/// What happened to an occurrence.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Fate {
-    /// Its task succeeded.
-    Good,
-    /// It failed for good.
-    Bad,
-    /// It is to be tried again, or was cancelled.
-    Again,
-    /// It waits, runs, or ended where nothing is remembered.
-    Open,
-    /// There was no task: it was too late.
-    Missed,
-}
-
-/// What happened to the occurrence of a decision; `None` for skips and pauses.
-#[must_use]
-pub fn fate(decision: &Decision) -> Option<Fate> {
-    match decision.kind {
-        DecisionKind::Missed => Some(Fate::Missed),
-        DecisionKind::Fired | DecisionKind::Manual => Some(match decision.end.map(|end| end.outcome) {
-            None => Fate::Open,
-            Some(AttemptOutcome::Success | AttemptOutcome::Revoked) => Fate::Good,
-            Some(outcome) if is_failure(outcome) => Fate::Bad,
-            Some(_) => Fate::Again,
-        }),
-        DecisionKind::Skipped | DecisionKind::Paused | DecisionKind::Corrected => None,
-    }
-}
-
-/// Whether an attempt that ended like this failed for good.
-#[must_use]
-pub fn is_failure(outcome: AttemptOutcome) -> bool {
-    matches!(outcome, AttemptOutcome::Archived | AttemptOutcome::Lost)
-}
-
-/// Failed runs since the last one that ended otherwise; those that have not ended do not count.
-#[must_use]
-pub fn failed_in_a_row(decisions: &[Decision]) -> usize {
-    let ended = decisions.iter().filter_map(fate);
-    let ended = ended.filter(|fate| !matches!(fate, Fate::Open | Fate::Missed));
-    ended.take_while(|fate| *fate == Fate::Bad).count()
-}
 
 /// The drawing: one path for each kind of bar, the newest run at the right.
 #[derive(Debug, Default, PartialEq, Eq, Serialize)]
@@ -111,7 +68,8 @@ mod tests {
     #![allow(clippy::unwrap_used)]
     use jiff::Timestamp;
     use runner_core::schedule::ScheduleId;
-    use runner_queue::RunEnd;
+    use runner_core::task::AttemptOutcome;
+    use runner_queue::{DecisionKind, RunEnd};
 
     use super::*;
 
@@ -137,25 +95,6 @@ mod tests {
 
     fn fired(outcome: AttemptOutcome) -> Decision {
         decision(DecisionKind::Fired, Some(outcome))
-    }
-
-    #[test]
-    fn failures_are_counted_back_to_the_last_other_end() {
-        use AttemptOutcome::{Archived, Lost, Retry, Success};
-        let running = decision(DecisionKind::Fired, None);
-        let skipped = decision(DecisionKind::Skipped, None);
-        let failing = [
-            running,
-            skipped,
-            fired(Archived),
-            fired(Lost),
-            fired(Success),
-            fired(Lost),
-        ];
-        assert_eq!(failed_in_a_row(&failing), 2);
-        assert_eq!(failed_in_a_row(&[fired(Success), fired(Lost)]), 0);
-        assert_eq!(failed_in_a_row(&[fired(Retry), fired(Lost)]), 0);
-        assert_eq!(failed_in_a_row(&[]), 0);
     }
 
     #[test]

@@ -10,7 +10,7 @@ use runner_core::schedule::{Plan, ScheduleId};
 use runner_queue::{Broker, BrokerResult};
 use tokio::time::{Instant, timeout};
 
-use super::run_strip::failed_in_a_row;
+use crate::diagnose::failed_in_a_row;
 
 /// How long an answer is valid.
 const GOOD_FOR: Duration = Duration::from_secs(3);

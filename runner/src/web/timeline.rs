@@ -13,8 +13,8 @@ use serde::Serialize;
 use super::format::Locale;
 use super::recent_decisions::RecentDecisions;
 use super::run_chart::round_above;
-use super::run_strip::{Fate, fate};
 use super::urls;
+use crate::diagnose::{Fate, fate};
 
 /// Width of a column in seconds: columns begin on the quarters of an hour, in every zone.
 const STEP: i64 = 15 * 60;

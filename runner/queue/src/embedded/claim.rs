@@ -316,7 +316,8 @@ fn take(
                 let run = rows::count(first).saturating_add(seqs.len() as u64);
                 seqs.push(seq);
                 let claim = Claim::new(record, run, instant(until)).suspected(suspicion);
-                let waited = since.map(|since| Duration::from_micros(rows::count(tx.now.saturating_sub(since))));
+                let waited = since.filter(|since| *since > 0);
+                let waited = waited.map(|since| Duration::from_micros(rows::count(tx.now.saturating_sub(since))));
                 taken.claims.push(claim.refused(limit.as_deref()).after_waiting(waited));
             }
             Err(why) => moves::archive_unreadable(tx, queue, seq, TaskState::Pending, &why)?,

@@ -179,10 +179,10 @@ impl RecordedTypes {
     /// Means other types from now on. What was measured of those that are meant no more stays, as facts about their past; of
     /// them no run is counted any longer.
     pub fn set(&self, patterns: &[String]) {
-        let mut current = self.patterns.write().unwrap_or_else(PoisonError::into_inner);
-        if *current == patterns {
+        if *self.patterns.read().unwrap_or_else(PoisonError::into_inner) == patterns {
             return;
         }
+        let mut current = self.patterns.write().unwrap_or_else(PoisonError::into_inner);
         patterns.clone_into(&mut current);
         self.any.store(!patterns.is_empty(), Ordering::Relaxed);
         // Two changes at once must not leave the flag of one with the patterns of the other.

@@ -11,13 +11,13 @@ use serde::{Deserialize, Serialize};
 
 use super::all_tasks::instant;
 use super::rows::{self, DecisionRow, Pager};
+use crate::diagnose::{Fate, fate};
 use crate::web::app_state::AppState;
 use crate::web::format::{self, Locale};
 use crate::web::layout::{self, NavSection};
 use crate::web::page_error::PageError;
 use crate::web::render::PageTemplate;
 use crate::web::request_context::SharedContext;
-use crate::web::run_strip::{Fate, fate};
 use crate::web::timeline;
 use crate::web::urls;
 

@@ -8,9 +8,9 @@ use runner_core::schedule::{Definition, Plan, ScheduleId};
 use runner_core::task::TaskState;
 use runner_queue::{BrokerResult, Decision, Page, QueueInfo, TaskInfo};
 
+use crate::diagnose::failed_in_a_row;
 use crate::task_search::error_group;
 use crate::web::app_state::AppState;
-use crate::web::run_strip::failed_in_a_row;
 use crate::web::urls;
 
 /// Failing schedules that are named; the list of schedules has all.

@@ -7,8 +7,9 @@ use runner_queue::{Decision, DecisionKind, Standing};
 use serde::Serialize;
 
 use super::run::Ending;
+use crate::diagnose::failed_in_a_row;
 use crate::web::format::{self, IN_A_LIST, InstantText, Locale};
-use crate::web::run_strip::{RunStrip, failed_in_a_row};
+use crate::web::run_strip::RunStrip;
 use crate::web::urls;
 
 /// One schedule.

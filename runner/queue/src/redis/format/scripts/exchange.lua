@@ -88,6 +88,16 @@ local function tell(number, remains, stretch)
   for i = 1, 6 do stretches[#stretches + 1] = remains and remains[i] or i < 3 and 0 or '' end
 end
 
+-- How long a task was pending in ms, by what its producer wrote; '' if that cannot be: one such value would spoil the sum of
+-- all waits.
+local LONGEST = 315360000000
+local function waited_since(since)
+  if type(since) ~= 'string' or #since > 19 or not string.find(since, '^%d+$') then return '' end
+  local length = millis - tonumber(since) / 1000000
+  if length > LONGEST then return '' end
+  return whole(math.max(length, 0))
+end
+
 -- Whether a key holds something that is not a task, judging by the error. Any other error means that this server cannot
 -- tell now, as while a slot of a cluster migrates key by key.
 local function is_odd(answer)
@@ -136,8 +146,7 @@ local function hold(number, queue, own, ids, messages, takes, run, noted)
       active[nth] = id
       leases[2 * nth - 1], leases[2 * nth] = lease, id
       claims[2 * nth - 1], claims[2 * nth] = id, mark
-      since = type(since) == 'string' and tonumber(since)
-      reply[at + 1], reply[at + 2], reply[at + 3] = id, msg, since and whole(math.max(millis - since / 1000000, 0)) or ''
+      reply[at + 1], reply[at + 2], reply[at + 3] = id, msg, waited_since(since)
       at = at + 3
     else
       -- The key holds something that is not a task; it is not ours to delete.
