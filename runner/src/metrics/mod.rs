@@ -660,6 +660,7 @@ mod tests {
         metrics.aggregated_tasks("default", 3);
         metrics.aggregator_failed_again("default");
         metrics.broker_error("broker_full");
+        metrics.waited("default", Duration::from_millis(2));
         metrics.log_lines_lost("file", 1);
         metrics.repaired(&[("ghost", 1)]);
         metrics.events_sent(1);
@@ -674,15 +675,15 @@ mod tests {
         let metrics = Metrics::default();
         metrics.successes("named").add(Duration::from_millis(3));
         for n in 0..5000 {
-            metrics.attempt(
-                &format!("tenant-{n}"),
-                AttemptOutcome::Success,
-                Duration::from_millis(3),
-            );
+            let queue = format!("tenant-{n}");
+            metrics.waited(&queue, Duration::from_millis(3));
+            metrics.attempt(&queue, AttemptOutcome::Success, Duration::from_millis(3));
         }
         metrics.attempt("named", AttemptOutcome::Success, Duration::from_millis(3));
         let text = metrics.render();
-        assert!(text.len() < 100_000, "{}", text.len());
+        assert!(text.len() < 160_000, "{}", text.len());
+        let waits = text.lines().filter(|line| line.starts_with("runner_task_wait_seconds_count"));
+        assert_eq!(waits.count(), QUEUES + 2, "those of 60, of the named one, and of the others");
         assert!(text.contains(r#"runner_tasks_processed_total{queue="named",outcome="success"} 2"#));
         let others = format!(
             r#"runner_tasks_processed_total{{queue="{OTHER_QUEUES}",outcome="success"}} {}"#,
