@@ -131,6 +131,12 @@ async fn a_queue_is_paused_by_a_key() {
     top.sees("low is paused").await;
     let queues = json(&site, &["ls", "queues", "--json"]).await;
     assert_eq!(queues[0]["paused"], json!(true), "{queues}");
+    let audit = json(&site, &["ls", "audit", "--json"]).await;
+    assert_eq!(
+        (&audit[0]["action"], &audit[0]["target"]),
+        (&json!("queue.pause"), &json!("low")),
+        "{audit}"
+    );
     top.press("q");
     assert!(top.ends().await.success());
     eventually("the terminal is as before", async || match top.is_as_before() {

@@ -615,7 +615,7 @@ mod tests {
     use super::*;
 
     /// Names that alerts of users depend on; changing one breaks them.
-    const NAMES: [&str; 27] = [
+    const NAMES: [&str; 28] = [
         "runner_tasks_processed counter",
         "runner_task_duration_seconds histogram",
         "runner_task_wait_seconds histogram",
@@ -682,8 +682,14 @@ mod tests {
         metrics.attempt("named", AttemptOutcome::Success, Duration::from_millis(3));
         let text = metrics.render();
         assert!(text.len() < 160_000, "{}", text.len());
-        let waits = text.lines().filter(|line| line.starts_with("runner_task_wait_seconds_count"));
-        assert_eq!(waits.count(), QUEUES + 2, "those of 60, of the named one, and of the others");
+        let waits = text
+            .lines()
+            .filter(|line| line.starts_with("runner_task_wait_seconds_count"));
+        assert_eq!(
+            waits.count(),
+            QUEUES + 2,
+            "those of 60, of the named one, and of the others"
+        );
         assert!(text.contains(r#"runner_tasks_processed_total{queue="named",outcome="success"} 2"#));
         let others = format!(
             r#"runner_tasks_processed_total{{queue="{OTHER_QUEUES}",outcome="success"}} {}"#,

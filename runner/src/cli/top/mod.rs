@@ -22,7 +22,7 @@ use futures_util::StreamExt as _;
 use futures_util::future::LocalBoxFuture;
 use futures_util::stream::FuturesUnordered;
 use runner_queue::Broker;
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::time::{Instant, MissedTickBehavior, interval_at};
 
 use super::exit::{self, Stopped, Usage};
@@ -103,6 +103,31 @@ struct Watch<'a> {
     every: Duration,
 }
 
+/// Signals that end it: the terminal is given back first. Ctrl-C is a key here; an interrupt is one that another process sends.
+struct Signals([(SignalKind, Signal); 4]);
+
+impl Signals {
+    fn listen() -> std::io::Result<Self> {
+        let of = |kind| Ok::<_, std::io::Error>((kind, signal(kind)?));
+        Ok(Self([
+            of(SignalKind::terminate())?,
+            of(SignalKind::hangup())?,
+            of(SignalKind::interrupt())?,
+            of(SignalKind::quit())?,
+        ]))
+    }
+
+    async fn received(&mut self) -> SignalKind {
+        let each = self.0.iter_mut().map(|(kind, signal)| {
+            Box::pin(async move {
+                signal.recv().await;
+                *kind
+            })
+        });
+        futures_util::future::select_all(each).await.0
+    }
+}
+
 /// What came to an end beside the keys.
 enum Done {
     Looked(SnapshotReader, anyhow::Result<TopSnapshot>),
@@ -112,9 +137,7 @@ enum Done {
 impl<'a> Watch<'a> {
     /// Until a key or a signal ends it. The terminal is as before then, also after an error and a panic.
     async fn run(mut self) -> anyhow::Result<()> {
-        let (mut end, mut hangup) = (signal(SignalKind::terminate())?, signal(SignalKind::hangup())?);
-        // Ctrl-C is a key here; this is one that another process sends.
-        let (mut interrupt, mut quit) = (signal(SignalKind::interrupt())?, signal(SignalKind::quit())?);
+        let mut signals = Signals::listen()?;
         let mut terminal = Terminal::open()?;
         let mut keys = EventStream::new();
         let mut tick = interval_at(Instant::now() + self.every, self.every);
@@ -178,10 +201,7 @@ impl<'a> Watch<'a> {
                 _ = tick.tick() => if let Some(idle) = looker.take() {
                     at_work.push(look(idle));
                 },
-                _ = end.recv() => return Err(Stopped(SignalKind::terminate().as_raw_value()).into()),
-                _ = interrupt.recv() => return Err(Stopped(SignalKind::interrupt().as_raw_value()).into()),
-                _ = quit.recv() => return Err(Stopped(SignalKind::quit().as_raw_value()).into()),
-                _ = hangup.recv() => return Ok(()),
+                kind = signals.received() => return Err(Stopped(kind.as_raw_value()).into()),
             }
             if wanted && let Some(mut idle) = looker.take() {
                 idle.forget_schedules();

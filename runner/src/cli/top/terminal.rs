@@ -15,9 +15,9 @@ pub(super) struct Terminal(DefaultTerminal);
 
 impl Terminal {
     pub fn open() -> io::Result<Self> {
-        let terminal = ratatui::try_init().map(Self)?;
+        let mut terminal = ratatui::try_init().map(Self)?;
         // Without it pasted text would come as keys, which act.
-        execute!(io::stdout(), EnableBracketedPaste)?;
+        execute!(terminal.0.backend_mut(), EnableBracketedPaste)?;
         Ok(terminal)
     }
 
@@ -28,7 +28,7 @@ impl Terminal {
 
 impl Drop for Terminal {
     fn drop(&mut self) {
-        let _unpasted = execute!(io::stdout(), DisableBracketedPaste);
+        let _unpasted = execute!(self.0.backend_mut(), DisableBracketedPaste);
         // If this fails, the terminal is gone, and there is no place to say so.
         let _gone = ratatui::try_restore();
     }
