@@ -3,7 +3,7 @@
 //! That a queue is paused is the broker's own mark, which programs in Go set and read as well; the rest is a document beside it. A
 //! queue that is paused without a document was paused by such a program. Not here: who may pause a queue.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,7 +11,7 @@ use async_trait::async_trait;
 use jiff::Timestamp;
 use runner_core::clock::Clock;
 use runner_core::task::QueueName;
-use runner_queue::{AuditEntry, Broker, BrokerResult, MAX_DOCUMENTS, Pause, QueueInfo};
+use runner_queue::{AuditEntry, Broker, BrokerResult, DocumentName, MAX_DOCUMENTS, Pause, QueueInfo};
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
@@ -34,17 +34,25 @@ pub const LONGEST_QUEUE_PAUSE: Duration = Duration::from_secs(366 * 24 * 3600);
 /// How often ends of pauses are looked for: one command, and one more for each pause that may be over.
 const EVERY: Duration = Duration::from_secs(2);
 
-/// Pauses that are ended in one turn.
+/// A document is left alone for this long, although its queue is not paused: it is written before the pause.
+const YOUNG: Duration = Duration::from_secs(30);
+
+/// Pauses that are looked at in one turn.
 const MOST: usize = MAX_DOCUMENTS;
 
-/// Pauses a queue, with who, why and until when. Returns whether it was running; if not, the pause has these from now on.
+/// Pauses a queue, with who, why and until when. Returns whether it was running; if not, the pause has these from now on. Of a queue that was
+/// running, what is known of an earlier pause, which another program ended, does not count.
 ///
 /// # Errors
 ///
 /// Those of the broker.
 pub async fn hold(broker: &dyn Broker, queue: &QueueName, pause: Pause) -> BrokerResult<bool> {
     let now = broker.now().await?;
-    let pause = match of(broker, queue).await?.filter(|before| !before.is_over(now)) {
+    let before = match is_paused(broker, queue).await? {
+        true => of(broker, queue).await?,
+        false => None,
+    };
+    let pause = match before.filter(|before| !before.is_over(now)) {
         Some(before) => pause.after(&before),
         None => Pause { at: Some(now), ..pause },
     };
@@ -64,9 +72,18 @@ pub async fn hold(broker: &dyn Broker, queue: &QueueName, pause: Pause) -> Broke
 ///
 /// Those of the broker.
 pub async fn release(broker: &dyn Broker, queue: &QueueName) -> BrokerResult<bool> {
+    let before = broker.document(KIND, queue.as_str()).await?;
     let was_paused = broker.resume_queue(queue).await?;
-    broker.drop_document(KIND, queue.as_str()).await?;
+    // Another one is of a pause that began meanwhile, and may have its end.
+    if broker.document(KIND, queue.as_str()).await? == before {
+        broker.drop_document(KIND, queue.as_str()).await?;
+    }
     Ok(was_paused)
+}
+
+async fn is_paused(broker: &dyn Broker, queue: &QueueName) -> BrokerResult<bool> {
+    let found = broker.queues_of(std::slice::from_ref(queue)).await?;
+    Ok(found.first().is_some_and(|info| info.paused))
 }
 
 /// What is known of the pause of a queue.
@@ -116,9 +133,38 @@ struct EndOfPauses {
 
 impl EndOfPauses {
     async fn look(&self) -> BrokerResult<()> {
+        let names = self.broker.document_names(KIND, self.clock.now()).await?;
+        self.forget(&names).await?;
+        self.end(names).await
+    }
+
+    /// Drops what is known of pauses that another program ended: its end would end a later pause of that program.
+    async fn forget(&self, names: &[DocumentName]) -> BrokerResult<()> {
+        let broker = &*self.broker;
+        let queues = names.iter().filter_map(|name| QueueName::new(name.name.as_str()).ok());
+        let queues: Vec<QueueName> = queues.take(MOST).collect();
+        if queues.is_empty() {
+            return Ok(());
+        }
+        let known = broker.queues_of(&queues).await?;
+        let paused: BTreeSet<QueueName> = known
+            .into_iter()
+            .filter(|info| info.paused)
+            .map(|info| info.name)
+            .collect();
+        for queue in queues.iter().filter(|queue| !paused.contains(*queue)) {
+            let now = broker.now().await?;
+            let is_young = |pause: Pause| pause.at.is_some_and(|at| now.duration_since(at).unsigned_abs() < YOUNG);
+            if !of(broker, queue).await?.is_some_and(is_young) {
+                broker.drop_document(KIND, queue.as_str()).await?;
+            }
+        }
+        Ok(())
+    }
+
+    async fn end(&self, names: Vec<DocumentName>) -> BrokerResult<()> {
         let broker = &*self.broker;
         let now = self.clock.now();
-        let names = broker.document_names(KIND, now).await?;
         // The end of a pause is before that of its document; one without an end has none for more than a year.
         let over = |expires: Timestamp| expires.duration_since(now).unsigned_abs() <= KEPT_AFTER_END;
         let due = names.into_iter().filter(|name| over(name.expires)).take(MOST);
@@ -191,42 +237,69 @@ mod tests {
     use runner_core::clock::ManualClock;
     use runner_core::task::Task;
     use runner_queue::embedded::EmbeddedBroker;
-    use runner_queue::{AuditList as _, InspectQueues as _, Producer as _};
+    use runner_queue::{Actions as _, AuditList as _, InspectQueues as _, Producer as _};
+
+    struct Scene {
+        broker: Arc<EmbeddedBroker>,
+        clock: Arc<ManualClock>,
+        audit: AuditLog,
+        ends: EndOfPauses,
+        queue: QueueName,
+        _dir: tempfile::TempDir,
+    }
+
+    impl Scene {
+        /// With one task in one queue.
+        async fn new() -> Self {
+            let dir = tempfile::tempdir().unwrap();
+            let clock = Arc::new(ManualClock::at("2026-11-22T06:39:12Z".parse().unwrap()));
+            let opened = EmbeddedBroker::open(&dir.path().join("a.db"), clock.clone()).await;
+            let broker = Arc::new(opened.unwrap());
+            let audit = AuditLog::new(Arc::default());
+            let ends = EndOfPauses {
+                broker: broker.clone(),
+                audit: audit.clone(),
+                health: Arc::new(Health::new(clock.clone(), Arc::default())),
+                clock: clock.clone(),
+            };
+            let queue = QueueName::new("mail").unwrap();
+            broker.enqueue(&[Task::new("t").queue(queue.clone())]).await.unwrap();
+            Self {
+                broker,
+                clock,
+                audit,
+                ends,
+                queue,
+                _dir: dir,
+            }
+        }
+
+        async fn paused(&self) -> bool {
+            let found = self.broker.queues_of(std::slice::from_ref(&self.queue)).await;
+            found.unwrap()[0].paused
+        }
+    }
 
     #[tokio::test]
     async fn a_pause_ends_by_itself_unless_it_got_another_end() {
-        let dir = tempfile::tempdir().unwrap();
-        let start: Timestamp = "2026-11-22T06:39:12Z".parse().unwrap();
-        let clock = Arc::new(ManualClock::at(start));
-        let broker = Arc::new(
-            EmbeddedBroker::open(&dir.path().join("a.db"), clock.clone())
-                .await
-                .unwrap(),
-        );
-        let audit = AuditLog::new(Arc::default());
-        let ends = EndOfPauses {
-            broker: broker.clone(),
-            audit: audit.clone(),
-            health: Arc::new(Health::new(clock.clone(), Arc::default())),
-            clock: clock.clone(),
-        };
-        let queue = QueueName::new("mail").unwrap();
-        broker.enqueue(&[Task::new("t").queue(queue.clone())]).await.unwrap();
-        let paused = async || broker.queues_of(std::slice::from_ref(&queue)).await.unwrap()[0].paused;
+        let scene = Scene::new().await;
+        let (broker, clock, ends, queue) = (&scene.broker, &scene.clock, &scene.ends, scene.queue.clone());
+        let start = clock.now();
+        let paused = async || scene.paused().await;
         let until = |seconds: i64| Timestamp::from_second(start.as_second() + seconds).ok();
         let of_ann = |seconds| Pause {
             until: until(seconds),
             ..Pause::by("ann").because(Some("stock-taking"))
         };
-        assert!(hold(&*broker, &queue, of_ann(60)).await.unwrap());
+        assert!(hold(&**broker, &queue, of_ann(60)).await.unwrap());
         clock.advance(Duration::from_secs(30));
         // Another end; since when and why stay.
         let of_bob = Pause {
             until: until(120),
             ..Pause::by("bob")
         };
-        assert!(!hold(&*broker, &queue, of_bob).await.unwrap());
-        let known = of(&*broker, &queue).await.unwrap().unwrap();
+        assert!(!hold(&**broker, &queue, of_bob).await.unwrap());
+        let known = of(&**broker, &queue).await.unwrap().unwrap();
         assert_eq!(
             (known.at, known.note.as_deref(), known.by.as_str()),
             (Some(start), Some("stock-taking"), "bob")
@@ -237,15 +310,56 @@ mod tests {
         clock.advance(Duration::from_secs(31));
         ends.look().await.unwrap();
         assert!(!paused().await);
-        audit.write(&*broker).await.unwrap();
+        scene.audit.write(&**broker).await.unwrap();
         let entry = &broker.audit_entries(None, 1).await.unwrap().entries[0].1;
         assert_eq!((entry.action.as_str(), entry.by.as_str()), ("queue.resume", "bob"));
         // One without an end is never ended, and a person's resume forgets it.
-        hold(&*broker, &queue, Pause::by("ann")).await.unwrap();
+        hold(&**broker, &queue, Pause::by("ann")).await.unwrap();
         clock.advance(Duration::from_secs(30 * 24 * 3600));
         ends.look().await.unwrap();
         assert!(paused().await);
-        assert!(release(&*broker, &queue).await.unwrap());
-        assert_eq!(of_many(&*broker, &[queue]).await.unwrap(), BTreeMap::new());
+        assert!(release(&**broker, &queue).await.unwrap());
+        assert_eq!(
+            of_many(&**broker, std::slice::from_ref(&queue)).await.unwrap(),
+            BTreeMap::new()
+        );
+    }
+
+    #[tokio::test]
+    async fn a_pause_of_another_program_has_no_end() {
+        let scene = Scene::new().await;
+        let (broker, clock, ends, queue) = (&scene.broker, &scene.clock, &scene.ends, scene.queue.clone());
+        let paused = async || scene.paused().await;
+        // It resumes the queue, and pauses it again: the end of the first pause does not count for the second.
+        let at = |seconds: u64| clock.now().checked_add(Duration::from_secs(seconds)).ok();
+        let with_end = Pause {
+            until: at(600),
+            ..Pause::by("ann")
+        };
+        hold(&**broker, &queue, with_end.clone()).await.unwrap();
+        broker.resume_queue(&queue).await.unwrap();
+        ends.look().await.unwrap();
+        assert!(
+            of(&**broker, &queue).await.unwrap().is_some(),
+            "it may be of a pause that begins now"
+        );
+        clock.advance(Duration::from_secs(31));
+        ends.look().await.unwrap();
+        assert_eq!(of(&**broker, &queue).await.unwrap(), None);
+        broker.pause_queue(&queue).await.unwrap();
+        clock.advance(Duration::from_secs(600));
+        ends.look().await.unwrap();
+        assert!(paused().await);
+        // A new pause begins now, whatever is known of one that was ended.
+        broker.resume_queue(&queue).await.unwrap();
+        hold(&**broker, &queue, with_end).await.unwrap();
+        broker.resume_queue(&queue).await.unwrap();
+        clock.advance(Duration::from_secs(5));
+        hold(&**broker, &queue, Pause::by("bob")).await.unwrap();
+        let known = of(&**broker, &queue).await.unwrap().unwrap();
+        assert_eq!(
+            (known.by.as_str(), known.at, known.until),
+            ("bob", Some(clock.now()), None)
+        );
     }
 }
