@@ -259,11 +259,37 @@ pub async fn create(broker: &dyn Broker, operation: &Operation) -> BrokerResult<
 ///
 /// Those of the broker.
 pub async fn find(broker: &dyn Broker, id: &str) -> BrokerResult<Option<Operation>> {
+    Ok(match stored(broker, id).await? {
+        StoredOperation::Read(operation) => Some(*operation),
+        StoredOperation::Absent | StoredOperation::Unreadable => None,
+    })
+}
+
+/// What is stored under an id.
+#[derive(Debug)]
+pub(super) enum StoredOperation {
+    Absent,
+    /// Something that this version does not understand.
+    Unreadable,
+    Read(Box<Operation>),
+}
+
+/// The operation of an id, and whether there is one that cannot be read.
+///
+/// # Errors
+///
+/// Those of the broker.
+pub(super) async fn stored(broker: &dyn Broker, id: &str) -> BrokerResult<StoredOperation> {
     if uuid::Uuid::parse_str(id).is_err() {
-        return Ok(None);
+        return Ok(StoredOperation::Absent);
     }
-    let body = broker.document(KIND, id).await?;
-    Ok(body.and_then(|body| serde_json::from_slice(&body).ok()))
+    Ok(match broker.document(KIND, id).await? {
+        None => StoredOperation::Absent,
+        Some(body) => match serde_json::from_slice(&body) {
+            Ok(operation) => StoredOperation::Read(Box::new(operation)),
+            Err(_) => StoredOperation::Unreadable,
+        },
+    })
 }
 
 /// The operations that changed last, newest first, at most 64.

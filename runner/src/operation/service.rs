@@ -17,7 +17,7 @@ use tokio::task::JoinHandle;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use super::document::{CANCELS, MAX_NOTE, OPEN, Operation, OperationEnd, find};
+use super::document::{CANCELS, MAX_NOTE, OPEN, Operation, OperationEnd, StoredOperation, find, stored};
 use super::work::{OperationWork, ProgressReport};
 use crate::audit::AuditLog;
 use crate::background::{self, BackgroundLoop};
@@ -97,13 +97,19 @@ impl OperationLoop {
         let open = broker.document_names(OPEN, self.parts.clock.now()).await?;
         let taken = std::mem::take(&mut self.taken);
         let mut soon = None;
-        for name in open.into_iter().take(OPEN_AT_ONCE).map(|open| open.name) {
+        // The oldest first, which come last: new ones must not keep them from their turn.
+        for name in open.into_iter().rev().take(OPEN_AT_ONCE).map(|open| open.name) {
             if self.running.contains_key(&name) {
                 continue;
             }
-            let Some(mut operation) = find(broker, &name).await?.filter(|found| found.ended.is_none()) else {
-                broker.drop_document(OPEN, &name).await?;
-                continue;
+            let mut operation = match stored(broker, &name).await? {
+                StoredOperation::Read(found) if found.ended.is_none() => *found,
+                // A newer version wrote it, whose instances carry it out.
+                StoredOperation::Unreadable => continue,
+                StoredOperation::Read(_) | StoredOperation::Absent => {
+                    broker.drop_document(OPEN, &name).await?;
+                    continue;
+                }
             };
             if self.running.len() >= AT_ONCE {
                 continue;
