@@ -130,11 +130,20 @@ impl All {
             Action::Archive => "tasks.archive",
             Action::Delete => "tasks.delete",
         };
-        let tasks = match &self.group {
-            Some(group) => act_on_group(&*broker, &queue, (group, there), action).await?,
+        let acted = match &self.group {
+            Some(group) => act_on_group(&*broker, &queue, (group, there), action).await,
             None => {
                 self.act_on_list(context, &*broker, queue.clone(), (there, action))
-                    .await?
+                    .await
+            }
+        };
+        let tasks = match acted {
+            Ok(tasks) => tasks,
+            Err(error) => {
+                // Some may have been acted on.
+                let audited = Audited::done(audited, target).ended("failed");
+                audited.write(&*broker).await;
+                return Err(error);
             }
         };
         let audited = Audited::done(audited, target).ended(format!("{tasks} done"));
