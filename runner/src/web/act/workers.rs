@@ -122,9 +122,16 @@ async fn give(
     change: OrderChange,
 ) -> Result<(), PageError> {
     let mut order = WorkerOrder::read(&*app.broker, &target).await?;
-    let words = |order: &WorkerOrder| match order.concurrency {
-        Some(n) => format!("{n} at once"),
-        None => "as its settings say".to_owned(),
+    let words = |order: &WorkerOrder| {
+        let at_once = match order.concurrency {
+            Some(n) => format!("{n} at once"),
+            None => "as many at once as its settings say".to_owned(),
+        };
+        match order.paused {
+            Some(true) => format!("paused, {at_once}"),
+            Some(false) => format!("not paused, {at_once}"),
+            None => at_once,
+        }
     };
     let before = words(&order);
     let action = match change {
