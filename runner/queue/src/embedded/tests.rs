@@ -400,6 +400,7 @@ fn statements(source: &str) -> Vec<String> {
             )
             .replace("{columns}", rows::RECORD)
             .replace("{order}", "t.at, t.seq")
+            .replace("{since}", "pending_since <= ?2")
             .replace("{}", rows::on_list(TaskState::Aggregating))
             .replace("{places}", "(?, ?, ?, ?)");
         let verbs = ["SELECT ", "UPDATE ", "DELETE ", "WITH "];
