@@ -115,7 +115,7 @@ impl Successes {
         self.runs.success(took);
     }
 
-    /// A run begins, of a task of this queue that was pending for so long.
+    /// A run begins, of a task of this queue. `length`: how long the task was pending.
     pub fn waited(&self, length: Duration) {
         if let Some(wait) = &self.wait {
             wait.observe(length.as_secs_f64());
@@ -326,7 +326,7 @@ impl Metrics {
         self.runs.queue(queue).ended(outcome, took);
     }
 
-    /// A run begins, of a task of this queue that was pending for so long.
+    /// A run begins, of a task of this queue. `length`: how long the task was pending.
     pub fn waited(&self, queue: &str, length: Duration) {
         self.waits(self.label(queue)).observe(length.as_secs_f64());
         self.runs.queue(queue).waited(length);

@@ -47,7 +47,7 @@ impl RunCell {
         }
     }
 
-    /// A run begins, of a task that was pending for so long.
+    /// A run begins. `length`: how long its task was pending.
     pub(super) fn waited(&self, length: Duration) {
         if let Some(bucket) = self.waited.get(run_time_bucket(length)) {
             bucket.fetch_add(1, Ordering::Relaxed);
